@@ -1,0 +1,1 @@
+//! Inputs shared by the benches: address streams, tables and frames.

@@ -1,0 +1,146 @@
+//! The `sekisho` command: one sub-command a file.
+
+mod check;
+mod explain;
+mod replay;
+mod run;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use sekisho_dataplane::policy::Role;
+
+use crate::config::{Colour, Config, ConfigError};
+
+/// 関所, the checkpoint: enforces Outbound Port 25 Blocking between customers and the Internet.
+#[derive(Debug, Parser)]
+#[command(name = "sekisho", version, max_term_width = 100, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Forward in the foreground; with captures for ports, until they are read through
+    Run(run::Arguments),
+    /// Validate and compile a configuration, and print what it says
+    Check(check::Arguments),
+    /// Judge captures offline, one line per packet with --json
+    Replay(replay::Arguments),
+    /// Say what would become of one packet, and why
+    Explain(explain::Arguments),
+}
+
+/// Why a command did not do what it was asked to. The exit code is 1.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The configuration has faults. Shown with its lines.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The configuration can't become tables.
+    #[error(transparent)]
+    Compile(#[from] crate::compile::Error),
+    /// A capture can't be read or written.
+    #[error(transparent)]
+    Capture(#[from] sekisho_dataplane::port::pcap::CaptureError),
+    /// Standard output can't be written.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+    /// Anything else that one sentence says.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Failure {
+    fn refused(message: impl Into<String>) -> Failure {
+        Failure::Refused(message.into())
+    }
+
+    /// The reader of our output went away, as `head` does: nothing to complain of.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let result = match &arguments.command {
+        Command::Run(arguments) => run::run(arguments, &mut out),
+        Command::Check(arguments) => check::run(arguments, &mut out),
+        Command::Replay(arguments) => replay::run(arguments, &mut out),
+        Command::Explain(arguments) => explain::run(arguments, &mut out),
+    };
+    let result = result.and_then(|()| Ok(out.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // What was written before belongs in front of the message.
+            let _ = out.flush();
+            report(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(failure: &Failure) {
+    let text = match failure {
+        Failure::Config(error) => error.render(colour(&io::stderr())),
+        other => format!("sekisho: {other}"),
+    };
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+fn colour(stream: &impl IsTerminal) -> Colour {
+    match stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
+        true => Colour::On,
+        false => Colour::Off,
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    Ok(Config::load(path)?)
+}
+
+/// An RFC 3339 instant with its offset, in UTC microseconds.
+fn instant(text: &str) -> Result<i64, String> {
+    crate::config::parse_instant(text).map_err(|error| error.to_string())
+}
+
+/// `PORT=FILE`.
+fn port_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((port, file)) if !port.is_empty() && !file.is_empty() => Ok((port.to_owned(), file.into())),
+        _ => Err("write PORT=FILE, such as access=in.pcap".to_owned()),
+    }
+}
+
+/// An instant for people, in UTC.
+fn show_instant(utc_micros: i64) -> String {
+    match Timestamp::from_microsecond(utc_micros) {
+        Ok(timestamp) => timestamp.to_string(),
+        Err(_) => format!("{utc_micros} µs"),
+    }
+}
+
+/// Now, in UTC microseconds.
+fn now() -> i64 {
+    Timestamp::now().as_microsecond()
+}
+
+/// A role as the configuration writes it.
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Subscriber => "subscriber",
+        Role::Internet => "internet",
+        Role::Servers => "servers",
+        Role::Filter => "filter",
+    }
+}

@@ -1,0 +1,207 @@
+//! From a checked configuration to the blueprint of a generation.
+//!
+//! A [`Compiler`] lives as long as the process. It gives pools numbers that stay with their names, so that
+//! counters go on from one generation to the next, and keeps the latches of phases, so that a phase that has
+//! begun stays begun.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sekisho_dataplane::frame::Depth;
+use sekisho_dataplane::generation::{
+    Blueprint, CompileError, Generation, PhasePlan, PolicyPlan, PoolPlan, PortPlan,
+};
+use sekisho_dataplane::policy::{FragmentLimits, Grant, Latch, Nat64, PhaseId, PoolId, PortId};
+use sekisho_dataplane::RejectLimits;
+
+use crate::config::{Block, Config, Limits};
+
+/// What identifies a phase from one configuration to the next: policy, phase, first instant.
+type PhaseKey = (String, String, i64);
+
+/// Why a configuration can't become a generation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The tables refuse it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// More names of pools than there are numbers.
+    #[error("more than {max} pools have been named since the start; restart to number them anew", max = MAX_POOLS)]
+    TooManyPools,
+}
+
+/// Pools are numbered from 1; 0 is "in no pool".
+pub const MAX_POOLS: usize = sekisho_dataplane::lpm::MAX_ID as usize;
+
+/// Compiles configurations one after the other.
+#[derive(Default)]
+pub struct Compiler {
+    generations: u64,
+    pools: HashMap<String, PoolId>,
+    latches: HashMap<PhaseKey, Arc<Latch>>,
+}
+
+/// A generation with the names of what its numbers mean.
+pub struct Compiled {
+    /// The tables.
+    pub generation: Generation,
+    /// The names.
+    pub names: Names,
+}
+
+impl Compiler {
+    /// Compiles `config` with `grants` as the next generation.
+    ///
+    /// # Errors
+    /// When the tables refuse it; nothing has changed then but the numbers given to new pools.
+    pub fn compile(&mut self, config: &Config, grants: Vec<Grant>) -> Result<Compiled, Error> {
+        let blueprint = self.blueprint(config, grants)?;
+        let generation = Generation::compile(&blueprint)?;
+        self.generations = blueprint.number;
+        Ok(Compiled { generation, names: Names::new(config, &blueprint) })
+    }
+
+    fn blueprint(&mut self, config: &Config, grants: Vec<Grant>) -> Result<Blueprint, Error> {
+        let mut pools = Vec::with_capacity(config.pools.len());
+        for pool in &config.pools {
+            let id = self.pool_id(&pool.name)?;
+            pools.push(PoolPlan { id, policy: pool.policy, prefixes: pool.prefixes.clone() });
+        }
+        Ok(Blueprint {
+            number: self.generations + 1,
+            ports: config
+                .ports
+                .iter()
+                .map(|port| PortPlan { role: port.role, peer: port.peer })
+                .collect(),
+            pools,
+            sets: config.sets.iter().map(|set| set.prefixes.clone()).collect(),
+            policies: config.policies.iter().map(|policy| self.policy(policy)).collect(),
+            grants,
+            source_validation: Some(config.checks.source_validation),
+            nat64: config.checks.nat64_prefixes.iter().filter_map(|p| Nat64::new(*p)).collect(),
+            depth: Depth {
+                l2_headers: config.limits.l2_headers,
+                extension_headers: config.limits.extension_headers,
+            },
+        })
+    }
+
+    fn pool_id(&mut self, name: &str) -> Result<PoolId, Error> {
+        if let Some(id) = self.pools.get(name) {
+            return Ok(*id);
+        }
+        let next = self.pools.len() + 1;
+        if next > MAX_POOLS {
+            return Err(Error::TooManyPools);
+        }
+        let id = PoolId(next as u16);
+        self.pools.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    fn policy(&mut self, policy: &crate::config::Policy) -> PolicyPlan {
+        let phases = policy.phases.iter().map(|phase| {
+            let key = (policy.name.clone(), phase.name.clone(), phase.from_micros);
+            PhasePlan {
+                from: phase.from_micros,
+                block: match &phase.block {
+                    Block::All => None,
+                    Block::Sets(sets) => Some(sets.clone()),
+                },
+                action: phase.action.unwrap_or(policy.action),
+                latch: Arc::clone(self.latches.entry(key).or_default()),
+            }
+        });
+        PolicyPlan {
+            kind: policy.kind,
+            allow: policy.allow.clone(),
+            action: policy.action,
+            reject_with: policy.reject_with,
+            divert_fallback: policy.divert_fallback,
+            mirror: policy.mirror,
+            phases: phases.collect(),
+        }
+    }
+}
+
+/// The names behind a generation's numbers, for reports.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    ports: Vec<String>,
+    /// By pool number: the pool's name and its policy's.
+    pools: HashMap<u16, (String, String)>,
+    phases: Vec<String>,
+}
+
+impl Names {
+    fn new(config: &Config, blueprint: &Blueprint) -> Names {
+        let pools = config.pools.iter().zip(&blueprint.pools).map(|(pool, plan)| {
+            (plan.id.0, (pool.name.clone(), config.policies[pool.policy].name.clone()))
+        });
+        let phases = config.policies.iter().flat_map(|policy| &policy.phases);
+        Names {
+            ports: config.ports.iter().map(|port| port.name.clone()).collect(),
+            pools: pools.collect(),
+            phases: phases.map(|phase| phase.name.clone()).collect(),
+        }
+    }
+
+    /// A port's name.
+    pub fn port(&self, port: PortId) -> &str {
+        self.ports.get(usize::from(port.0)).map_or("", String::as_str)
+    }
+
+    /// The port of this name.
+    pub fn port_named(&self, name: &str) -> Option<PortId> {
+        self.ports.iter().position(|port| port == name).map(|at| PortId(at as u8))
+    }
+
+    /// All ports' names, in their order.
+    pub fn ports(&self) -> &[String] {
+        &self.ports
+    }
+
+    /// A pool's name; none for "in no pool".
+    pub fn pool(&self, pool: PoolId) -> Option<&str> {
+        self.pools.get(&pool.0).map(|(name, _)| name.as_str())
+    }
+
+    /// The name of a pool's policy.
+    pub fn policy_of(&self, pool: PoolId) -> Option<&str> {
+        self.pools.get(&pool.0).map(|(_, policy)| policy.as_str())
+    }
+
+    /// The pool of this name.
+    pub fn pool_named(&self, name: &str) -> Option<PoolId> {
+        self.pools.iter().find(|(_, (pool, _))| pool == name).map(|(id, _)| PoolId(*id))
+    }
+
+    /// The highest pool number in use.
+    pub fn highest_pool(&self) -> usize {
+        self.pools.keys().max().map_or(0, |id| usize::from(*id))
+    }
+
+    /// A phase's name.
+    pub fn phase(&self, phase: PhaseId) -> Option<&str> {
+        self.phases.get(usize::from(phase.0)).map(String::as_str)
+    }
+}
+
+/// The bounds of a fragment table.
+pub fn fragment_limits(limits: &Limits) -> FragmentLimits {
+    FragmentLimits {
+        datagrams: limits.fragments,
+        per_source: limits.fragments_per_source,
+        lifetime_micros: limits.fragment_lifetime_micros,
+    }
+}
+
+/// The budgets of rejects.
+pub fn reject_limits(limits: &Limits) -> RejectLimits {
+    RejectLimits {
+        burst: limits.reject_burst,
+        interval_micros: limits.reject_interval_micros,
+        per_second: limits.reject_per_second,
+    }
+}

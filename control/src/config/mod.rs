@@ -1,0 +1,211 @@
+//! Configuration: TOML in, checked [`Config`] out, or everything that is wrong with it at once.
+//!
+//! ```text
+//! bytes ─▶ text ─▶ TOML with places ─▶ sections, each with its checks ─▶ Config
+//!                                          │
+//!                                          └─▶ Report: every problem with its place ─▶ ConfigError
+//! ```
+//!
+//! The tables are read by hand from [`toml::de::DeTable`] and not derived: a derived reader stops at the first problem
+//! and knows no place of a second one, and an operator who mistyped two names wants to hear of both. Each section
+//! goes on after a problem; what was read is thrown away at the end if there was one.
+//!
+//! Work and memory grow with the size of the file and no faster, whatever stands in it. Nothing here looks at the
+//! clock, the network or the machine, except that files are read which the configuration names, and that paths of
+//! captures are compared as the file system resolves them.
+
+mod duration;
+mod error;
+mod instant;
+mod model;
+mod policies;
+mod pools;
+mod ports;
+mod prefix;
+mod prefix_list;
+mod reader;
+mod report;
+mod sets;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::path::Path;
+use std::rc::Rc;
+
+use toml::de::DeTable;
+
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use error::{Colour, ConfigError, Problem, Related};
+pub use instant::{InstantError, parse_instant};
+pub use model::{
+    Block, Checks, Config, Control, Dataplane, Driver, Limits, Metrics, Mode, Phase, Policy, Pool, Port, Rate, Set,
+};
+pub use prefix::{PrefixError, parse_prefix};
+
+use prefix_list::{BYTE_ORDER_MARK, LARGEST_FILE, PrefixLists, bounded, decoded, refuse_encoding};
+use reader::{Shape, Table};
+use report::Report;
+use source::{Place, SourceId};
+
+/// What a loader lets pass that it would refuse otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Pools without prefixes, and sets without prefixes in an `allow`.
+    pub allow_empty: bool,
+}
+
+/// What becomes of an empty pool or an empty `allow` set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Empty {
+    Accepted,
+    Refused,
+}
+
+const ROOT: Shape = Shape {
+    what: "the configuration",
+    keys: &["dataplane", "port", "sets", "policy", "pool", "checks", "control", "metrics", "limits"],
+    remarks: &[],
+};
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// The file, or one that it names, cannot be read, or something in it is wrong: the error tells all of it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, LoadOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with(path: &Path, options: LoadOptions) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let bytes = match File::open(path).and_then(bounded) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(unreadable(name, format!("cannot read the configuration: {error}"), "name a file that exists and may be read")),
+        };
+        if bytes.len() as u64 > LARGEST_FILE {
+            let help = "keep long lists of prefixes in files of their own: `prefixes = { file = \"…\" }`";
+            return Err(unreadable(name, "the configuration is larger than 64 MiB".into(), help));
+        }
+        let (text, whole) = decoded(bytes);
+        let mut report = Report::new(name, Rc::clone(&text));
+        if let Err(at) = whole {
+            refuse_encoding(&mut report, SourceId::MAIN, at);
+            return Err(report.into_error());
+        }
+        read(report, &text, path, options)
+    }
+
+    /// Checks a text. `path` stands in messages, and files that the text names are relative to its folder.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::from_toml_with(text, path, LoadOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml_with(text: &str, path: &Path, options: LoadOptions) -> Result<Self, ConfigError> {
+        let text: Rc<str> = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).into();
+        read(Report::new(path.display().to_string(), Rc::clone(&text)), &text, path, options)
+    }
+}
+
+fn unreadable(name: String, message: String, help: &str) -> ConfigError {
+    let problem =
+        Problem { file: error::shown(&name, 4096), line: 1, column: 1, message, help: help.into(), related: None, excerpt: None };
+    ConfigError::new(vec![problem], 1)
+}
+
+fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Result<Config, ConfigError> {
+    let empty = if options.allow_empty { Empty::Accepted } else { Empty::Refused };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    if refuse_syntax(&mut report, &syntax) == Reading::Stops {
+        return Err(report.into_error());
+    }
+
+    let root = Table::root(&mut report, &document, &ROOT);
+    let dataplane = settings::dataplane(&mut report, &root);
+    let ports = ports::read(&mut report, &root, dataplane.mode, folder);
+    let mut lists = PrefixLists::new(folder);
+    let mut sets = sets::read(&mut report, &root, &mut lists, empty);
+    let (policies, policy_names) = policies::read(&mut report, &root, &mut sets, ports.filter);
+    let pools = pools::read(&mut report, &root, &policy_names, &mut lists, empty);
+    let config = Config {
+        path: path.to_owned(),
+        dataplane,
+        ports: ports.ports,
+        sets: sets.sets,
+        policies,
+        pools,
+        checks: settings::checks(&mut report, &root),
+        limits: settings::limits(&mut report, &root),
+        control: settings::control(&mut report, &root, folder),
+        metrics: settings::metrics(&mut report, &root),
+    };
+    if report.is_clean() { Ok(config) } else { Err(report.into_error()) }
+}
+
+/// Whether a document with errors of syntax is worth reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    GoesOn,
+    Stops,
+}
+
+/// Tells the errors of syntax, one a line: the first of a line is often the cause of the others. A key given twice leaves
+/// a document that can be read; anything else leaves pieces, and complaints about pieces help nobody.
+fn refuse_syntax(report: &mut Report, errors: &[toml::de::Error]) -> Reading {
+    let mut reading = Reading::GoesOn;
+    let mut told_up_to = 0;
+    let mut errors: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or(0..0), error)).collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    for (span, error) in errors {
+        let message = error.message();
+        let twice = message == "duplicate key";
+        if !twice {
+            reading = Reading::Stops;
+        }
+        if span.start < told_up_to {
+            continue;
+        }
+        let place = Place::main(span);
+        told_up_to = report.end_of_line(&place);
+        if twice {
+            let message = format!("{} is given twice", error::quoted(report.text_of(&place)));
+            report.refuse(place, message, "keep one of the two");
+        } else {
+            report.refuse(place, format!("not TOML: {message}"), remedy(message));
+        }
+    }
+    reading
+}
+
+/// What to do about an error of syntax.
+fn remedy(message: &str) -> &'static str {
+    const REMEDIES: &[(&str, &str)] = &[
+        ("string values must be quoted", "put the value in double quotes"),
+        ("unclosed array", "close the list with `]`"),
+        ("unclosed inline table", "close the table with `}`"),
+        ("unclosed table", "close the header with `]`"),
+        ("missing comma", "put a comma between the two"),
+        ("extra comma", "remove one of the commas"),
+        ("key with no value", "write `key = value`"),
+        ("missing value", "write a value behind the `=`; text stands in double quotes"),
+        ("invalid unquoted key", "keys are letters, digits, `-` and `_`; put others in double quotes"),
+        ("cannot recurse", "nothing in a configuration is nested that deeply"),
+        ("recursion limit", "no key in a configuration has that many dots"),
+    ];
+    let known = REMEDIES.iter().find(|(begin, _)| message.starts_with(begin));
+    known.map_or("correct it; the grammar is at https://toml.io", |(_, remedy)| remedy)
+}

@@ -1,0 +1,251 @@
+//! What a configuration says, once it is found good: names resolved to indices, defaults filled in, prefixes
+//! parsed. The rest of the program takes these values as they stand and checks nothing again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnetwork::{IpNetwork, Ipv6Network};
+use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+
+/// A checked configuration. Lists stand in the order of the file (`sets` too).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `[dataplane]`.
+    pub dataplane: Dataplane,
+    /// `[[port]]`, at least one.
+    pub ports: Vec<Port>,
+    /// `[sets]`.
+    pub sets: Vec<Set>,
+    /// `[[policy]]`.
+    pub policies: Vec<Policy>,
+    /// `[[pool]]`.
+    pub pools: Vec<Pool>,
+    /// `[checks]`.
+    pub checks: Checks,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[control]`.
+    pub control: Control,
+    /// `[metrics]`.
+    pub metrics: Metrics,
+}
+
+/// How frames are forwarded, and by which workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataplane {
+    /// Bridge or router.
+    pub mode: Mode,
+    /// One worker each; `None`: one per available core, less one for control. Never empty, no core twice. Whether
+    /// the cores exist is seen when they are used.
+    pub cores: Option<Vec<usize>>,
+    /// Frames per burst, 1 to 256.
+    pub batch: usize,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self { mode: Mode::Bridge, cores: None, batch: 64 }
+    }
+}
+
+/// How a frame finds the port it leaves by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// By the peer of the port it came in by, byte for byte the same.
+    Bridge,
+    /// By its destination address. No build of this crate loads it yet.
+    Route,
+}
+
+/// One interface of the dataplane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name; it labels metrics.
+    pub name: String,
+    /// The side of the network that it faces.
+    pub role: Role,
+    /// The other end of its pair, an index into [`Config::ports`]; `None` for a `filter` port only.
+    pub peer: Option<usize>,
+    /// What moves its frames.
+    pub driver: Driver,
+}
+
+/// What moves the frames of a port.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Driver {
+    /// Captures in and out.
+    Pcap {
+        /// Frames come from here; `None`: no frame ever comes. Joined to the configuration's folder if relative.
+        read: Option<PathBuf>,
+        /// Frames go here; `None`: nowhere. Joined to the configuration's folder if relative.
+        write: Option<PathBuf>,
+        /// How fast the capture is played.
+        rate: Rate,
+    },
+    /// Rings in memory, for tests and benches.
+    Memory,
+    /// AF_PACKET rings.
+    Packet {
+        /// The interface's name.
+        device: String,
+    },
+    /// AF_XDP.
+    Xdp {
+        /// The interface's name.
+        device: String,
+    },
+    /// A DPDK device.
+    Dpdk {
+        /// PCI address or virtual device with its arguments.
+        device: String,
+    },
+}
+
+/// How fast a capture is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rate {
+    /// As fast as the worker takes the frames.
+    AsFastAsPossible,
+    /// At the distances of the capture's timestamps.
+    Capture,
+}
+
+/// A named list of destinations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// Its prefixes, none twice, without host bits. May be empty.
+    pub prefixes: Vec<IpNetwork>,
+}
+
+/// What holds for the pools bound to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// Restrict, exempt or quarantine.
+    pub kind: Kind,
+    /// Sets always reachable on port 25: indices into [`Config::sets`], none twice.
+    pub allow: Vec<usize>,
+    /// What a deny does, unless the deciding phase says otherwise.
+    pub action: Action,
+    /// How a reject answers.
+    pub reject_with: RejectWith,
+    /// What a divert does while the filter is down.
+    pub divert_fallback: DivertFallback,
+    /// Whether the answers to a customer's forged SYNs are denied too (rule 20 of the policy).
+    pub mirror: bool,
+    /// Its phases in the order of the file.
+    pub phases: Vec<Phase>,
+}
+
+/// From an instant on, destinations of a policy are denied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// Its name, unique within the policy.
+    pub name: String,
+    /// When it begins: UTC, microseconds since 1970-01-01.
+    pub from_micros: i64,
+    /// The same as the file writes it.
+    pub from_text: String,
+    /// What it denies.
+    pub block: Block,
+    /// What its denies do, in the place of the policy's action.
+    pub action: Option<Action>,
+}
+
+/// The destinations of a phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Every destination.
+    All,
+    /// The destinations in these sets: indices into [`Config::sets`], at least one, none twice.
+    Sets(Vec<usize>),
+}
+
+/// A named list of customers' prefixes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Its name; it labels metrics.
+    pub name: String,
+    /// What people call it: free text of at most 200 characters, no control characters.
+    pub title: Option<String>,
+    /// Its policy, an index into [`Config::policies`].
+    pub policy: usize,
+    /// Its prefixes, without host bits; none is in this or another pool a second time.
+    pub prefixes: Vec<IpNetwork>,
+}
+
+/// Checks of packets that do not depend on a policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checks {
+    /// What becomes of a customer-side source in no pool.
+    pub source_validation: SourceValidation,
+    /// The operator's NAT64 prefixes (RFC 6052 §2.2), besides 64:ff9b::/96.
+    pub nat64_prefixes: Vec<Ipv6Network>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { source_validation: SourceValidation::Enforce, nat64_prefixes: Vec::new() }
+    }
+}
+
+/// Bounds of what a worker walks, remembers and answers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// VLAN tags and MPLS labels of a frame.
+    pub l2_headers: usize,
+    /// Extension headers of an IPv6 packet.
+    pub extension_headers: usize,
+    /// Fragmented datagrams remembered.
+    pub fragments: usize,
+    /// Of these, at most so many of one source.
+    pub fragments_per_source: usize,
+    /// How long one is remembered, in microseconds.
+    pub fragment_lifetime_micros: u64,
+    /// Answers that a customer address may get at once.
+    pub reject_burst: u32,
+    /// After how many microseconds it may get one more.
+    pub reject_interval_micros: u64,
+    /// Answers per second to all customers together.
+    pub reject_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            l2_headers: 4,
+            extension_headers: 8,
+            fragments: 65_536,
+            fragments_per_source: 256,
+            fragment_lifetime_micros: 120_000_000,
+            reject_burst: 5,
+            reject_interval_micros: 10_000_000,
+            reject_per_second: 10_000,
+        }
+    }
+}
+
+/// Where the daemon is spoken to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// Its Unix socket. Joined to the configuration's folder if relative.
+    pub socket: PathBuf,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/run/sekisho/control.sock") }
+    }
+}
+
+/// Where metrics are scraped.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// Address and port of the HTTP listener; `None`: there is none.
+    pub listen: Option<SocketAddr>,
+}

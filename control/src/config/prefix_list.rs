@@ -1,0 +1,203 @@
+//! Lists of prefixes, in the configuration or in a file of their own.
+//!
+//! A file has one prefix a line, `#` begins a comment, blank lines count for nothing. It is named relative to the
+//! configuration's folder, and read once however many sets and pools name it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ipnetwork::IpNetwork;
+use toml::de::DeValue;
+
+use super::error::{quoted, shown};
+use super::prefix::parse_prefix;
+use super::reader::{Shape, Table, Value, described};
+use super::report::Report;
+use super::source::{Place, SourceId};
+
+/// The largest file that is read, configuration and prefixes alike.
+pub(super) const LARGEST_FILE: u64 = 64 << 20;
+
+const SHAPE: Shape = Shape { what: "a list of prefixes from a file", keys: &["file"], remarks: &[] };
+
+/// A prefix and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) prefix: IpNetwork,
+    pub(super) place: Place,
+}
+
+/// A list of prefixes as it was given.
+pub(super) struct PrefixList {
+    /// The good ones.
+    pub(super) prefixes: Rc<[Listed]>,
+    /// Nothing was given at all, not even something bad.
+    pub(super) empty: bool,
+    /// Where the list stands in the configuration.
+    pub(super) place: Place,
+}
+
+/// Reads lists of prefixes.
+pub(super) struct PrefixLists<'p> {
+    folder: &'p Path,
+    /// Files read so far: their prefixes and whether they are empty; `None` if they could not be read.
+    files: HashMap<PathBuf, Option<(Rc<[Listed]>, bool)>>,
+}
+
+impl<'p> PrefixLists<'p> {
+    /// Files are named relative to `folder`.
+    pub(super) fn new(folder: &'p Path) -> Self {
+        Self { folder, files: HashMap::new() }
+    }
+
+    /// The list that a value is: `["192.0.2.0/24", …]` or `{ file = "…" }`. `title` is whose list it is.
+    pub(super) fn read<'a>(&mut self, report: &mut Report, value: &'a Value<'a>, title: &str) -> Option<PrefixList> {
+        let place = Place::main(value.span());
+        match value.get_ref() {
+            DeValue::Array(values) => {
+                let prefixes = values.iter().filter_map(|value| inline_prefix(report, value)).collect();
+                Some(PrefixList { prefixes, empty: values.is_empty(), place })
+            }
+            DeValue::Table(_) => {
+                let table = Table::of(report, value, format!("the prefixes of {title}"), &SHAPE)?;
+                let file = table.require(report, "file", "\"…\"")?;
+                let name = file.string(report)?;
+                let path = self.folder.join(name);
+                let cached = match self.files.get(&path) {
+                    Some(cached) => cached.clone(),
+                    None => {
+                        let read = read_file(report, &path, file.place());
+                        self.files.insert(path, read.clone());
+                        read
+                    }
+                };
+                cached.map(|(prefixes, empty)| PrefixList { prefixes, empty, place })
+            }
+            _ => {
+                let message = format!("the prefixes of {title} must be a list, not {}", described(value));
+                report.refuse(place, message, "write `[\"192.0.2.0/24\", …]` or `{ file = \"…\" }`");
+                None
+            }
+        }
+    }
+}
+
+/// A prefix in a list of the configuration.
+fn inline_prefix(report: &mut Report, value: &Value<'_>) -> Option<Listed> {
+    let place = Place::main(value.span());
+    match value.get_ref().as_str() {
+        Some(text) => checked(report, text, place),
+        None => {
+            let message = format!("a prefix must be a string, not {}", described(value));
+            report.refuse(place, message, "write it in quotes, such as `\"192.0.2.0/24\"`");
+            None
+        }
+    }
+}
+
+fn checked(report: &mut Report, text: &str, place: Place) -> Option<Listed> {
+    match parse_prefix(text) {
+        Ok(prefix) => Some(Listed { prefix, place }),
+        Err(error) => {
+            report.refuse(place, format!("{} is {error}", quoted(text)), error.help());
+            None
+        }
+    }
+}
+
+fn read_file(report: &mut Report, path: &Path, named: Place) -> Option<(Rc<[Listed]>, bool)> {
+    let name = path.display().to_string();
+    let bytes = match regular_file(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", shown(&name, 200));
+            report.refuse(named, message, "the file is looked for relative to this configuration's folder");
+            return None;
+        }
+    };
+    if bytes.len() as u64 > LARGEST_FILE {
+        report.refuse(named, format!("{} is larger than 64 MiB", shown(&name, 200)), "split it over several sets or pools");
+        return None;
+    }
+    let (text, whole) = decoded(bytes);
+    let source = report.add_source(name, Rc::clone(&text));
+    if let Err(at) = whole {
+        refuse_encoding(report, source, at);
+        return None;
+    }
+    let mut prefixes = Vec::new();
+    let mut empty = true;
+    let mut start = 0;
+    for line in text.split('\n') {
+        let entry = line.split('#').next().unwrap_or("");
+        let prefix = entry.trim();
+        if !prefix.is_empty() {
+            empty = false;
+            let at = start + (entry.len() - entry.trim_start().len());
+            prefixes.extend(checked(report, prefix, Place { source, span: at..at + prefix.len() }));
+        }
+        start += line.len() + 1;
+    }
+    Some((prefixes.into(), empty))
+}
+
+/// A pipe or a device named by mistake would be waited for without end.
+fn regular_file(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    bounded(File::open(path)?)
+}
+
+/// The bytes of a file, cut off one byte behind [`LARGEST_FILE`].
+pub(super) fn bounded(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A file's text without a byte order mark. If it is not UTF-8, a readable text all the same, and the first bad byte as
+/// (offset in the text, offset in the file).
+pub(super) fn decoded(bytes: Vec<u8>) -> (Rc<str>, Result<(), (usize, usize)>) {
+    let (text, whole) = match String::from_utf8(bytes) {
+        Ok(text) => (text, Ok(())),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            (String::from_utf8_lossy(error.as_bytes()).into_owned(), Err((at, at)))
+        }
+    };
+    match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => (rest.into(), whole.map_err(|(at, offset)| (at - BYTE_ORDER_MARK.len_utf8(), offset))),
+        None => (text.into(), whole),
+    }
+}
+
+/// What some editors begin a UTF-8 file with.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Refuses a source that is not UTF-8.
+pub(super) fn refuse_encoding(report: &mut Report, source: SourceId, (at, offset): (usize, usize)) {
+    let span = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+    let message = format!("not UTF-8: the byte at offset {offset} begins no character");
+    report.refuse(Place { source, span }, message, "save the file as UTF-8");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_decoded_up_to_the_bad_byte() {
+        let (text, whole) = decoded(b"\xef\xbb\xbfab\xff\xfec".to_vec());
+        assert_eq!((&*text, whole), ("ab\u{fffd}\u{fffd}c", Err((2, 5))));
+        assert_eq!(decoded(b"\xef\xbb\xbfab".to_vec()), ("ab".into(), Ok(())));
+        assert_eq!(decoded(b"\xef\xbb".to_vec()).1, Err((0, 0)));
+    }
+}

@@ -1,0 +1,10 @@
+//! The control side of Sekisho: configuration, its compilation into tables, and the commands.
+//!
+//! Nothing here touches a packet: [`compile`] turns a checked [`config`] into a generation of the dataplane,
+//! [`cli`] starts workers and reports what they counted.
+
+pub mod cli;
+pub mod compile;
+pub mod config;
+pub mod cores;
+pub mod report;

@@ -1,0 +1,288 @@
+//! The books: what was received, and what became of it. One registry; status, metrics and summaries read it.
+//!
+//! Each worker writes cells of its own on cache lines of their own, with a plain load and store, since nobody
+//! else writes them; readers sum the workers' cells and never disturb them. A reader may see a burst half
+//! booked; the books balance whenever the workers stand still.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::policy::{Decision, PoolId, PortId, Reason, Taken};
+
+/// A counter that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    #[inline]
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker counted on one port.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct PortCells {
+    pub(crate) received_packets: Cell,
+    pub(crate) received_bytes: Cell,
+    decided: [[Cell; Taken::ALL.len()]; Reason::COUNT],
+    would: [Cell; Reason::COUNT],
+    pub(crate) suppressed: Cell,
+    pub(crate) mail_over_udp: Cell,
+    pub(crate) mail_over_sctp: Cell,
+    pub(crate) unremembered: Cell,
+    pub(crate) receive_errors: Cell,
+    /// Forwarded by the policy, but the way out had no room; counted at the port it came by.
+    pub(crate) forwards_lost: Cell,
+    /// Diverted by the policy, but the way to the filter had no room; counted at the port it came by.
+    pub(crate) diverts_lost: Cell,
+    /// Answers of rejects that the way out had no room for; not packets received.
+    pub(crate) replies_lost: Cell,
+    pub(crate) transmitted_packets: Cell,
+    pub(crate) transmitted_bytes: Cell,
+}
+
+impl Default for PortCells {
+    fn default() -> Self {
+        PortCells {
+            received_packets: Cell::default(),
+            received_bytes: Cell::default(),
+            decided: std::array::from_fn(|_| Default::default()),
+            would: std::array::from_fn(|_| Cell::default()),
+            suppressed: Cell::default(),
+            mail_over_udp: Cell::default(),
+            mail_over_sctp: Cell::default(),
+            unremembered: Cell::default(),
+            receive_errors: Cell::default(),
+            forwards_lost: Cell::default(),
+            diverts_lost: Cell::default(),
+            replies_lost: Cell::default(),
+            transmitted_packets: Cell::default(),
+            transmitted_bytes: Cell::default(),
+        }
+    }
+}
+
+impl PortCells {
+    #[inline]
+    pub(crate) fn decided(&self, reason: Reason, taken: Taken, count: u64) {
+        self.decided[reason as usize][taken as usize].add(count);
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, decision: &Decision) {
+        self.decided(decision.reason, decision.taken, 1);
+        if let Some(would) = decision.would {
+            self.would[would as usize].add(1);
+        }
+        if decision.suppressed {
+            self.suppressed.add(1);
+        }
+    }
+}
+
+/// What one worker counted for one pool.
+#[derive(Debug, Default)]
+pub(crate) struct PoolCells {
+    pub(crate) packets: Cell,
+    pub(crate) denied: Cell,
+    pub(crate) would: Cell,
+}
+
+impl PoolCells {
+    #[inline]
+    pub(crate) fn count(&self, decision: &Decision) {
+        self.packets.add(1);
+        self.denied.add(u64::from(decision.taken != Taken::Forward));
+        self.would.add(u64::from(decision.would.is_some()));
+    }
+}
+
+/// One worker's cells.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    ports: Box<[PortCells]>,
+    pools: Box<[PoolCells]>,
+}
+
+impl WorkerCounters {
+    /// Cells for so many ports, and for pools with numbers below `pools`.
+    pub fn new(ports: usize, pools: usize) -> WorkerCounters {
+        WorkerCounters {
+            ports: (0..ports).map(|_| PortCells::default()).collect(),
+            pools: (0..pools.max(1)).map(|_| PoolCells::default()).collect(),
+        }
+    }
+
+    pub(crate) fn port(&self, port: PortId) -> &PortCells {
+        &self.ports[usize::from(port.0)]
+    }
+
+    /// The pool's cells. A pool that came after the cells were made is counted with those in no pool.
+    #[inline]
+    pub(crate) fn pool(&self, pool: PoolId) -> &PoolCells {
+        self.pools.get(usize::from(pool.0)).unwrap_or(&self.pools[0])
+    }
+}
+
+/// The sum of several workers' books for one port, or for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets received.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// By reason and by what was done.
+    pub decided: [[u64; Taken::ALL.len()]; Reason::COUNT],
+    /// By the reason that a monitored deny would have had.
+    pub would: [u64; Reason::COUNT],
+    /// Rejects whose answer the budget suppressed.
+    pub suppressed: u64,
+    /// UDP to port 25, never denied.
+    pub mail_over_udp: u64,
+    /// SCTP to port 25, never denied.
+    pub mail_over_sctp: u64,
+    /// Fragments whose datagram could not be remembered (F10).
+    pub unremembered: u64,
+    /// Frames that a driver could not hand over.
+    pub receive_errors: u64,
+    /// Forwarded packets that found no room on their way out.
+    pub forwards_lost: u64,
+    /// Diverted packets that found no room on their way to the filter.
+    pub diverts_lost: u64,
+    /// Answers that found no room.
+    pub replies_lost: u64,
+    /// Frames that left, answers included.
+    pub transmitted: u64,
+    /// Their bytes.
+    pub transmitted_bytes: u64,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Totals {
+            received: 0,
+            received_bytes: 0,
+            decided: [[0; Taken::ALL.len()]; Reason::COUNT],
+            would: [0; Reason::COUNT],
+            suppressed: 0,
+            mail_over_udp: 0,
+            mail_over_sctp: 0,
+            unremembered: 0,
+            receive_errors: 0,
+            forwards_lost: 0,
+            diverts_lost: 0,
+            replies_lost: 0,
+            transmitted: 0,
+            transmitted_bytes: 0,
+        }
+    }
+}
+
+impl Totals {
+    /// The sum over `workers` for one port.
+    pub fn of_port<'a>(
+        workers: impl IntoIterator<Item = &'a WorkerCounters>,
+        port: PortId,
+    ) -> Totals {
+        let mut totals = Totals::default();
+        for worker in workers {
+            totals.add_cells(worker.port(port));
+        }
+        totals
+    }
+
+    /// The sum over `workers` for all ports.
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>) -> Totals {
+        let mut totals = Totals::default();
+        for worker in workers {
+            for port in &worker.ports {
+                totals.add_cells(port);
+            }
+        }
+        totals
+    }
+
+    fn add_cells(&mut self, cells: &PortCells) {
+        self.received += cells.received_packets.get();
+        self.received_bytes += cells.received_bytes.get();
+        for (sums, cells) in self.decided.iter_mut().zip(&cells.decided) {
+            for (sum, cell) in sums.iter_mut().zip(cells) {
+                *sum += cell.get();
+            }
+        }
+        for (sum, cell) in self.would.iter_mut().zip(&cells.would) {
+            *sum += cell.get();
+        }
+        self.suppressed += cells.suppressed.get();
+        self.mail_over_udp += cells.mail_over_udp.get();
+        self.mail_over_sctp += cells.mail_over_sctp.get();
+        self.unremembered += cells.unremembered.get();
+        self.receive_errors += cells.receive_errors.get();
+        self.forwards_lost += cells.forwards_lost.get();
+        self.diverts_lost += cells.diverts_lost.get();
+        self.replies_lost += cells.replies_lost.get();
+        self.transmitted += cells.transmitted_packets.get();
+        self.transmitted_bytes += cells.transmitted_bytes.get();
+    }
+
+    /// Packets for one reason, whatever was done.
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.decided[reason as usize].iter().sum()
+    }
+
+    /// Packets with which `taken` was done.
+    pub fn taken(&self, taken: Taken) -> u64 {
+        self.decided.iter().map(|by_taken| by_taken[taken as usize]).sum()
+    }
+
+    /// Packets that were forwarded and left.
+    pub fn forwarded(&self) -> u64 {
+        self.taken(Taken::Forward).saturating_sub(self.forwards_lost)
+    }
+
+    /// Packets that were dropped, rejected or diverted.
+    pub fn denied(&self) -> u64 {
+        let diverted = self.taken(Taken::Divert).saturating_sub(self.diverts_lost);
+        self.taken(Taken::Drop) + self.taken(Taken::Reject) + diverted
+    }
+
+    /// Packets that errors took.
+    pub fn errors(&self) -> u64 {
+        self.receive_errors + self.forwards_lost + self.diverts_lost
+    }
+
+    /// Whether received = forwarded + denied + errors.
+    pub fn balance(&self) -> bool {
+        self.received == self.forwarded() + self.denied() + self.errors()
+    }
+}
+
+/// What all workers counted for one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolTotals {
+    /// Packets from the pool's customers, and to them.
+    pub packets: u64,
+    /// Of them, denied.
+    pub denied: u64,
+    /// Of them, forwarded though a monitored rule would have denied them.
+    pub would: u64,
+}
+
+impl PoolTotals {
+    /// The sum over `workers`.
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>, pool: PoolId) -> PoolTotals {
+        workers.into_iter().fold(PoolTotals::default(), |sum, worker| {
+            let cells = worker.pool(pool);
+            PoolTotals {
+                packets: sum.packets + cells.packets.get(),
+                denied: sum.denied + cells.denied.get(),
+                would: sum.would + cells.would.get(),
+            }
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! The dataplane of Sekisho: everything that a worker touches on a packet's way.
+//!
+//! ```text
+//! port ──receive burst──▶ parse ──▶ look up ──▶ decide ──▶ act ──transmit bursts──▶ port
+//! ```
+//!
+//! The core is deterministic: [`pipeline`] takes a burst of frames, a [`generation`] and an instant, and
+//! returns decisions and frames. It reads no clock, does no input or output, allocates nothing per packet.
+
+mod action;
+pub mod clock;
+pub mod counters;
+pub mod frame;
+pub mod generation;
+pub mod lpm;
+pub mod pipeline;
+pub mod policy;
+pub mod port;
+pub mod publication;
+pub mod worker;
+
+pub use action::{RejectLimits, Replies, Reply};

@@ -1,0 +1,210 @@
+//! Checked, sorted prefixes, and the runs of addresses that share an answer.
+
+use std::fmt::Debug;
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+
+use super::{BuildError, MAX_ID};
+
+/// An address as a number in host order: `u32` for IPv4, `u128` for IPv6.
+pub(super) trait Address: Copy + Ord + Debug {
+    /// Bits of an address.
+    const BITS: u8;
+    /// The lowest address.
+    const ZERO: Self;
+    /// The highest address.
+    const MAX: Self;
+
+    /// The bits beyond the first `len`, all set.
+    fn host_mask(len: u8) -> Self;
+    /// `self | other`
+    fn or(self, other: Self) -> Self;
+    /// `self & other`
+    fn and(self, other: Self) -> Self;
+    /// `self & !other`
+    fn and_not(self, other: Self) -> Self;
+    /// The next address; the caller knows there is one.
+    fn next(self) -> Self;
+    /// How many leading bits `self` and `other` have in common.
+    fn common(self, other: Self) -> u8;
+}
+
+macro_rules! address {
+    ($type:ty) => {
+        impl Address for $type {
+            const BITS: u8 = <$type>::BITS as u8;
+            const ZERO: Self = 0;
+            const MAX: Self = <$type>::MAX;
+
+            fn host_mask(len: u8) -> Self {
+                <$type>::MAX.checked_shr(len.into()).unwrap_or(0)
+            }
+            fn or(self, other: Self) -> Self {
+                self | other
+            }
+            fn and(self, other: Self) -> Self {
+                self & other
+            }
+            fn and_not(self, other: Self) -> Self {
+                self & !other
+            }
+            fn next(self) -> Self {
+                self + 1
+            }
+            fn common(self, other: Self) -> u8 {
+                (self ^ other).leading_zeros() as u8
+            }
+        }
+    };
+}
+
+address!(u32);
+address!(u128);
+
+/// A network of either family, as callers write it.
+pub(super) trait Network: Copy {
+    /// What its addresses are as numbers.
+    type Address: Address;
+    /// The address and the length, unchecked.
+    fn parts(self) -> (Self::Address, u8);
+    /// The same, for an error.
+    fn any(self) -> IpNetwork;
+}
+
+impl Network for Ipv4Network {
+    type Address = u32;
+
+    fn parts(self) -> (u32, u8) {
+        (self.ip().into(), self.prefix())
+    }
+    fn any(self) -> IpNetwork {
+        self.into()
+    }
+}
+
+impl Network for Ipv6Network {
+    type Address = u128;
+
+    fn parts(self) -> (u128, u8) {
+        (self.ip().into(), self.prefix())
+    }
+    fn any(self) -> IpNetwork {
+        self.into()
+    }
+}
+
+/// A prefix without host bits and an id within `1..=MAX_ID`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Prefix<A> {
+    pub(super) address: A,
+    pub(super) len: u8,
+    pub(super) id: u16,
+}
+
+impl<A: Address> Prefix<A> {
+    /// Checks one entry.
+    pub(super) fn checked<N: Network<Address = A>>(network: N, id: u32) -> Result<Self, BuildError> {
+        let (address, len) = network.parts();
+        if address.and(A::host_mask(len)) != A::ZERO {
+            return Err(BuildError::HostBits(network.any()));
+        }
+        if id == 0 || id > MAX_ID {
+            return Err(BuildError::IdOutOfRange { prefix: network.any(), id });
+        }
+        Ok(Prefix { address, len, id: id as u16 })
+    }
+
+    /// The last address inside.
+    pub(super) fn last(&self) -> A {
+        self.address.or(A::host_mask(self.len))
+    }
+
+    /// Whether `address` is inside.
+    pub(super) fn contains(&self, address: A) -> bool {
+        address.and_not(A::host_mask(self.len)) == self.address
+    }
+
+    fn key(&self) -> (A, u8) {
+        (self.address, self.len)
+    }
+}
+
+/// Checks all entries and puts them into the order of (address, length); entries already in that order are not sorted again.
+pub(super) fn sorted<N: Network>(entries: &[(N, u32)]) -> Result<Vec<Prefix<N::Address>>, BuildError> {
+    let mut prefixes: Vec<Prefix<N::Address>> = Vec::with_capacity(entries.len());
+    let mut in_order = true;
+    for &(network, id) in entries {
+        let prefix = Prefix::checked(network, id)?;
+        in_order &= prefixes.last().is_none_or(|before| before.key() < prefix.key());
+        prefixes.push(prefix);
+    }
+    if !in_order {
+        prefixes.sort_unstable_by_key(Prefix::key);
+        if let Some(pair) = prefixes.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
+            let twice = entries.iter().find(|(network, _)| network.parts() == pair[0].key());
+            if let Some((network, _)) = twice {
+                return Err(BuildError::Duplicate(network.any()));
+            }
+        }
+    }
+    Ok(prefixes)
+}
+
+/// From `start` up to the start of the next run, every lookup answers `id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run<A> {
+    pub(super) start: A,
+    pub(super) id: u16,
+}
+
+/// Flattens nested prefixes, in order of (address, length), into runs: the first starts at `origin`, where `outer` is
+/// the answer unless a prefix says otherwise, and neighbours always differ. Linear in the number of prefixes.
+///
+/// `runs` and `stack` are working memory, emptied first, so that small repeated jobs allocate nothing; `stack` holds the
+/// prefixes around the present address, innermost last, each as its last address and its id.
+pub(super) fn flatten_into<A: Address>(
+    origin: A,
+    outer: u16,
+    prefixes: impl IntoIterator<Item = Prefix<A>>,
+    stack: &mut Vec<(A, u16)>,
+    runs: &mut Vec<Run<A>>,
+) {
+    runs.clear();
+    stack.clear();
+    runs.push(Run { start: origin, id: outer });
+    let mut emit = |start: A, id: u16| {
+        let count = runs.len();
+        let last = &mut runs[count - 1];
+        if last.start == start {
+            last.id = id;
+            if count > 1 && runs[count - 2].id == id {
+                runs.pop();
+            }
+        } else if last.id != id {
+            runs.push(Run { start, id });
+        }
+    };
+    for prefix in prefixes {
+        while let Some(&(last, _)) = stack.last()
+            && last < prefix.address
+        {
+            stack.pop();
+            emit(last.next(), stack.last().map_or(outer, |&(_, id)| id));
+        }
+        emit(prefix.address, prefix.id);
+        stack.push((prefix.last(), prefix.id));
+    }
+    while let Some((last, _)) = stack.pop() {
+        if last == A::MAX {
+            break;
+        }
+        emit(last.next(), stack.last().map_or(outer, |&(_, id)| id));
+    }
+}
+
+/// The runs of a whole table: from the lowest address on, no match outside all prefixes.
+pub(super) fn flatten<A: Address>(prefixes: &[Prefix<A>]) -> Vec<Run<A>> {
+    let mut runs = Vec::with_capacity(prefixes.len() / 2 + 16);
+    flatten_into(A::ZERO, 0, prefixes.iter().copied(), &mut Vec::new(), &mut runs);
+    runs
+}

@@ -1,0 +1,438 @@
+//! The pipeline: a burst of frames through parse, look up, decide and act. No clock, no input or output.
+//!
+//! One worker owns one [`Pipeline`]; what the workers share is in [`Common`], without a lock. `run`, `replay`,
+//! `explain`, the vectors, the fuzzers and the benches all call [`Pipeline::judge`]: there is no second
+//! implementation of a rule.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::action::budget::RejectBudget;
+use crate::action::reject::Answerable;
+use crate::action::returns::Returns;
+use crate::action::{RejectLimits, Replies};
+use crate::clock::Instant;
+use crate::counters::{PortCells, WorkerCounters};
+use crate::frame::{self, Addresses, Datagram, Fragment, Frame, Headers, Link, Upper, protocol};
+use crate::generation::Generation;
+use crate::policy::decision::{Act, Ruling};
+use crate::policy::fragments::{Fate, FragmentTable, Key, Later};
+use crate::policy::rules::Case;
+use crate::policy::{
+    Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, RejectWith, Role, Taken, Trace,
+};
+
+/// What all workers share.
+pub struct Common {
+    budget: RejectBudget,
+    returns: Returns,
+    up: Box<[AtomicBool]>,
+}
+
+impl Common {
+    /// For so many ports, all of them up.
+    pub fn new(ports: usize, rejects: RejectLimits) -> Common {
+        Common {
+            budget: RejectBudget::new(rejects),
+            returns: Returns::new(),
+            up: (0..ports).map(|_| AtomicBool::new(true)).collect(),
+        }
+    }
+
+    /// Says whether a port works. A filter that does not gets nothing more.
+    pub fn set_up(&self, port: PortId, up: bool) {
+        self.up[usize::from(port.0)].store(up, Ordering::Relaxed);
+    }
+
+    /// Whether a port works.
+    pub fn is_up(&self, port: PortId) -> bool {
+        self.up[usize::from(port.0)].load(Ordering::Relaxed)
+    }
+}
+
+/// Where and when a burst was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The port.
+    pub port: PortId,
+    /// How its frames begin.
+    pub link: Link,
+    /// The instant at which all of them are judged.
+    pub now: Instant,
+}
+
+/// One worker's way from frames to decisions, with the state it keeps: the fragment table and its counters.
+pub struct Pipeline {
+    common: Arc<Common>,
+    counters: Arc<WorkerCounters>,
+    fragments: FragmentTable,
+    sets: Vec<u64>,
+}
+
+impl Pipeline {
+    /// A pipeline that books into `counters`.
+    pub fn new(
+        common: Arc<Common>,
+        counters: Arc<WorkerCounters>,
+        fragments: FragmentLimits,
+    ) -> Pipeline {
+        Pipeline { common, counters, fragments: FragmentTable::new(fragments), sets: Vec::new() }
+    }
+
+    /// Judges a burst. `decisions[n]` is the outcome for `frames[n]`; the answers that rejects call for are
+    /// added to `replies`.
+    ///
+    /// # Panics
+    /// If there are fewer decisions than frames, or the generation has no such port.
+    pub fn judge(
+        &mut self,
+        generation: &Generation,
+        arrival: Arrival,
+        frames: &[&[u8]],
+        decisions: &mut [Decision],
+        replies: &mut Replies,
+    ) {
+        self.judge_traced(generation, arrival, frames, decisions, replies, &mut ());
+    }
+
+    /// As [`judge`](Pipeline::judge), reporting each rule that was looked at.
+    pub fn judge_traced<T: Trace>(
+        &mut self,
+        generation: &Generation,
+        arrival: Arrival,
+        frames: &[&[u8]],
+        decisions: &mut [Decision],
+        replies: &mut Replies,
+        trace: &mut T,
+    ) {
+        generation.advance(arrival.now.utc_micros);
+        self.fragments.expire(arrival.now.monotonic_micros);
+        self.sets.resize(generation.sets().words(), 0);
+        let counters = Arc::clone(&self.counters);
+        let cells = counters.port(arrival.port);
+        let role = generation.role(arrival.port);
+        let mut bytes = 0;
+        for (at, (&frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
+            bytes += frame.len() as u64;
+            let mut one = One { pipeline: self, generation, arrival, role, frame, cells, at };
+            *decision = one.judge(replies, trace);
+            cells.count(decision);
+            counters.pool(decision.pool).count(decision);
+        }
+        cells.received_packets.add(frames.len() as u64);
+        cells.received_bytes.add(bytes);
+    }
+
+    /// The counters that this pipeline books into.
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
+    }
+
+    /// Datagrams that the fragment table remembers now.
+    pub fn fragments_known(&self) -> usize {
+        self.fragments.len()
+    }
+}
+
+/// One frame of a burst.
+struct One<'a> {
+    pipeline: &'a mut Pipeline,
+    generation: &'a Generation,
+    arrival: Arrival,
+    role: Role,
+    frame: &'a [u8],
+    cells: &'a PortCells,
+    at: usize,
+}
+
+impl One<'_> {
+    fn judge<T: Trace>(&mut self, replies: &mut Replies, trace: &mut T) -> Decision {
+        let outbound = self.role == Role::Subscriber;
+        let parsed = frame::parse(self.arrival.link, self.frame, self.generation.depth());
+        trace.rule("1", parsed == Frame::NotIp);
+        let ruling = match &parsed {
+            Frame::Ip(headers) => {
+                let pool = self.pool(headers);
+                let ruling = self.rule(headers, pool, trace);
+                return self.carry_out(ruling, headers, pool, replies);
+            }
+            Frame::NotIp => Ruling::forward(Reason::NotIp),
+            Frame::EncapDepth => {
+                trace.rule("2", outbound);
+                match outbound {
+                    true => Ruling::drop(Reason::EncapDepth),
+                    false => Ruling::forward(Reason::NotIp),
+                }
+            }
+            Frame::Malformed => {
+                trace.rule("3", true);
+                Ruling::drop(Reason::Malformed)
+            }
+        };
+        let (taken, out) = match ruling.act {
+            Act::Forward => (Taken::Forward, self.way_out(None)),
+            _ => (Taken::Drop, None),
+        };
+        self.decision(ruling, taken, out, PoolId::NONE)
+    }
+
+    /// The customer's pool.
+    fn pool(&self, headers: &Headers) -> PoolId {
+        match (self.role, headers.addresses) {
+            (Role::Subscriber, Addresses::V4 { source, .. }) => self.generation.pool_of_v4(source),
+            (Role::Subscriber, Addresses::V6 { source, .. }) => self.generation.pool_of_v6(source),
+            (Role::Internet, Addresses::V4 { destination, .. }) => self.generation.pool_of_v4(destination),
+            (Role::Internet, Addresses::V6 { destination, .. }) => self.generation.pool_of_v6(destination),
+            (Role::Servers | Role::Filter, _) => PoolId::NONE,
+        }
+    }
+
+    /// Rules 4 to 22 and the fragment rules.
+    fn rule<T: Trace>(&mut self, headers: &Headers, pool: PoolId, trace: &mut T) -> Ruling {
+        self.count_other_mail(headers);
+        let mut case = Case {
+            generation: self.generation,
+            now: self.arrival.now,
+            role: self.role,
+            frame: self.frame,
+            headers,
+            pool,
+            sets: &mut self.pipeline.sets,
+            trace,
+        };
+        let (verdict, spoofed) = case.source();
+        if let Some(ruling) = verdict {
+            return ruling;
+        }
+        let ruling = match headers.datagram {
+            Datagram::Whole => case.ports(),
+            Datagram::First(part) => self.first_fragment(headers, pool, &part, trace),
+            Datagram::Later(part) => self.later_fragment(headers, pool, &part, trace),
+        };
+        // The rule that would have matched first is the one that is counted.
+        match (ruling.act, spoofed) {
+            (Act::Forward, Some(_)) => Ruling { would: spoofed, phase: None, ..ruling },
+            _ => ruling,
+        }
+    }
+
+    fn case<'b, T>(
+        &'b mut self,
+        headers: &'b Headers,
+        pool: PoolId,
+        trace: &'b mut T,
+    ) -> Case<'b, T> {
+        Case {
+            generation: self.generation,
+            now: self.arrival.now,
+            role: self.role,
+            frame: self.frame,
+            headers,
+            pool,
+            sets: &mut self.pipeline.sets,
+            trace,
+        }
+    }
+
+    /// F11, F3, F4 and rule 8, then F7, F10, and the rules on its own ports. The fate of those that follow
+    /// is noted when the action is known.
+    fn first_fragment<T: Trace>(
+        &mut self,
+        headers: &Headers,
+        pool: PoolId,
+        part: &Fragment,
+        trace: &mut T,
+    ) -> Ruling {
+        if let Some(ruling) = self.case(headers, pool, trace).first_fragment() {
+            return ruling;
+        }
+        let header_end = self.header_end(headers, part);
+        let now = self.arrival.now.monotonic_micros;
+        let key = Key::new(self.arrival.port, headers.addresses, part);
+        let Some(known) = self.pipeline.fragments.entry(key, now) else {
+            if let Some(ruling) = self.case(headers, pool, trace).must_be_remembered(part.data) {
+                return ruling;
+            }
+            return self.case(headers, pool, trace).ports();
+        };
+        let overlaps = known.first_overlaps(header_end);
+        if overlaps {
+            known.note_overlap(header_end);
+        }
+        trace.rule("F7", overlaps);
+        match overlaps {
+            true => Ruling::drop(Reason::FragmentOverlap),
+            false => self.case(headers, pool, trace).ports(),
+        }
+    }
+
+    /// F11, F5, F7, F6, F8.
+    fn later_fragment<T: Trace>(
+        &mut self,
+        headers: &Headers,
+        pool: PoolId,
+        part: &Fragment,
+        trace: &mut T,
+    ) -> Ruling {
+        if let Some(ruling) = self.case(headers, pool, trace).later_fragment(part.offset) {
+            return ruling;
+        }
+        let now = self.arrival.now.monotonic_micros;
+        let key = Key::new(self.arrival.port, headers.addresses, part);
+        let later = match self.pipeline.fragments.entry(key, now) {
+            Some(known) => known.later(part.offset),
+            None => {
+                self.cells.unremembered.add(1);
+                Later::Orphan
+            }
+        };
+        trace.rule("F7", later == Later::Overlap);
+        if later != Later::Overlap {
+            trace.rule("F6", matches!(later, Later::Follow(_)));
+            trace.rule("F8", later == Later::Orphan);
+        }
+        match later {
+            Later::Overlap => Ruling::drop(Reason::FragmentOverlap),
+            Later::Orphan => Ruling::forward(Reason::FragmentOrphan),
+            Later::Follow(Fate::Forward) => Ruling::forward(Reason::FragmentFollow),
+            Later::Follow(Fate::Drop) => Ruling::drop(Reason::FragmentFollow),
+            Later::Follow(Fate::Divert) => Ruling {
+                act: Act::Divert(DivertFallback::Drop, RejectWith::Rst),
+                ..Ruling::drop(Reason::FragmentFollow)
+            },
+        }
+    }
+
+    /// Where the upper-layer header ends, in bytes from the datagram's start and never beyond the fragment:
+    /// TCP with its options, UDP's 8 bytes, else the end of the chain; the whole fragment where the chain
+    /// was not walked to its end.
+    fn header_end(&self, headers: &Headers, part: &Fragment) -> u32 {
+        let whole = headers.end - part.data;
+        match headers.upper {
+            Upper::Found(transport) => {
+                let header = transport.header_length(&self.frame[..headers.end as usize]) as u32;
+                (transport.offset - part.data + header).min(whole)
+            }
+            _ => whole,
+        }
+    }
+
+    /// Carries the ruling out and says what became of the packet.
+    fn carry_out(
+        &mut self,
+        ruling: Ruling,
+        headers: &Headers,
+        pool: PoolId,
+        replies: &mut Replies,
+    ) -> Decision {
+        let mut suppressed = false;
+        let (taken, out) = match ruling.act {
+            Act::Forward => (Taken::Forward, self.way_out(Some(&headers.addresses))),
+            Act::Drop => (Taken::Drop, None),
+            Act::Reject(with) => self.reject(with, headers, replies, &mut suppressed),
+            Act::Divert(fallback, with) => match self.filter() {
+                Some(filter) => {
+                    if let Some(out) = self.peer() {
+                        self.pipeline.common.returns.note(&headers.addresses, self.arrival.port, out);
+                    }
+                    (Taken::Divert, Some(filter))
+                }
+                // The fallback never answers what is not outbound, nor a later fragment.
+                None if fallback == DivertFallback::Reject
+                    && self.role == Role::Subscriber
+                    && ruling.reason != Reason::FragmentFollow =>
+                {
+                    self.reject(with, headers, replies, &mut suppressed)
+                }
+                None => (Taken::Drop, None),
+            },
+        };
+        if let Datagram::First(part) = headers.datagram {
+            self.remember_first(headers, &part, taken, ruling.reason);
+        }
+        Decision { suppressed, ..self.decision(ruling, taken, out, pool) }
+    }
+
+    fn decision(&self, ruling: Ruling, taken: Taken, out: Option<PortId>, pool: PoolId) -> Decision {
+        Decision {
+            reason: ruling.reason,
+            taken,
+            would: ruling.would,
+            suppressed: false,
+            pool,
+            phase: ruling.phase,
+            out,
+        }
+    }
+
+    /// Notes the first fragment's fate for those that follow it. What rules 4 to 6 dropped says nothing of
+    /// its datagram, and an overlap is noted already.
+    fn remember_first(&mut self, headers: &Headers, part: &Fragment, taken: Taken, reason: Reason) {
+        use Reason::{BogonSource, FragmentOverlap, SourceRoute, SpoofedSource};
+        if matches!(reason, SourceRoute | BogonSource | SpoofedSource | FragmentOverlap) {
+            return;
+        }
+        let header_end = self.header_end(headers, part);
+        let key = Key::new(self.arrival.port, headers.addresses, part);
+        match self.pipeline.fragments.entry(key, self.arrival.now.monotonic_micros) {
+            Some(known) => known.note_first(Fate::after(taken), header_end),
+            None => self.cells.unremembered.add(1),
+        }
+    }
+
+    fn reject(
+        &mut self,
+        with: RejectWith,
+        headers: &Headers,
+        replies: &mut Replies,
+        suppressed: &mut bool,
+    ) -> (Taken, Option<PortId>) {
+        let answerable = Answerable::new(self.arrival.link, self.frame, headers);
+        let Some(answerable) = answerable else { return (Taken::Drop, None) };
+        let customer: IpAddr = headers.addresses.source();
+        if !self.pipeline.common.budget.take(customer, self.arrival.now.monotonic_micros) {
+            *suppressed = true;
+            return (Taken::Drop, None);
+        }
+        answerable.answer(with, self.arrival.port, self.at, replies);
+        (Taken::Reject, Some(self.arrival.port))
+    }
+
+    /// The filter, if there is one and it works.
+    fn filter(&self) -> Option<PortId> {
+        self.generation.filter().filter(|&port| self.pipeline.common.is_up(port))
+    }
+
+    fn peer(&self) -> Option<PortId> {
+        self.generation.port(self.arrival.port).peer
+    }
+
+    /// The port that a forwarded packet leaves by: the peer, or for what comes back from the filter the port
+    /// that it would have left by without the filter.
+    fn way_out(&self, addresses: Option<&Addresses>) -> Option<PortId> {
+        self.peer().or_else(|| {
+            let noted = addresses.and_then(|addresses| self.pipeline.common.returns.port(addresses));
+            noted.or_else(|| {
+                let to_customer = addresses.is_some_and(|addresses| {
+                    self.generation.pool_of(addresses.source()) == PoolId::NONE
+                        && self.generation.pool_of(addresses.destination()) != PoolId::NONE
+                });
+                let role = if to_customer { Role::Subscriber } else { Role::Internet };
+                self.generation.first(role)
+            })
+        })
+    }
+
+    /// UDP and SCTP to port 25 are counted and never denied (rule 9).
+    fn count_other_mail(&self, headers: &Headers) {
+        let Upper::Found(transport) = headers.upper else { return };
+        if transport.ports.is_some_and(|ports| ports.destination == 25) {
+            match transport.protocol {
+                protocol::UDP => self.cells.mail_over_udp.add(1),
+                protocol::SCTP => self.cells.mail_over_sctp.add(1),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Ports: where frames come from and where they go, each driver behind one small trait.
+//!
+//! A driver serves all the ports of one worker, so that a frame moves between two of them without a copy: what
+//! [`Driver::receive`] hands over is a [`Held`] frame, a place in the driver's memory, and transmitting it
+//! moves that place. A [`Held`] frame can't be duplicated; whoever has it gives it back by transmitting or
+//! releasing it.
+
+pub mod memory;
+pub mod pcap;
+mod spread;
+
+pub use memory::MemoryDriver;
+pub use pcap::{PcapDriver, PcapPort, Rate};
+pub use spread::worker_for;
+
+use arrayvec::ArrayVec;
+
+use crate::frame::Link;
+use crate::policy::PortId;
+
+/// The most frames that are received at once.
+pub const MAX_BURST: usize = 256;
+
+/// A frame in its driver's memory, owned by whoever holds this.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a frame is given back by transmitting or releasing it"]
+pub struct Held(u32);
+
+/// Frames received together on one port.
+#[derive(Debug)]
+pub struct Burst {
+    /// The frames.
+    pub frames: ArrayVec<Held, MAX_BURST>,
+    /// How they begin.
+    pub link: Link,
+    /// How many are wanted at most.
+    pub limit: usize,
+}
+
+impl Burst {
+    /// An empty burst that takes up to `limit` frames.
+    pub fn new(limit: usize) -> Burst {
+        Burst { frames: ArrayVec::new(), link: Link::Ethernet, limit: limit.clamp(1, MAX_BURST) }
+    }
+}
+
+/// Why a port stopped working.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// A capture can't be read or written.
+    #[error(transparent)]
+    Capture(#[from] pcap::CaptureError),
+}
+
+/// The ports of one worker.
+///
+/// Per frame nothing here allocates, locks or makes a system call, unless the medium demands it (a file
+/// does); [`flush`](Driver::flush) is where what a burst queued is handed on.
+pub trait Driver {
+    /// Takes frames off a port's receive queue, up to `burst.limit`, all of one link type. None is no news.
+    ///
+    /// # Errors
+    /// The port has stopped working; it is not asked again.
+    fn receive(&mut self, port: PortId, burst: &mut Burst) -> Result<(), PortError>;
+
+    /// The bytes of a frame.
+    fn bytes(&self, frame: &Held) -> &[u8];
+
+    /// Queues a frame to leave by `port`; false if there is no room, and the frame is released.
+    fn transmit(&mut self, port: PortId, frame: Held) -> bool;
+
+    /// Queues a frame made here, in answer to `cause`; false if there is no room.
+    fn answer(&mut self, port: PortId, bytes: &[u8], cause: &Held) -> bool;
+
+    /// Gives a frame back.
+    fn release(&mut self, frame: Held);
+
+    /// Hands on what was queued since the last time.
+    ///
+    /// # Errors
+    /// The named port has stopped working.
+    fn flush(&mut self) -> Result<(), (PortId, PortError)>;
+
+    /// Whether a port will never receive again.
+    fn is_exhausted(&self, port: PortId) -> bool;
+}

@@ -1,0 +1,282 @@
+//! The driver `pcap`: captures in, captures out.
+//!
+//! Each worker reads the whole capture and keeps the frames that are its own by their addresses, as a NIC
+//! would have spread them; so nothing is shared while they run. Each writes what leaves to a capture of its
+//! own, and [`merge`] puts these together by their times when all have ended: the same frames in the same
+//! order, however the workers raced.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedFrame, Format};
+use super::{LinkType, Truncation};
+use crate::frame::{Depth, Link};
+use crate::policy::PortId;
+use crate::port::{Burst, Driver, Held, MAX_BURST, PortError, worker_for};
+
+/// How fast captures are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Rate {
+    /// As fast as the workers take them.
+    #[default]
+    AsFastAsPossible,
+    /// With the pauses that the capture has.
+    Capture,
+}
+
+/// A port's captures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PcapPort {
+    /// What is received.
+    pub read: Option<PathBuf>,
+    /// Where what leaves is written.
+    pub write: Option<PathBuf>,
+    /// How fast.
+    pub rate: Rate,
+}
+
+impl From<LinkType> for Link {
+    fn from(link: LinkType) -> Link {
+        match link {
+            LinkType::Ethernet => Link::Ethernet,
+            LinkType::RawIp => Link::Raw,
+            LinkType::Ipv4 => Link::Ipv4,
+            LinkType::Ipv6 => Link::Ipv6,
+            LinkType::LinuxCooked => Link::Cooked,
+            LinkType::LinuxCooked2 => Link::Cooked2,
+            LinkType::Null | LinkType::Loop => Link::Loopback,
+        }
+    }
+}
+
+/// Which of how many workers this driver serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// From 0.
+    pub worker: usize,
+    /// At least 1.
+    pub workers: usize,
+}
+
+/// One port's reading side.
+struct Input {
+    reader: CaptureReader,
+    /// The next frame of this worker; the capture is at its end where there is none.
+    next: CapturedFrame,
+    has_next: bool,
+    rate: Rate,
+}
+
+impl Input {
+    fn open(path: &Path, rate: Rate, share: Share) -> Result<Input, CaptureError> {
+        let reader = CaptureReader::open(path)?;
+        let mut input = Input { reader, next: CapturedFrame::default(), has_next: true, rate };
+        input.advance(share)?;
+        Ok(input)
+    }
+
+    fn advance(&mut self, share: Share) -> Result<(), CaptureError> {
+        self.has_next = false;
+        while self.reader.next(&mut self.next)? {
+            let link = self.next.link.into();
+            let owner = worker_for(link, &self.next.bytes, Depth::default(), share.workers);
+            if owner == share.worker {
+                self.has_next = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Port {
+    input: Option<Input>,
+    output: Option<CaptureWriter>,
+}
+
+/// The driver `pcap` of one worker.
+pub struct PcapDriver {
+    ports: Vec<Port>,
+    share: Share,
+    frames: Vec<CapturedFrame>,
+    free: Vec<Held>,
+    queued: Vec<(PortId, Held)>,
+    /// The instant and the capture time at which reading started.
+    started: (Instant, i64),
+}
+
+impl PcapDriver {
+    /// Opens the captures of all ports. With several workers, each writes to a [part](part_path) of its own.
+    ///
+    /// # Errors
+    /// A capture can't be opened.
+    pub fn open(ports: &[PcapPort], share: Share) -> Result<PcapDriver, CaptureError> {
+        let mut opened = Vec::with_capacity(ports.len());
+        for port in ports {
+            let input = match &port.read {
+                Some(path) => Some(Input::open(path, port.rate, share)?),
+                None => None,
+            };
+            let output = match &port.write {
+                Some(path) => Some(CaptureWriter::create(&part_path(path, share), Format::of(path))?),
+                None => None,
+            };
+            opened.push(Port { input, output });
+        }
+        let inputs = opened.iter().filter_map(|port| port.input.as_ref());
+        let first = inputs.filter(|input| input.has_next).map(|input| input.next.nanos).min();
+        // A burst, its answers, and nothing else is ever in hand.
+        let places = 2 * MAX_BURST;
+        Ok(PcapDriver {
+            ports: opened,
+            share,
+            frames: vec![CapturedFrame::default(); places],
+            free: (0..places as u32).map(Held).collect(),
+            queued: Vec::with_capacity(places),
+            started: (Instant::now(), first.unwrap_or(0)),
+        })
+    }
+
+    /// Flushes and closes what was written; says which captures ended inside a packet.
+    ///
+    /// # Errors
+    /// A capture can't be written.
+    pub fn finish(self) -> Result<Vec<Truncation>, CaptureError> {
+        let mut truncated = Vec::new();
+        for port in self.ports {
+            if let Some(output) = port.output {
+                output.finish()?;
+            }
+            let warning = port.input.as_ref().and_then(|input| input.reader.warning());
+            truncated.extend(warning.cloned());
+        }
+        Ok(truncated)
+    }
+
+    /// Whether the frame with this time is due.
+    fn is_due(started: (Instant, i64), rate: Rate, nanos: i64) -> bool {
+        match rate {
+            Rate::AsFastAsPossible => true,
+            Rate::Capture => {
+                let after = nanos.saturating_sub(started.1).max(0) as u64;
+                started.0.elapsed() >= Duration::from_nanos(after)
+            }
+        }
+    }
+}
+
+impl Driver for PcapDriver {
+    fn receive(&mut self, port: PortId, burst: &mut Burst) -> Result<(), PortError> {
+        let Some(input) = &mut self.ports[usize::from(port.0)].input else { return Ok(()) };
+        if !input.has_next {
+            return Ok(());
+        }
+        burst.link = input.next.link.into();
+        while input.has_next
+            && burst.frames.len() < burst.limit
+            && Link::from(input.next.link) == burst.link
+            && Self::is_due(self.started, input.rate, input.next.nanos)
+            && let Some(held) = self.free.pop()
+        {
+            std::mem::swap(&mut self.frames[held.0 as usize], &mut input.next);
+            burst.frames.push(held);
+            input.advance(self.share)?;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self, frame: &Held) -> &[u8] {
+        &self.frames[frame.0 as usize].bytes
+    }
+
+    fn transmit(&mut self, port: PortId, frame: Held) -> bool {
+        self.queued.push((port, frame));
+        true
+    }
+
+    fn answer(&mut self, port: PortId, bytes: &[u8], cause: &Held) -> bool {
+        let Some(held) = self.free.pop() else { return false };
+        let CapturedFrame { nanos, link, .. } = self.frames[cause.0 as usize];
+        let frame = &mut self.frames[held.0 as usize];
+        frame.bytes.clear();
+        frame.bytes.extend_from_slice(bytes);
+        (frame.nanos, frame.link, frame.original_len) = (nanos, link, bytes.len() as u32);
+        self.queued.push((port, held));
+        true
+    }
+
+    fn release(&mut self, frame: Held) {
+        self.free.push(frame);
+    }
+
+    fn flush(&mut self) -> Result<(), (PortId, PortError)> {
+        let mut result = Ok(());
+        for (port, held) in self.queued.drain(..) {
+            let frame = &self.frames[held.0 as usize];
+            if let Some(output) = &mut self.ports[usize::from(port.0)].output
+                && let Err(error) = output.write(&record(frame))
+            {
+                result = Err((port, error.into()));
+                self.ports[usize::from(port.0)].output = None;
+            }
+            self.free.push(held);
+        }
+        result
+    }
+
+    fn is_exhausted(&self, port: PortId) -> bool {
+        self.ports[usize::from(port.0)].input.as_ref().is_none_or(|input| !input.has_next)
+    }
+}
+
+fn record(frame: &CapturedFrame) -> CaptureRecord<'_> {
+    CaptureRecord {
+        bytes: &frame.bytes,
+        nanos: frame.nanos,
+        original_len: frame.original_len,
+        link: frame.link,
+        comment: None,
+    }
+}
+
+/// Where a worker writes what will become `path`: the file itself if it is the only one.
+pub fn part_path(path: &Path, share: Share) -> PathBuf {
+    if share.workers == 1 {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".worker-{}", share.worker));
+    PathBuf::from(name)
+}
+
+/// Puts the workers' parts of `path` together in the order of their times, and removes them. Packets of one
+/// flow keep their order, since one worker wrote them all.
+///
+/// # Errors
+/// A part can't be read, or `path` can't be written.
+pub fn merge(path: &Path, workers: usize) -> Result<(), CaptureError> {
+    if workers == 1 {
+        return Ok(());
+    }
+    let parts: Vec<PathBuf> =
+        (0..workers).map(|worker| part_path(path, Share { worker, workers })).collect();
+    let whole = Share { worker: 0, workers: 1 };
+    let mut inputs = Vec::with_capacity(workers);
+    for part in &parts {
+        inputs.push(Input::open(part, Rate::AsFastAsPossible, whole)?);
+    }
+    let mut output = CaptureWriter::create(path, Format::of(path))?;
+    while let Some(first) =
+        inputs.iter_mut().filter(|input| input.has_next).min_by_key(|input| input.next.nanos)
+    {
+        output.write(&record(&first.next))?;
+        first.advance(whole)?;
+    }
+    output.finish()?;
+    for part in &parts {
+        std::fs::remove_file(part)
+            .map_err(|source| CaptureError::Open { path: part.clone(), source })?;
+    }
+    Ok(())
+}
