@@ -3,8 +3,10 @@
 //! Nothing here touches a packet: [`compile`] turns a checked [`config`] into a generation of the dataplane,
 //! [`cli`] starts workers and reports what they counted.
 
+pub mod bench;
 pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod cores;
 pub mod report;
+mod words;

@@ -69,44 +69,38 @@ impl Default for PortCells {
 
 impl PortCells {
     #[inline]
-    pub(crate) fn decided(&self, reason: Reason, taken: Taken, count: u64) {
-        self.decided[reason as usize][taken as usize].add(count);
+    pub(crate) fn count(&self, decision: &Decision) {
+        self.count_many(decision, 1);
     }
 
+    /// Books the same decision `count` times.
     #[inline]
-    pub(crate) fn count(&self, decision: &Decision) {
-        self.decided(decision.reason, decision.taken, 1);
+    pub(crate) fn count_many(&self, decision: &Decision, count: u64) {
+        self.decided[decision.reason as usize][decision.taken as usize].add(count);
         if let Some(would) = decision.would {
-            self.would[would as usize].add(1);
+            self.would[would as usize].add(count);
         }
         if decision.suppressed {
-            self.suppressed.add(1);
+            self.suppressed.add(count);
         }
     }
 }
 
-/// What one worker counted for one pool.
+/// What one worker counted of one pool's verdicts.
 #[derive(Debug, Default)]
-pub(crate) struct PoolCells {
-    pub(crate) packets: Cell,
-    pub(crate) denied: Cell,
-    pub(crate) would: Cell,
-}
-
-impl PoolCells {
-    #[inline]
-    pub(crate) fn count(&self, decision: &Decision) {
-        self.packets.add(1);
-        self.denied.add(u64::from(decision.taken != Taken::Forward));
-        self.would.add(u64::from(decision.would.is_some()));
-    }
+struct VerdictCells {
+    denied: Cell,
+    would: Cell,
 }
 
 /// One worker's cells.
 #[derive(Debug)]
 pub struct WorkerCounters {
     ports: Box<[PortCells]>,
-    pools: Box<[PoolCells]>,
+    /// By pool number. Packets, which every packet counts, lie apart from verdicts, which few do, so that the
+    /// cells of ten thousand pools stay in the cache.
+    pool_packets: Box<[Cell]>,
+    pool_verdicts: Box<[VerdictCells]>,
 }
 
 impl WorkerCounters {
@@ -114,7 +108,8 @@ impl WorkerCounters {
     pub fn new(ports: usize, pools: usize) -> WorkerCounters {
         WorkerCounters {
             ports: (0..ports).map(|_| PortCells::default()).collect(),
-            pools: (0..pools.max(1)).map(|_| PoolCells::default()).collect(),
+            pool_packets: (0..pools.max(1)).map(|_| Cell::default()).collect(),
+            pool_verdicts: (0..pools.max(1)).map(|_| VerdictCells::default()).collect(),
         }
     }
 
@@ -122,10 +117,29 @@ impl WorkerCounters {
         &self.ports[usize::from(port.0)]
     }
 
-    /// The pool's cells. A pool that came after the cells were made is counted with those in no pool.
+    /// A pool's place. A pool that came after the cells were made is counted with those in no pool.
     #[inline]
-    pub(crate) fn pool(&self, pool: PoolId) -> &PoolCells {
-        self.pools.get(usize::from(pool.0)).unwrap_or(&self.pools[0])
+    fn pool_place(&self, pool: PoolId) -> usize {
+        let place = usize::from(pool.0);
+        if place < self.pool_packets.len() { place } else { 0 }
+    }
+
+    /// Books a packet from or to a pool's customer.
+    #[inline]
+    pub(crate) fn pool_packet(&self, pool: PoolId) {
+        self.pool_packets[self.pool_place(pool)].add(1);
+    }
+
+    /// Books the same verdict `count` times.
+    #[inline]
+    pub(crate) fn pool_verdicts(&self, pool: PoolId, decision: &Decision, count: u64) {
+        let cells = &self.pool_verdicts[self.pool_place(pool)];
+        if decision.taken != Taken::Forward {
+            cells.denied.add(count);
+        }
+        if decision.would.is_some() {
+            cells.would.add(count);
+        }
     }
 }
 
@@ -277,11 +291,12 @@ impl PoolTotals {
     /// The sum over `workers`.
     pub fn of<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>, pool: PoolId) -> PoolTotals {
         workers.into_iter().fold(PoolTotals::default(), |sum, worker| {
-            let cells = worker.pool(pool);
+            let place = worker.pool_place(pool);
+            let verdicts = &worker.pool_verdicts[place];
             PoolTotals {
-                packets: sum.packets + cells.packets.get(),
-                denied: sum.denied + cells.denied.get(),
-                would: sum.would + cells.would.get(),
+                packets: sum.packets + worker.pool_packets[place].get(),
+                denied: sum.denied + verdicts.denied.get(),
+                would: sum.would + verdicts.would.get(),
             }
         })
     }

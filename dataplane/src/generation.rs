@@ -301,6 +301,14 @@ impl Generation {
         ]
     }
 
+    pub(crate) fn pools_v4(&self) -> &Table4 {
+        &self.pools_v4
+    }
+
+    pub(crate) fn pools_v6(&self) -> &Table6 {
+        &self.pools_v6
+    }
+
     pub(crate) fn port(&self, port: PortId) -> Port {
         self.ports[usize::from(port.0)]
     }

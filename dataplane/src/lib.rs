@@ -16,6 +16,7 @@ pub mod lpm;
 pub mod pipeline;
 pub mod policy;
 pub mod port;
+mod prefetch;
 pub mod publication;
 pub mod worker;
 

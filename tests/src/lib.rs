@@ -4,6 +4,7 @@ pub mod answers;
 pub mod binary;
 pub mod capture;
 pub mod corpus;
+pub mod frames;
 pub mod replay;
 pub mod twin;
 pub mod vectors;

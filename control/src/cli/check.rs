@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use sekisho_dataplane::policy::{Action, Kind};
 use serde::Serialize;
 
 use super::Failure;
 use crate::compile::Compiler;
-use crate::config::{Block, Config, LoadOptions};
+use crate::config::{Block, Config, LoadOptions, Phase, Problem};
+use crate::words;
 
 /// What `check` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -86,16 +86,7 @@ struct TableLine {
 #[derive(Serialize)]
 struct Refusal<'a> {
     ok: bool,
-    problems: Vec<ProblemLine<'a>>,
-}
-
-#[derive(Serialize)]
-struct ProblemLine<'a> {
-    file: &'a str,
-    line: usize,
-    column: usize,
-    message: &'a str,
-    help: &'a str,
+    problems: &'a [Problem],
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
@@ -104,14 +95,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         Ok(config) => config,
         Err(error) => {
             if arguments.json {
-                let problems = error.problems().iter().map(|problem| ProblemLine {
-                    file: &problem.file,
-                    line: problem.line,
-                    column: problem.column,
-                    message: &problem.message,
-                    help: &problem.help,
-                });
-                write_json(out, &Refusal { ok: false, problems: problems.collect() })?;
+                write_json(out, &Refusal { ok: false, problems: error.problems() })?;
             }
             return Err(error.into());
         }
@@ -144,7 +128,7 @@ impl<'a> Report<'a> {
                 .iter()
                 .map(|port| PortLine {
                     name: &port.name,
-                    role: super::role(port.role),
+                    role: words::role(port.role),
                     peer: port.peer.map(|peer| config.ports[peer].name.as_str()),
                 })
                 .collect(),
@@ -214,19 +198,20 @@ fn policy_line<'a>(
     now: i64,
 ) -> PolicyLine<'a> {
     let set = |at: &usize| config.sets[*at].name.as_str();
-    // Phases are a union: one that began earlier and says "all" leaves a later one nothing to add.
-    let covers_all = |from: i64| {
-        let mut all = policy.phases.iter().filter(|phase| phase.block == Block::All);
-        all.any(|phase| phase.from_micros <= now && phase.from_micros > from)
+    let done = |phase: &Phase| phase.action.unwrap_or(policy.action);
+    // Phases are a union: once a later one denies all in the same way, an earlier one has nothing to add.
+    let is_past = |phase: &Phase| {
+        policy.phases.iter().any(|later| {
+            later.block == Block::All
+                && later.from_micros <= now
+                && later.from_micros > phase.from_micros
+                && done(later) == done(phase)
+        })
     };
     PolicyLine {
         name: &policy.name,
-        kind: match policy.kind {
-            Kind::Restrict => "restrict",
-            Kind::Exempt => "exempt",
-            Kind::Quarantine => "quarantine",
-        },
-        action: action(policy.action),
+        kind: words::kind(policy.kind),
+        action: words::action(policy.action),
         allow: policy.allow.iter().map(set).collect(),
         mirror: policy.mirror,
         phases: policy
@@ -235,26 +220,17 @@ fn policy_line<'a>(
             .map(|phase| PhaseLine {
                 name: &phase.name,
                 from: &phase.from_text,
-                state: match phase.from_micros {
-                    from if from > now => "to come",
-                    from if covers_all(from) => "past",
+                state: match phase {
+                    phase if phase.from_micros > now => "to come",
+                    phase if is_past(phase) => "past",
                     _ => "in force",
                 },
                 block: match &phase.block {
                     Block::All => vec!["all"],
                     Block::Sets(sets) => sets.iter().map(set).collect(),
                 },
-                action: action(phase.action.unwrap_or(policy.action)),
+                action: words::action(done(phase)),
             })
             .collect(),
-    }
-}
-
-fn action(action: Action) -> &'static str {
-    match action {
-        Action::Drop => "drop",
-        Action::Reject => "reject",
-        Action::Divert => "divert",
-        Action::Monitor => "monitor",
     }
 }

@@ -11,7 +11,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use sekisho_dataplane::policy::Role;
 
 use crate::config::{Colour, Config, ConfigError};
 
@@ -133,14 +132,4 @@ fn show_instant(utc_micros: i64) -> String {
 /// Now, in UTC microseconds.
 fn now() -> i64 {
     Timestamp::now().as_microsecond()
-}
-
-/// A role as the configuration writes it.
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Subscriber => "subscriber",
-        Role::Internet => "internet",
-        Role::Servers => "servers",
-        Role::Filter => "filter",
-    }
 }

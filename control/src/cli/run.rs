@@ -15,13 +15,14 @@ use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::pcap::{self, Share, merge};
 use sekisho_dataplane::port::{PcapDriver, PcapPort};
 use sekisho_dataplane::publication::publish;
-use sekisho_dataplane::worker::{PortFailure, Rounds, Worker};
+use sekisho_dataplane::worker::{Corridor, PortFailure, Rounds, Worker};
 
 use super::Failure;
 use crate::compile::{Compiled, Compiler, Names, fragment_limits, reject_limits};
 use crate::config::{Config, Driver, Rate};
 use crate::cores;
 use crate::report::{self, PoolLine, Summary};
+use crate::words;
 
 /// What `run` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -60,12 +61,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         let books = Arc::new(WorkerCounters::new(config.ports.len(), names.highest_pool() + 1));
         counters.push(Arc::clone(&books));
         let fragments = fragment_limits(&config.limits).share(workers);
+        let pipeline = Pipeline::new(Arc::clone(&common), books, fragments);
         let worker = Worker {
             index,
-            driver,
             ports: (0..config.ports.len()).map(|port| PortId(port as u8)).collect(),
-            batch: config.dataplane.batch,
-            pipeline: Pipeline::new(Arc::clone(&common), books, fragments),
+            corridor: Corridor::new(driver, pipeline, config.dataplane.batch),
             generations,
             clock: this_hosts_clock(),
             stop: Arc::clone(&stop),
@@ -248,7 +248,7 @@ fn head(
             out,
             "{:<16}{:<12}{:>12}{:>14}{:>12}{:>14}",
             port.name,
-            super::role(port.role),
+            words::role(port.role),
             totals.received,
             totals.received_bytes,
             totals.transmitted,

@@ -12,8 +12,14 @@ pub enum DurationError {
 }
 
 /// Units from the longest, as a duration lists them, in microseconds.
-const UNITS: [(&str, u64); 6] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 /// A duration in microseconds: whole numbers with the units `d`, `h`, `m`, `s`, `ms`, `us`, the longer unit first,
 /// each at most once, nothing between them.
@@ -30,12 +36,23 @@ pub fn parse_duration(text: &str) -> Result<u64, DurationError> {
         if number.is_empty() {
             return Err(DurationError::Grammar);
         }
-        let (_, worth) = units.find(|(name, _)| *name == unit).ok_or(DurationError::Grammar)?;
-        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*worth));
-        micros = part.and_then(|part| micros.checked_add(part)).ok_or(DurationError::TooLong)?;
+        let (_, worth) = units
+            .find(|(name, _)| *name == unit)
+            .ok_or(DurationError::Grammar)?;
+        let part = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*worth));
+        micros = part
+            .and_then(|part| micros.checked_add(part))
+            .ok_or(DurationError::TooLong)?;
         rest = behind;
     }
-    if text.is_empty() { Err(DurationError::Grammar) } else { Ok(micros) }
+    if text.is_empty() {
+        Err(DurationError::Grammar)
+    } else {
+        Ok(micros)
+    }
 }
 
 /// The text of a duration in microseconds, as [`parse_duration`] reads it.
@@ -70,14 +87,22 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in ["", "soon", "120", "s", "1.5s", "-1s", "1s1m", "1s1s", "1 m", "1m ", "１s", "1sec", "1µs"] {
+        for text in [
+            "", "soon", "120", "s", "1.5s", "-1s", "1s1m", "1s1s", "1 m", "1m ", "１s", "1sec",
+            "1µs",
+        ] {
             assert_eq!(parse_duration(text), Err(DurationError::Grammar), "{text}");
         }
     }
 
     #[test]
     fn an_endless_duration_is_refused_and_does_not_wrap() {
-        for text in ["99999999999999999999s", "300000000000d", "213503982d86400s", "18446744073709551615us1"] {
+        for text in [
+            "99999999999999999999s",
+            "300000000000d",
+            "213503982d86400s",
+            "18446744073709551615us1",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -35,13 +35,15 @@ use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
-    Block, Checks, Config, Control, Dataplane, Driver, Limits, Metrics, Mode, Phase, Policy, Pool, Port, Rate, Set,
+    Block, Checks, Config, Control, Dataplane, Driver, Limits, Metrics, Mode, Phase, Policy, Pool,
+    Port, Rate, Set,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -66,7 +68,17 @@ enum Empty {
 
 const ROOT: Shape = Shape {
     what: "the configuration",
-    keys: &["dataplane", "port", "sets", "policy", "pool", "checks", "control", "metrics", "limits"],
+    keys: &[
+        "dataplane",
+        "port",
+        "sets",
+        "policy",
+        "pool",
+        "checks",
+        "control",
+        "metrics",
+        "limits",
+    ],
     remarks: &[],
 };
 
@@ -87,11 +99,22 @@ impl Config {
         let name = path.display().to_string();
         let bytes = match File::open(path).and_then(bounded) {
             Ok(bytes) => bytes,
-            Err(error) => return Err(unreadable(name, format!("cannot read the configuration: {error}"), "name a file that exists and may be read")),
+            Err(error) => {
+                return Err(unreadable(
+                    name,
+                    format!("cannot read the configuration: {error}"),
+                    "name a file that exists and may be read",
+                ));
+            }
         };
         if bytes.len() as u64 > LARGEST_FILE {
-            let help = "keep long lists of prefixes in files of their own: `prefixes = { file = \"…\" }`";
-            return Err(unreadable(name, "the configuration is larger than 64 MiB".into(), help));
+            let help =
+                "keep long lists of prefixes in files of their own: `prefixes = { file = \"…\" }`";
+            return Err(unreadable(
+                name,
+                "the configuration is larger than 64 MiB".into(),
+                help,
+            ));
         }
         let (text, whole) = decoded(bytes);
         let mut report = Report::new(name, Rc::clone(&text));
@@ -114,25 +137,49 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_toml_with(text: &str, path: &Path, options: LoadOptions) -> Result<Self, ConfigError> {
+    pub fn from_toml_with(
+        text: &str,
+        path: &Path,
+        options: LoadOptions,
+    ) -> Result<Self, ConfigError> {
         let text: Rc<str> = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).into();
-        read(Report::new(path.display().to_string(), Rc::clone(&text)), &text, path, options)
+        read(
+            Report::new(path.display().to_string(), Rc::clone(&text)),
+            &text,
+            path,
+            options,
+        )
     }
 }
 
 fn unreadable(name: String, message: String, help: &str) -> ConfigError {
-    let problem =
-        Problem { file: error::shown(&name, 4096), line: 1, column: 1, message, help: help.into(), related: None, excerpt: None };
+    let problem = Problem {
+        file: error::shown(&name, 4096),
+        line: 1,
+        column: 1,
+        message,
+        help: help.into(),
+        related: None,
+        excerpt: None,
+    };
     ConfigError::new(vec![problem], 1)
 }
 
-fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Result<Config, ConfigError> {
-    let empty = if options.allow_empty { Empty::Accepted } else { Empty::Refused };
+fn read(
+    mut report: Report,
+    text: &str,
+    path: &Path,
+    options: LoadOptions,
+) -> Result<Config, ConfigError> {
+    let empty = if options.allow_empty {
+        Empty::Accepted
+    } else {
+        Empty::Refused
+    };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    if refuse_syntax(&mut report, &syntax) == Reading::Stops {
+    let Some(document) = parse(&mut report, text) else {
         return Err(report.into_error());
-    }
+    };
 
     let root = Table::root(&mut report, &document, &ROOT);
     let dataplane = settings::dataplane(&mut report, &root);
@@ -153,59 +200,91 @@ fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Re
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),
     };
-    if report.is_clean() { Ok(config) } else { Err(report.into_error()) }
+    if report.is_clean() {
+        Ok(config)
+    } else {
+        Err(report.into_error())
+    }
 }
 
-/// Whether a document with errors of syntax is worth reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    GoesOn,
-    Stops,
+/// The document, if it is worth reading. A key given twice leaves one that can be read; any other error of syntax leaves
+/// pieces, and complaints about pieces help nobody.
+fn parse<'t>(report: &mut Report, text: &'t str) -> Option<Spanned<DeTable<'t>>> {
+    /// Every byte can be an error of some hundred bytes: of a larger text, only the first is told.
+    const ALL_ERRORS: usize = 1 << 20;
+    if text.len() > ALL_ERRORS {
+        return DeTable::parse(text)
+            .map_err(|error| refuse_syntax(report, &[error]))
+            .ok();
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    refuse_syntax(report, &errors);
+    errors.iter().all(is_duplicate).then_some(document)
 }
 
-/// Tells the errors of syntax, one a line: the first of a line is often the cause of the others. A key given twice leaves
-/// a document that can be read; anything else leaves pieces, and complaints about pieces help nobody.
-fn refuse_syntax(report: &mut Report, errors: &[toml::de::Error]) -> Reading {
-    let mut reading = Reading::GoesOn;
-    let mut told_up_to = 0;
-    let mut errors: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or(0..0), error)).collect();
+/// Tells the errors of syntax, one a line: the first of a line is often the cause of the others.
+fn refuse_syntax(report: &mut Report, errors: &[toml::de::Error]) {
+    let mut errors: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(0..0), error))
+        .collect();
     errors.sort_by_key(|(span, _)| span.start);
+    let mut told_up_to = 0;
     for (span, error) in errors {
-        let message = error.message();
-        let twice = message == "duplicate key";
-        if !twice {
-            reading = Reading::Stops;
-        }
         if span.start < told_up_to {
             continue;
         }
         let place = Place::main(span);
         told_up_to = report.end_of_line(&place);
-        if twice {
+        if is_duplicate(error) {
             let message = format!("{} is given twice", error::quoted(report.text_of(&place)));
             report.refuse(place, message, "keep one of the two");
         } else {
+            let message = error.message();
             report.refuse(place, format!("not TOML: {message}"), remedy(message));
         }
     }
-    reading
+}
+
+fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message() == "duplicate key"
 }
 
 /// What to do about an error of syntax.
 fn remedy(message: &str) -> &'static str {
     const REMEDIES: &[(&str, &str)] = &[
-        ("string values must be quoted", "put the value in double quotes"),
+        (
+            "string values must be quoted",
+            "put the value in double quotes",
+        ),
         ("unclosed array", "close the list with `]`"),
         ("unclosed inline table", "close the table with `}`"),
         ("unclosed table", "close the header with `]`"),
         ("missing comma", "put a comma between the two"),
         ("extra comma", "remove one of the commas"),
         ("key with no value", "write `key = value`"),
-        ("missing value", "write a value behind the `=`; text stands in double quotes"),
-        ("invalid unquoted key", "keys are letters, digits, `-` and `_`; put others in double quotes"),
-        ("cannot recurse", "nothing in a configuration is nested that deeply"),
-        ("recursion limit", "no key in a configuration has that many dots"),
+        (
+            "missing value",
+            "write a value behind the `=`; text stands in double quotes",
+        ),
+        (
+            "invalid unquoted key",
+            "keys are letters, digits, `-` and `_`; put others in double quotes",
+        ),
+        (
+            "cannot recurse",
+            "nothing in a configuration is nested that deeply",
+        ),
+        (
+            "recursion limit",
+            "no key in a configuration has that many dots",
+        ),
     ];
-    let known = REMEDIES.iter().find(|(begin, _)| message.starts_with(begin));
-    known.map_or("correct it; the grammar is at https://toml.io", |(_, remedy)| remedy)
+    let known = REMEDIES
+        .iter()
+        .find(|(begin, _)| message.starts_with(begin));
+    known.map_or(
+        "correct it; the grammar is at https://toml.io",
+        |(_, remedy)| remedy,
+    )
 }

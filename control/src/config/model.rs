@@ -46,7 +46,11 @@ pub struct Dataplane {
 
 impl Default for Dataplane {
     fn default() -> Self {
-        Self { mode: Mode::Bridge, cores: None, batch: 64 }
+        Self {
+            mode: Mode::Bridge,
+            cores: None,
+            batch: 64,
+        }
     }
 }
 
@@ -190,7 +194,10 @@ pub struct Checks {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { source_validation: SourceValidation::Enforce, nat64_prefixes: Vec::new() }
+        Self {
+            source_validation: SourceValidation::Enforce,
+            nat64_prefixes: Vec::new(),
+        }
     }
 }
 
@@ -239,7 +246,9 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/sekisho/control.sock") }
+        Self {
+            socket: PathBuf::from("/run/sekisho/control.sock"),
+        }
     }
 }
 

@@ -15,15 +15,39 @@ const MOST_POLICIES: usize = 4_096;
 const MOST_PHASES: usize = 65_535;
 
 /// Keys by which somebody might want to deny another port than 25.
-const PORT_KEYS: &[&str] =
-    &["port", "ports", "dport", "dports", "destination-port", "destination-ports", "block-port", "block-ports", "submission"];
+const PORT_KEYS: &[&str] = &[
+    "port",
+    "ports",
+    "dport",
+    "dports",
+    "destination-port",
+    "destination-ports",
+    "block-port",
+    "block-ports",
+    "submission",
+];
 
 const PORT_REMARK: &str = "remove it: a policy is about port 25 only; 587 and 465 (submission) are never denied by a policy";
 
 const POLICY: Shape = Shape {
     what: "a policy",
-    keys: &["name", "kind", "allow", "action", "reject-with", "divert-fallback", "mirror", "phases"],
-    remarks: &[(PORT_KEYS, PORT_REMARK), (&["block", "from"], "`block` and `from` belong to a phase: `phases = [{ name = …, from = …, block = … }]`")],
+    keys: &[
+        "name",
+        "kind",
+        "allow",
+        "action",
+        "reject-with",
+        "divert-fallback",
+        "mirror",
+        "phases",
+    ],
+    remarks: &[
+        (PORT_KEYS, PORT_REMARK),
+        (
+            &["block", "from"],
+            "`block` and `from` belong to a phase: `phases = [{ name = …, from = …, block = … }]`",
+        ),
+    ],
 };
 
 const PHASE: Shape = Shape {
@@ -31,8 +55,14 @@ const PHASE: Shape = Shape {
     keys: &["name", "from", "block", "action"],
     remarks: &[
         (PORT_KEYS, PORT_REMARK),
-        (&["to", "until"], "a phase that has begun does not end: phases of a policy are a union, a later one adds"),
-        (&["allow"], "`allow` belongs to the policy, and holds in all of its phases"),
+        (
+            &["to", "until"],
+            "a phase that has begun does not end: phases of a policy are a union, a later one adds",
+        ),
+        (
+            &["allow"],
+            "`allow` belongs to the policy, and holds in all of its phases",
+        ),
     ],
 };
 
@@ -43,12 +73,25 @@ pub(super) fn read<'a>(
     sets: &mut Sets<'a>,
     filter: Option<bool>,
 ) -> (Vec<Policy>, Names<'a>) {
-    let values = root.get("policy").map_or(&[][..], |entry| entry.tables(report));
+    let values = root
+        .get("policy")
+        .map_or(&[][..], |entry| entry.tables(report));
     if let Some(first) = values.get(MOST_POLICIES) {
-        let message = format!("there are {} policies, more than {MOST_POLICIES}", values.len());
-        report.refuse(Place::main(first.span()), message, "bind pools that are treated alike to one policy");
+        let message = format!(
+            "there are {} policies, more than {MOST_POLICIES}",
+            values.len()
+        );
+        report.refuse(
+            Place::main(first.span()),
+            message,
+            "bind pools that are treated alike to one policy",
+        );
     }
-    let mut reading = Reading { sets, filter, phases_left: MOST_PHASES };
+    let mut reading = Reading {
+        sets,
+        filter,
+        phases_left: MOST_PHASES,
+    };
     let mut names = Names::new("policy", "policies");
     let mut policies = Vec::new();
     for value in values.iter().take(MOST_POLICIES) {
@@ -77,16 +120,32 @@ impl Reading<'_, '_> {
         let title = &table.title;
         Policy {
             name: name.map_or(String::new(), |name| name.text.to_owned()),
-            kind: table.get("kind").and_then(|entry| entry.word(report)).unwrap_or(Kind::Restrict),
-            allow: table.get("allow").map_or(Vec::new(), |entry| self.allow(report, &entry, title)),
-            action: table.get("action").and_then(|entry| self.action(report, &entry, title)).unwrap_or(Action::Drop),
-            reject_with: table.get("reject-with").and_then(|entry| entry.word(report)).unwrap_or(RejectWith::Rst),
+            kind: table
+                .get("kind")
+                .and_then(|entry| entry.word(report))
+                .unwrap_or(Kind::Restrict),
+            allow: table
+                .get("allow")
+                .map_or(Vec::new(), |entry| self.allow(report, &entry, title)),
+            action: table
+                .get("action")
+                .and_then(|entry| self.action(report, &entry, title))
+                .unwrap_or(Action::Drop),
+            reject_with: table
+                .get("reject-with")
+                .and_then(|entry| entry.word(report))
+                .unwrap_or(RejectWith::Rst),
             divert_fallback: table
                 .get("divert-fallback")
                 .and_then(|entry| entry.word(report))
                 .unwrap_or(DivertFallback::Reject),
-            mirror: table.get("mirror").and_then(|entry| entry.boolean(report)).unwrap_or(true),
-            phases: table.get("phases").map_or(Vec::new(), |entry| self.phases(report, &entry, title)),
+            mirror: table
+                .get("mirror")
+                .and_then(|entry| entry.boolean(report))
+                .unwrap_or(true),
+            phases: table
+                .get("phases")
+                .map_or(Vec::new(), |entry| self.phases(report, &entry, title)),
         }
     }
 
@@ -102,16 +161,27 @@ impl Reading<'_, '_> {
         let action = entry.word(report)?;
         if action == Action::Divert && self.filter == Some(false) {
             let help = "add a `[[port]]` with `role = \"filter\"`, or choose `drop`, `reject` or `monitor`";
-            report.refuse(entry.place(), format!("{title} diverts, but there is no `filter` port to divert to"), help);
+            report.refuse(
+                entry.place(),
+                format!("{title} diverts, but there is no `filter` port to divert to"),
+                help,
+            );
         }
         Some(action)
     }
 
     fn phases(&mut self, report: &mut Report, entry: &Entry<'_>, title: &str) -> Vec<Phase> {
-        let values = entry.list(report, "{ name = \"…\", from = \"…\", block = \"all\" }").unwrap_or(&[]);
+        let values = entry
+            .list(report, "{ name = \"…\", from = \"…\", block = \"all\" }")
+            .unwrap_or(&[]);
         if values.len() > self.phases_left {
-            let message = format!("there are more than {MOST_PHASES} phases in all policies together");
-            report.refuse(entry.place(), message, "phases that begin together can be one: `block` takes several sets");
+            let message =
+                format!("there are more than {MOST_PHASES} phases in all policies together");
+            report.refuse(
+                entry.place(),
+                message,
+                "phases that begin together can be one: `block` takes several sets",
+            );
         }
         let taken = values.len().min(self.phases_left);
         self.phases_left -= taken;
@@ -128,10 +198,20 @@ impl Reading<'_, '_> {
             }
             let from = table.require(report, "from", "\"2006-06-01T00:00:00+09:00\"");
             let from = from.and_then(|entry| instant(report, &entry));
-            let block = table.require(report, "block", "\"all\"").and_then(|entry| self.block(report, &entry));
-            let action = table.get("action").and_then(|entry| self.action(report, &entry, &table.title));
+            let block = table
+                .require(report, "block", "\"all\"")
+                .and_then(|entry| self.block(report, &entry));
+            let action = table
+                .get("action")
+                .and_then(|entry| self.action(report, &entry, &table.title));
             if let (Some(name), Some((from_micros, from_text)), Some(block)) = (name, from, block) {
-                phases.push(Phase { name: name.text.to_owned(), from_micros, from_text, block, action });
+                phases.push(Phase {
+                    name: name.text.to_owned(),
+                    from_micros,
+                    from_text,
+                    block,
+                    action,
+                });
             }
         }
         phases
@@ -146,11 +226,19 @@ impl Reading<'_, '_> {
                     Some(_) => format!("write it as a list: `block = [\"{text}\"]`"),
                     None => HELP.to_owned(),
                 };
-                report.refuse(entry.place(), format!("{} is no value of `block`", quoted(text)), help);
+                report.refuse(
+                    entry.place(),
+                    format!("{} is no value of `block`", quoted(text)),
+                    help,
+                );
                 None
             }
             DeValue::Array(values) if values.is_empty() => {
-                report.refuse(entry.place(), "`block` names no set: the phase would deny nothing", HELP);
+                report.refuse(
+                    entry.place(),
+                    "`block` names no set: the phase would deny nothing",
+                    HELP,
+                );
                 None
             }
             DeValue::Array(_) => {
@@ -158,13 +246,20 @@ impl Reading<'_, '_> {
                 if let ([name], None) = (names.as_slice(), self.sets.names.get("all"))
                     && name.text == "all"
                 {
-                    report.refuse(name.place.clone(), "there is no set `all`", "for every destination, write `block = \"all\"`");
+                    report.refuse(
+                        name.place.clone(),
+                        "there is no set `all`",
+                        "for every destination, write `block = \"all\"`",
+                    );
                     return None;
                 }
                 Some(Block::Sets(self.sets.names.resolve_all(report, &names)))
             }
             _ => {
-                let message = format!("`block` must be `\"all\"` or a list of sets, not {}", described(entry.value));
+                let message = format!(
+                    "`block` must be `\"all\"` or a list of sets, not {}",
+                    described(entry.value)
+                );
                 report.refuse(entry.place(), message, HELP);
                 None
             }
@@ -176,9 +271,16 @@ impl Reading<'_, '_> {
 fn instant(report: &mut Report, entry: &Entry<'_>) -> Option<(i64, String)> {
     let (text, parsed): (String, Result<i64, InstantError>) = match entry.value.get_ref() {
         DeValue::String(text) => (text.to_string(), parse_instant(text)),
-        DeValue::Datetime(datetime) => (report.text_of(&entry.place()).to_owned(), native_instant(datetime)),
+        DeValue::Datetime(datetime) => (
+            report.text_of(&entry.place()).to_owned(),
+            native_instant(datetime),
+        ),
         _ => {
-            let message = format!("`{}` must be a date and time, not {}", entry.key, described(entry.value));
+            let message = format!(
+                "`{}` must be a date and time, not {}",
+                entry.key,
+                described(entry.value)
+            );
             report.refuse(entry.place(), message, InstantError::Grammar.help());
             return None;
         }
@@ -186,7 +288,11 @@ fn instant(report: &mut Report, entry: &Entry<'_>) -> Option<(i64, String)> {
     match parsed {
         Ok(micros) => Some((micros, text)),
         Err(error) => {
-            report.refuse(entry.place(), format!("{} is no instant: {error}", quoted(&text)), error.help());
+            report.refuse(
+                entry.place(),
+                format!("{} is no instant: {error}", quoted(&text)),
+                error.help(),
+            );
             None
         }
     }

@@ -40,7 +40,11 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// The document itself.
-    pub(super) fn root(report: &mut Report, document: &'a Spanned<DeTable<'a>>, shape: &Shape) -> Self {
+    pub(super) fn root(
+        report: &mut Report,
+        document: &'a Spanned<DeTable<'a>>,
+        shape: &Shape,
+    ) -> Self {
         let table = Self {
             entries: document.get_ref(),
             title: "the configuration".into(),
@@ -51,14 +55,31 @@ impl<'a> Table<'a> {
     }
 
     /// The table that a value is. `title` may show its name.
-    pub(super) fn of(report: &mut Report, value: &'a Value<'a>, title: String, shape: &Shape) -> Option<Self> {
+    pub(super) fn of(
+        report: &mut Report,
+        value: &'a Value<'a>,
+        title: String,
+        shape: &Shape,
+    ) -> Option<Self> {
         let DeValue::Table(entries) = value.get_ref() else {
             let place = Place::main(value.span());
             let message = format!("{title} must be a table, not {}", described(value));
-            report.refuse(place, message, format!("the keys of {} are {}", shape.what, listed(shape.keys.iter().copied())));
+            report.refuse(
+                place,
+                message,
+                format!(
+                    "the keys of {} are {}",
+                    shape.what,
+                    listed(shape.keys.iter().copied())
+                ),
+            );
             return None;
         };
-        let table = Self { entries, title, place: Place::main(value.span()) };
+        let table = Self {
+            entries,
+            title,
+            place: Place::main(value.span()),
+        };
         table.refuse_unknown_keys(report, shape);
         Some(table)
     }
@@ -66,12 +87,26 @@ impl<'a> Table<'a> {
     /// A table whose keys are free.
     pub(super) fn open(value: &'a Value<'a>, title: &str) -> Option<Self> {
         let entries = value.get_ref().as_table()?;
-        Some(Self { entries, title: title.to_owned(), place: Place::main(value.span()) })
+        Some(Self {
+            entries,
+            title: title.to_owned(),
+            place: Place::main(value.span()),
+        })
     }
 
     /// A table called by what it is and by its name, if it has a usable one.
-    pub(super) fn named(report: &mut Report, value: &'a Value<'a>, kind: &str, of: &str, shape: &Shape) -> Option<Self> {
-        let name = value.get_ref().as_table().and_then(|table| table.get("name")).and_then(|name| name.get_ref().as_str());
+    pub(super) fn named(
+        report: &mut Report,
+        value: &'a Value<'a>,
+        kind: &str,
+        of: &str,
+        shape: &Shape,
+    ) -> Option<Self> {
+        let name = value
+            .get_ref()
+            .as_table()
+            .and_then(|table| table.get("name"))
+            .and_then(|name| name.get_ref().as_str());
         let title = match name {
             Some(name) => format!("{kind} {}{of}", quoted(name)),
             None => format!("a {kind}{of}"),
@@ -89,23 +124,44 @@ impl<'a> Table<'a> {
             let help = match (remark, report.nearest(word, shape.keys.iter().copied())) {
                 (Some((_, remark)), _) => (*remark).to_owned(),
                 (None, Some(near)) => format!("did you mean {}?", quoted(near)),
-                (None, None) => format!("the keys of {} are {}", shape.what, listed(shape.keys.iter().copied())),
+                (None, None) => format!(
+                    "the keys of {} are {}",
+                    shape.what,
+                    listed(shape.keys.iter().copied())
+                ),
             };
-            report.refuse(Place::main(key.span()), format!("unknown key {} in {}", quoted(word), self.title), help);
+            report.refuse(
+                Place::main(key.span()),
+                format!("unknown key {} in {}", quoted(word), self.title),
+                help,
+            );
         }
     }
 
     /// The value of a key, if the table has it.
     pub(super) fn get(&self, key: &'static str) -> Option<Entry<'a>> {
-        self.entries.get_key_value(key).map(|(name, value)| Entry { key, key_place: Place::main(name.span()), value })
+        self.entries.get_key_value(key).map(|(name, value)| Entry {
+            key,
+            key_place: Place::main(name.span()),
+            value,
+        })
     }
 
     /// The value of a key that the table must have. `example` is what could stand behind the `=`.
-    pub(super) fn require(&self, report: &mut Report, key: &'static str, example: &str) -> Option<Entry<'a>> {
+    pub(super) fn require(
+        &self,
+        report: &mut Report,
+        key: &'static str,
+        example: &str,
+    ) -> Option<Entry<'a>> {
         let entry = self.get(key);
         if entry.is_none() {
             let message = format!("{} has no `{key}`", self.title);
-            report.refuse(self.place.clone(), message, format!("add `{key} = {example}`"));
+            report.refuse(
+                self.place.clone(),
+                message,
+                format!("add `{key} = {example}`"),
+            );
         }
         entry
     }
@@ -114,7 +170,10 @@ impl<'a> Table<'a> {
     pub(super) fn name(&self, report: &mut Report) -> Option<Name<'a>> {
         let entry = self.require(report, "name", "\"…\"")?;
         let text = entry.string(report)?;
-        check_name(report, text, entry.place()).then(|| Name { text, place: entry.place() })
+        check_name(report, text, entry.place()).then(|| Name {
+            text,
+            place: entry.place(),
+        })
     }
 
     /// Keys and values in the order of the file.
@@ -122,7 +181,15 @@ impl<'a> Table<'a> {
         let mut entries: Vec<_> = self
             .entries
             .iter()
-            .map(|(key, value)| (Name { text: key.get_ref().as_ref(), place: Place::main(key.span()) }, value))
+            .map(|(key, value)| {
+                (
+                    Name {
+                        text: key.get_ref().as_ref(),
+                        place: Place::main(key.span()),
+                    },
+                    value,
+                )
+            })
             .collect();
         entries.sort_by_key(|(key, _)| key.place.span.start);
         entries
@@ -146,8 +213,16 @@ impl<'a> Entry<'a> {
     }
 
     fn refuse_type(&self, report: &mut Report, must: &str, example: &str) {
-        let message = format!("`{}` must be {must}, not {}", self.key, described(self.value));
-        report.refuse(self.place(), message, format!("write `{} = {example}`", self.key));
+        let message = format!(
+            "`{}` must be {must}, not {}",
+            self.key,
+            described(self.value)
+        );
+        report.refuse(
+            self.place(),
+            message,
+            format!("write `{} = {example}`", self.key),
+        );
     }
 
     /// A string.
@@ -169,7 +244,12 @@ impl<'a> Entry<'a> {
     }
 
     /// A whole number within a range.
-    pub(super) fn whole<T>(&self, report: &mut Report, range: RangeInclusive<T>, default: T) -> Option<T>
+    pub(super) fn whole<T>(
+        &self,
+        report: &mut Report,
+        range: RangeInclusive<T>,
+        default: T,
+    ) -> Option<T>
     where
         T: TryFrom<i64> + PartialOrd + std::fmt::Display + Copy,
     {
@@ -178,31 +258,54 @@ impl<'a> Entry<'a> {
             self.refuse_type(report, "a whole number", &default.to_string());
             return None;
         };
-        let value = i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|number| T::try_from(number).ok());
+        let value = i64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .and_then(|number| T::try_from(number).ok());
         let value = value.filter(|value| range.contains(value));
         if value.is_none() {
             let message = format!("`{}` must lie between {low} and {high}", self.key);
-            report.refuse(self.place(), message, format!("write a number from {low} to {high}; the default is {default}"));
+            report.refuse(
+                self.place(),
+                message,
+                format!("write a number from {low} to {high}; the default is {default}"),
+            );
         }
         value
     }
 
     /// A duration within a range, in microseconds.
-    pub(super) fn duration(&self, report: &mut Report, range: RangeInclusive<u64>, default: u64) -> Option<u64> {
+    pub(super) fn duration(
+        &self,
+        report: &mut Report,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> Option<u64> {
         let default = format_duration(default);
         let DeValue::String(text) = self.value.get_ref() else {
             self.refuse_type(report, "a duration in quotes", &format!("\"{default}\""));
             return None;
         };
-        let (low, high) = (format_duration(*range.start()), format_duration(*range.end()));
+        let (low, high) = (
+            format_duration(*range.start()),
+            format_duration(*range.end()),
+        );
         match parse_duration(text) {
             Ok(micros) if range.contains(&micros) => return Some(micros),
             Ok(_) => {
-                let message = format!("`{}` must lie between {low} and {high}, not {}", self.key, quoted(text));
-                report.refuse(self.place(), message, format!("the default is `\"{default}\"`"));
+                let message = format!(
+                    "`{}` must lie between {low} and {high}, not {}",
+                    self.key,
+                    quoted(text)
+                );
+                report.refuse(
+                    self.place(),
+                    message,
+                    format!("the default is `\"{default}\"`"),
+                );
             }
             Err(error) => {
-                let help = "write whole numbers with units, such as `120s`, `1m30s`, `500ms` or `2h`";
+                let help =
+                    "write whole numbers with units, such as `120s`, `1m30s`, `500ms` or `2h`";
                 report.refuse(self.place(), format!("{} is {error}", quoted(text)), help);
             }
         }
@@ -223,7 +326,11 @@ impl<'a> Entry<'a> {
             if let Some(near) = report.nearest(text, words()) {
                 help = format!("did you mean {}? {help}", quoted(near));
             }
-            report.refuse(self.place(), format!("{} is no value of `{}`", quoted(text), self.key), help);
+            report.refuse(
+                self.place(),
+                format!("{} is no value of `{}`", quoted(text), self.key),
+                help,
+            );
         }
         known.map(|(_, value)| *value)
     }
@@ -244,8 +351,16 @@ impl<'a> Entry<'a> {
         match self.value.get_ref() {
             DeValue::Array(values) => values,
             _ => {
-                let message = format!("`{}` must be a list of tables, not {}", self.key, described(self.value));
-                report.refuse(self.key_place.clone(), message, format!("write `[[{}]]` with two brackets", self.key));
+                let message = format!(
+                    "`{}` must be a list of tables, not {}",
+                    self.key,
+                    described(self.value)
+                );
+                report.refuse(
+                    self.key_place.clone(),
+                    message,
+                    format!("write `[[{}]]` with two brackets", self.key),
+                );
                 &[]
             }
         }
@@ -257,7 +372,10 @@ impl<'a> Entry<'a> {
         let mut names = Vec::with_capacity(values.len());
         for value in values {
             match value.get_ref().as_str() {
-                Some(text) => names.push(Name { text, place: Place::main(value.span()) }),
+                Some(text) => names.push(Name {
+                    text,
+                    place: Place::main(value.span()),
+                }),
                 None => {
                     let message = format!("`{}` lists names, not {}", self.key, described(value));
                     report.refuse(Place::main(value.span()), message, "write names in quotes");
@@ -292,14 +410,24 @@ pub(super) struct Name<'a> {
 pub(super) fn check_name(report: &mut Report, name: &str, place: Place) -> bool {
     const LONGEST: usize = 64;
     let length = name.chars().count();
-    let odd = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
+    let odd = name
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
     let message = match odd {
         _ if length == 0 => "a name must not be empty".to_owned(),
-        Some(c) => format!("the name {} has the character {} in it", quoted(name), quoted(c.encode_utf8(&mut [0; 4]))),
-        None if length > LONGEST => format!("the name {} is {length} characters long", quoted(name)),
+        Some(c) => format!(
+            "the name {} has the character {} in it",
+            quoted(name),
+            quoted(c.encode_utf8(&mut [0; 4]))
+        ),
+        None if length > LONGEST => {
+            format!("the name {} is {length} characters long", quoted(name))
+        }
         None => return true,
     };
-    let help = format!("a name has 1 to {LONGEST} of the characters `A-Z a-z 0-9 . _ -`; it labels metrics");
+    let help = format!(
+        "a name has 1 to {LONGEST} of the characters `A-Z a-z 0-9 . _ -`; it labels metrics"
+    );
     report.refuse(place, message, help);
     false
 }
@@ -319,7 +447,13 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     /// No names yet of a kind.
     pub(super) fn new(one: &'static str, many: &'static str) -> Self {
-        Self { one, many, indices: HashMap::new(), order: Vec::new(), places: Vec::new() }
+        Self {
+            one,
+            many,
+            indices: HashMap::new(),
+            order: Vec::new(),
+            places: Vec::new(),
+        }
     }
 
     /// Gives the next index to a name. One that is taken is refused; `within` says where, as in " in this policy".
@@ -329,7 +463,13 @@ impl<'a> Names<'a> {
             Some(first) => {
                 let message = format!("there are two {} {}{within}", self.many, quoted(name.text));
                 let note = format!("the first {} stands here", quoted(name.text));
-                report.refuse_beside(name.place.clone(), message, "give one of them another name", self.places[*first].clone(), note);
+                report.refuse_beside(
+                    name.place.clone(),
+                    message,
+                    "give one of them another name",
+                    self.places[*first].clone(),
+                    note,
+                );
             }
             None => {
                 self.indices.insert(name.text, index);
@@ -359,7 +499,11 @@ impl<'a> Names<'a> {
                 None if self.indices.is_empty() => format!("there is no {one} at all; add it"),
                 None => format!("the {many} are {}", listed(self.order.iter().copied())),
             };
-            report.refuse(name.place.clone(), format!("there is no {one} {}", quoted(name.text)), help);
+            report.refuse(
+                name.place.clone(),
+                format!("there is no {one} {}", quoted(name.text)),
+                help,
+            );
         }
         index
     }
@@ -367,8 +511,14 @@ impl<'a> Names<'a> {
     /// The indices of some names without repetition; unknown ones are refused.
     pub(super) fn resolve_all(&self, report: &mut Report, names: &[Name<'_>]) -> Vec<usize> {
         let mut seen = std::collections::HashSet::new();
-        let known = names.iter().filter_map(|name| self.resolve(report, name)).collect::<Vec<_>>();
-        known.into_iter().filter(|index| seen.insert(*index)).collect()
+        let known = names
+            .iter()
+            .filter_map(|name| self.resolve(report, name))
+            .collect::<Vec<_>>();
+        known
+            .into_iter()
+            .filter(|index| seen.insert(*index))
+            .collect()
     }
 }
 
@@ -379,7 +529,8 @@ pub(super) trait Word: Copy + 'static {
 }
 
 impl Word for Mode {
-    const WORDS: &'static [(&'static str, Self)] = &[("bridge", Self::Bridge), ("route", Self::Route)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("bridge", Self::Bridge), ("route", Self::Route)];
 }
 
 impl Word for Role {
@@ -392,18 +543,27 @@ impl Word for Role {
 }
 
 impl Word for Rate {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("as-fast-as-possible", Self::AsFastAsPossible), ("capture", Self::Capture)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("as-fast-as-possible", Self::AsFastAsPossible),
+        ("capture", Self::Capture),
+    ];
 }
 
 impl Word for Kind {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("restrict", Self::Restrict), ("exempt", Self::Exempt), ("quarantine", Self::Quarantine)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("restrict", Self::Restrict),
+        ("exempt", Self::Exempt),
+        ("quarantine", Self::Quarantine),
+    ];
 }
 
 impl Word for Action {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("drop", Self::Drop), ("reject", Self::Reject), ("divert", Self::Divert), ("monitor", Self::Monitor)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("drop", Self::Drop),
+        ("reject", Self::Reject),
+        ("divert", Self::Divert),
+        ("monitor", Self::Monitor),
+    ];
 }
 
 impl Word for RejectWith {
@@ -411,10 +571,14 @@ impl Word for RejectWith {
 }
 
 impl Word for DivertFallback {
-    const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("drop", Self::Drop)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("reject", Self::Reject), ("drop", Self::Drop)];
 }
 
 impl Word for SourceValidation {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("enforce", Self::Enforce), ("monitor", Self::Monitor), ("off", Self::Off)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("enforce", Self::Enforce),
+        ("monitor", Self::Monitor),
+        ("off", Self::Off),
+    ];
 }

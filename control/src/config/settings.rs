@@ -15,9 +15,17 @@ use super::reader::{Entry, Shape, Table, described};
 use super::report::Report;
 use super::source::Place;
 
-const DATAPLANE: Shape = Shape { what: "[dataplane]", keys: &["mode", "cores", "batch"], remarks: &[] };
+const DATAPLANE: Shape = Shape {
+    what: "[dataplane]",
+    keys: &["mode", "cores", "batch"],
+    remarks: &[],
+};
 
-const CHECKS: Shape = Shape { what: "[checks]", keys: &["source-validation", "nat64-prefixes"], remarks: &[] };
+const CHECKS: Shape = Shape {
+    what: "[checks]",
+    keys: &["source-validation", "nat64-prefixes"],
+    remarks: &[],
+};
 
 const LIMITS: Shape = Shape {
     what: "[limits]",
@@ -34,14 +42,27 @@ const LIMITS: Shape = Shape {
     remarks: &[],
 };
 
-const CONTROL: Shape = Shape { what: "[control]", keys: &["socket"], remarks: &[] };
+const CONTROL: Shape = Shape {
+    what: "[control]",
+    keys: &["socket"],
+    remarks: &[],
+};
 
-const METRICS: Shape = Shape { what: "[metrics]", keys: &["listen"], remarks: &[] };
+const METRICS: Shape = Shape {
+    what: "[metrics]",
+    keys: &["listen"],
+    remarks: &[],
+};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3_600 * SECOND;
 
-fn table<'a>(report: &mut Report, root: &Table<'a>, key: &'static str, shape: &Shape) -> Option<Table<'a>> {
+fn table<'a>(
+    report: &mut Report,
+    root: &Table<'a>,
+    key: &'static str,
+    shape: &Shape,
+) -> Option<Table<'a>> {
     let entry = root.get(key)?;
     Table::of(report, entry.value, shape.what.to_owned(), shape)
 }
@@ -55,14 +76,20 @@ pub(super) fn dataplane(report: &mut Report, root: &Table<'_>) -> Dataplane {
     if let Some(entry) = table.get("mode") {
         dataplane.mode = entry.word(report).unwrap_or(dataplane.mode);
         if dataplane.mode == Mode::Route {
-            report.refuse(entry.place(), "this build forwards in bridge mode only", "write `mode = \"bridge\"`");
+            report.refuse(
+                entry.place(),
+                "this build forwards in bridge mode only",
+                "write `mode = \"bridge\"`",
+            );
         }
     }
     if let Some(entry) = table.get("cores") {
         dataplane.cores = cores(report, &entry);
     }
     if let Some(entry) = table.get("batch") {
-        dataplane.batch = entry.whole(report, 1..=256, dataplane.batch).unwrap_or(dataplane.batch);
+        dataplane.batch = entry
+            .whole(report, 1..=256, dataplane.batch)
+            .unwrap_or(dataplane.batch);
     }
     dataplane
 }
@@ -71,7 +98,11 @@ fn cores(report: &mut Report, entry: &Entry<'_>) -> Option<Vec<usize>> {
     const HIGHEST: usize = 65_535;
     let values = entry.list(report, "1, 2")?;
     if values.is_empty() {
-        report.refuse(entry.place(), "`cores` names no core", "name one core per worker, or leave `cores` out");
+        report.refuse(
+            entry.place(),
+            "`cores` names no core",
+            "name one core per worker, or leave `cores` out",
+        );
     }
     let mut cores = Vec::with_capacity(values.len());
     let mut seen = HashSet::new();
@@ -83,8 +114,16 @@ fn cores(report: &mut Report, entry: &Entry<'_>) -> Option<Vec<usize>> {
         let place = Place::main(value.span());
         match number.filter(|number| *number <= HIGHEST) {
             Some(core) if seen.insert(core) => cores.push(core),
-            Some(core) => report.refuse(place, format!("core {core} is named twice"), "one core has one worker: name it once"),
-            None => report.refuse(place, "not the number of a core", "write the numbers that `lscpu -e` shows, such as `[1, 2]`"),
+            Some(core) => report.refuse(
+                place,
+                format!("core {core} is named twice"),
+                "one core has one worker: name it once",
+            ),
+            None => report.refuse(
+                place,
+                "not the number of a core",
+                "write the numbers that `lscpu -e` shows, such as `[1, 2]`",
+            ),
         }
     }
     Some(cores)
@@ -106,13 +145,18 @@ pub(super) fn checks(report: &mut Report, root: &Table<'_>) -> Checks {
 }
 
 fn nat64_prefixes(report: &mut Report, entry: &Entry<'_>) -> Vec<Ipv6Network> {
-    const HELP: &str = "a NAT64 prefix is IPv6, of length 32, 40, 48, 56, 64 or 96 (RFC 6052 section 2.2)";
+    const HELP: &str =
+        "a NAT64 prefix is IPv6, of length 32, 40, 48, 56, 64 or 96 (RFC 6052 section 2.2)";
     let mut prefixes = Vec::new();
     let mut seen = HashSet::new();
     for value in entry.list(report, "\"2001:db8:64::/96\"").unwrap_or(&[]) {
         let place = Place::main(value.span());
         let Some(text) = value.get_ref().as_str() else {
-            report.refuse(place, format!("a prefix must be a string, not {}", described(value)), HELP);
+            report.refuse(
+                place,
+                format!("a prefix must be a string, not {}", described(value)),
+                HELP,
+            );
             continue;
         };
         let (what, help) = match parse_prefix(text).map(nat64) {
@@ -124,7 +168,9 @@ fn nat64_prefixes(report: &mut Report, entry: &Entry<'_>) -> Vec<Ipv6Network> {
             }
             Ok(Err(error)) => (error.to_string(), HELP.to_owned()),
             // Nobody translates for one address: it can only be the whole prefix that is meant.
-            Err(error @ PrefixError::HostBits(cleared, _)) => (error.to_string(), format!("write `{cleared}`")),
+            Err(error @ PrefixError::HostBits(cleared, _)) => {
+                (error.to_string(), format!("write `{cleared}`"))
+            }
             Err(error) => (error.to_string(), HELP.to_owned()),
         };
         report.refuse(place, format!("{} is {what}", quoted(text)), help);
@@ -140,28 +186,53 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
         return default;
     };
     let mut size = |key, range, default| {
-        table.get(key).and_then(|entry| entry.whole::<usize>(report, range, default)).unwrap_or(default)
+        table
+            .get(key)
+            .and_then(|entry| entry.whole::<usize>(report, range, default))
+            .unwrap_or(default)
     };
     let l2_headers = size("l2-headers", 0..=16, default.l2_headers);
     let extension_headers = size("extension-headers", 0..=64, default.extension_headers);
     let fragments = size("fragments", 1..=MOST_FRAGMENTS, default.fragments);
-    let fragments_per_source = size("fragments-per-source", 1..=MOST_FRAGMENTS, default.fragments_per_source);
+    let fragments_per_source = size(
+        "fragments-per-source",
+        1..=MOST_FRAGMENTS,
+        default.fragments_per_source,
+    );
     let mut answers = |key, range, default| {
-        table.get(key).and_then(|entry| entry.whole::<u32>(report, range, default)).unwrap_or(default)
+        table
+            .get(key)
+            .and_then(|entry| entry.whole::<u32>(report, range, default))
+            .unwrap_or(default)
     };
     let reject_burst = answers("reject-burst", 1..=1_000, default.reject_burst);
-    let reject_per_second = answers("reject-per-second", 0..=10_000_000, default.reject_per_second);
+    let reject_per_second = answers(
+        "reject-per-second",
+        0..=10_000_000,
+        default.reject_per_second,
+    );
     let mut time = |key, range, default| {
-        table.get(key).and_then(|entry| entry.duration(report, range, default)).unwrap_or(default)
+        table
+            .get(key)
+            .and_then(|entry| entry.duration(report, range, default))
+            .unwrap_or(default)
     };
     Limits {
         l2_headers,
         extension_headers,
         fragments,
         fragments_per_source,
-        fragment_lifetime_micros: time("fragment-lifetime", SECOND..=HOUR, default.fragment_lifetime_micros),
+        fragment_lifetime_micros: time(
+            "fragment-lifetime",
+            SECOND..=HOUR,
+            default.fragment_lifetime_micros,
+        ),
         reject_burst,
-        reject_interval_micros: time("reject-interval", SECOND / 1_000..=HOUR, default.reject_interval_micros),
+        reject_interval_micros: time(
+            "reject-interval",
+            SECOND / 1_000..=HOUR,
+            default.reject_interval_micros,
+        ),
         reject_per_second,
     }
 }
@@ -171,13 +242,22 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
     /// What `sun_path` holds, less the zero at its end (unix(7)).
     const LONGEST: usize = 107;
     let mut control = Control::default();
-    let Some(entry) = table(report, root, "control", &CONTROL).and_then(|table| table.get("socket")) else {
+    let Some(entry) =
+        table(report, root, "control", &CONTROL).and_then(|table| table.get("socket"))
+    else {
         return control;
     };
     if let Some(path) = path(report, &entry) {
         if path.as_os_str().len() > LONGEST {
-            let message = format!("the path of a Unix socket has at most {LONGEST} bytes, this one {}", path.as_os_str().len());
-            report.refuse(entry.place(), message, "choose a shorter one, such as `/run/sekisho/control.sock`");
+            let message = format!(
+                "the path of a Unix socket has at most {LONGEST} bytes, this one {}",
+                path.as_os_str().len()
+            );
+            report.refuse(
+                entry.place(),
+                message,
+                "choose a shorter one, such as `/run/sekisho/control.sock`",
+            );
         }
         control.socket = folder.join(path);
     }
@@ -187,13 +267,19 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
 /// `[metrics]`.
 pub(super) fn metrics(report: &mut Report, root: &Table<'_>) -> Metrics {
     let entry = table(report, root, "metrics", &METRICS).and_then(|table| table.get("listen"));
-    let Some((entry, text)) = entry.and_then(|entry| entry.string(report).map(|text| (entry, text))) else {
+    let Some((entry, text)) =
+        entry.and_then(|entry| entry.string(report).map(|text| (entry, text)))
+    else {
         return Metrics::default();
     };
     let listen = text.parse::<SocketAddr>().ok();
     if listen.is_none() {
         let help = "write an address and a port, such as `127.0.0.1:9925` or `[::1]:9925`";
-        report.refuse(entry.place(), format!("{} is no address to listen on", quoted(text)), help);
+        report.refuse(
+            entry.place(),
+            format!("{} is no address to listen on", quoted(text)),
+            help,
+        );
     }
     Metrics { listen }
 }
@@ -203,7 +289,11 @@ pub(super) fn path(report: &mut Report, entry: &Entry<'_>) -> Option<PathBuf> {
     let text = entry.string(report)?;
     if text.is_empty() || text.contains('\0') {
         let message = format!("{} is no path", quoted(text));
-        report.refuse(entry.place(), message, format!("name a file, or leave `{}` out", entry.key));
+        report.refuse(
+            entry.place(),
+            message,
+            format!("name a file, or leave `{}` out", entry.key),
+        );
         return None;
     }
     Some(PathBuf::from(text))

@@ -13,6 +13,7 @@ mod link;
 mod mpls;
 mod network;
 mod pppoe;
+pub(crate) mod straight;
 mod transport;
 
 pub use link::Link;

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Burst, Driver, Held, PortError};
+use arrayvec::ArrayVec;
+
+use super::{Burst, Driver, Held, MAX_BURST, PortError};
 use crate::frame::Link;
 use crate::policy::PortId;
 
@@ -15,11 +17,6 @@ pub enum Ring {
     Endless,
 }
 
-struct Slot {
-    length: u32,
-    home: PortId,
-}
-
 #[derive(Default)]
 struct MemoryPort {
     receive: VecDeque<Held>,
@@ -29,7 +26,8 @@ struct MemoryPort {
 /// The driver `memory`.
 pub struct MemoryDriver {
     arena: Box<[u8]>,
-    slots: Box<[Slot]>,
+    /// By place: the port that its frame was loaded on.
+    homes: Box<[PortId]>,
     slot_size: usize,
     free: Vec<Held>,
     ports: Vec<MemoryPort>,
@@ -45,9 +43,9 @@ impl MemoryDriver {
         };
         MemoryDriver {
             arena: vec![0; frames * slot_size].into(),
-            slots: (0..frames).map(|_| Slot { length: 0, home: PortId(0) }).collect(),
+            homes: vec![PortId(0); frames].into(),
             slot_size,
-            free: (0..frames as u32).rev().map(Held).collect(),
+            free: (0..frames as u32).rev().map(|place| Held { place, length: 0 }).collect(),
             ports: (0..ports).map(|_| port()).collect(),
             ring,
         }
@@ -85,11 +83,11 @@ impl MemoryDriver {
         if bytes.len() > self.slot_size {
             return None;
         }
-        let frame = self.free.pop()?;
-        let start = frame.0 as usize * self.slot_size;
+        let Held { place, .. } = self.free.pop()?;
+        let start = place as usize * self.slot_size;
         self.arena[start..start + bytes.len()].copy_from_slice(bytes);
-        self.slots[frame.0 as usize] = Slot { length: bytes.len() as u32, home };
-        Some(frame)
+        self.homes[place as usize] = home;
+        Some(Held { place, length: bytes.len() as u32 })
     }
 }
 
@@ -105,8 +103,8 @@ impl Driver for MemoryDriver {
 
     #[inline]
     fn bytes(&self, frame: &Held) -> &[u8] {
-        let start = frame.0 as usize * self.slot_size;
-        &self.arena[start..start + self.slots[frame.0 as usize].length as usize]
+        let start = frame.place as usize * self.slot_size;
+        &self.arena[start..start + frame.len()]
     }
 
     #[inline]
@@ -116,6 +114,15 @@ impl Driver for MemoryDriver {
             Ring::Endless => self.release(frame),
         }
         true
+    }
+
+    #[inline]
+    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> usize {
+        match self.ring {
+            Ring::Once => self.ports[usize::from(port.0)].transmit.extend(frames.drain(..)),
+            Ring::Endless => self.release_all(frames),
+        }
+        0
     }
 
     fn answer(&mut self, port: PortId, bytes: &[u8], _cause: &Held) -> bool {
@@ -134,9 +141,20 @@ impl Driver for MemoryDriver {
         match self.ring {
             Ring::Once => self.free.push(frame),
             Ring::Endless => {
-                let home = self.slots[frame.0 as usize].home;
+                let home = self.homes[frame.place as usize];
                 self.ports[usize::from(home.0)].receive.push_back(frame);
             }
+        }
+    }
+
+    #[inline]
+    fn release_all(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>) {
+        let Some(home) = frames.first().map(|frame| self.homes[frame.place as usize]) else { return };
+        let all_at_home = frames.iter().all(|frame| self.homes[frame.place as usize] == home);
+        match self.ring {
+            Ring::Once => self.free.extend(frames.drain(..)),
+            Ring::Endless if all_at_home => self.port(home).receive.extend(frames.drain(..)),
+            Ring::Endless => frames.drain(..).for_each(|frame| self.release(frame)),
         }
     }
 

@@ -24,7 +24,19 @@ pub const MAX_BURST: usize = 256;
 /// A frame in its driver's memory, owned by whoever holds this.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a frame is given back by transmitting or releasing it"]
-pub struct Held(u32);
+pub struct Held {
+    place: u32,
+    length: u32,
+}
+
+impl Held {
+    /// The frame's length in bytes.
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.length as usize
+    }
+}
 
 /// Frames received together on one port.
 #[derive(Debug)]
@@ -69,11 +81,21 @@ pub trait Driver {
     /// Queues a frame to leave by `port`; false if there is no room, and the frame is released.
     fn transmit(&mut self, port: PortId, frame: Held) -> bool;
 
+    /// Queues frames to leave by `port`, in their order; gives back how many found no room.
+    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> usize {
+        frames.drain(..).filter_map(|frame| (!self.transmit(port, frame)).then_some(())).count()
+    }
+
     /// Queues a frame made here, in answer to `cause`; false if there is no room.
     fn answer(&mut self, port: PortId, bytes: &[u8], cause: &Held) -> bool;
 
     /// Gives a frame back.
     fn release(&mut self, frame: Held);
+
+    /// Gives frames back.
+    fn release_all(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>) {
+        frames.drain(..).for_each(|frame| self.release(frame));
+    }
 
     /// Hands on what was queued since the last time.
     ///

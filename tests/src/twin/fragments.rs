@@ -34,12 +34,22 @@ pub(super) struct Entry {
     pub(super) l4_end: usize,
     /// The lowest offset of all later fragments.
     pub(super) lowest: usize,
+    /// Whether F7 has spoken of this datagram.
+    pub(super) overlapped: bool,
 }
 
 impl Entry {
-    /// F7: some later fragment lies on the L4 header, in either order of arrival.
-    pub(super) fn overlapped(&self) -> bool {
-        self.lowest < self.l4_end
+    /// F7: some later fragment lies on an L4 header that ends at `l4_end` or, of several first fragments, where the
+    /// longest one does; in either order of arrival.
+    pub(super) fn overlaps(&self, l4_end: usize) -> bool {
+        self.lowest < self.l4_end.max(l4_end)
+    }
+
+    /// F7: the datagram is denied from then on.
+    pub(super) fn overlap(&mut self) -> &'static str {
+        self.overlapped = true;
+        self.fate = Some(Fate::Drop);
+        "fragment-overlap"
     }
 
     /// A first fragment with that verdict was seen, whose L4 header ends at `l4_end`.
@@ -83,7 +93,7 @@ impl Fragments {
             if self.entries.len() >= self.room || of_source >= self.share {
                 return None;
             }
-            let entry = Entry { born: now, fate: None, l4_end: 0, lowest: usize::MAX };
+            let entry = Entry { born: now, fate: None, l4_end: 0, lowest: usize::MAX, overlapped: false };
             self.entries.insert(datagram.clone(), entry);
         }
         self.entries.get_mut(datagram)

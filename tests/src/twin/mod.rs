@@ -13,7 +13,7 @@ mod link;
 mod packet;
 mod reply;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,8 +68,8 @@ pub struct Twin {
     begun: Vec<Vec<bool>>,
     fragments: Fragments,
     budgets: Budgets,
-    /// By which ports packets between two addresses would have left that were diverted.
-    diverted: HashMap<(IpAddr, IpAddr), Vec<String>>,
+    /// By which ports packets from one address to another leave without the filter, as far as diverted ones tell.
+    diverted: HashMap<(IpAddr, IpAddr), BTreeSet<String>>,
 }
 
 /// A packet on its way through the rules.
@@ -430,14 +430,14 @@ impl Twin {
     fn first_fragment(&mut self, a: &Arrival<'_>, first: &Fragment<'_>) -> (Ruling, Done) {
         let datagram = self.datagram(a, first);
         let l4_end = first.l4_end(&a.packet.chain);
-        let overlapped = self.fragments.find(&datagram, a.now).is_some_and(|entry| entry.overlapped());
+        let overlapped = self.fragments.find(&datagram, a.now).is_some_and(|entry| entry.overlapped);
         let remembered = self.fragments.find_or_make(&datagram, a.now).is_some();
 
         let ruling = self.cut_short(a, first, overlapped).unwrap_or_else(|| {
             let entry = self.fragments.find(&datagram, a.now);
             match entry {
                 // F7, the later fragment first; and further first fragments after an overlap.
-                Some(entry) if entry.overlapped() || entry.lowest < l4_end => drop("fragment-overlap"),
+                Some(entry) if entry.overlapped || entry.overlaps(l4_end) => drop(entry.overlap()),
                 // F10: outbound, what cannot be remembered must have its upper-layer header at offset 0.
                 None if a.outbound() && !remembered && upper_at(a.packet, first) != Some(0) => drop("header-chain"),
                 _ => self.whole(a),
@@ -501,10 +501,9 @@ impl Twin {
             // F8.
             return forward("fragment-orphan");
         };
-        // F7: the datagram is denied from then on.
+        // F7.
         if later.offset < entry.l4_end {
-            entry.fate = Some(Fate::Drop);
-            return drop("fragment-overlap");
+            return drop(entry.overlap());
         }
         // F6.
         let does = match fate {
@@ -542,10 +541,11 @@ impl Twin {
     /// The unchanged frame goes to the filter; `None` if there is no live one.
     fn divert(&mut self, a: &Arrival<'_>) -> Option<Done> {
         let to = self.config.live_filter()?.name.clone();
-        let without_filter = a.port.peer.clone().unwrap_or_default();
-        let exits = self.diverted.entry((a.packet.source, a.packet.destination)).or_default();
-        if !exits.contains(&without_filter) {
-            exits.push(without_filter);
+        // Without the filter it would leave by the peer, and an answer to it by the port that it came from.
+        let (source, destination) = (a.packet.source, a.packet.destination);
+        if let Some(peer) = &a.port.peer {
+            self.diverted.entry((source, destination)).or_default().insert(peer.clone());
+            self.diverted.entry((destination, source)).or_default().insert(a.port.name.clone());
         }
         Some(Done::Diverted { to })
     }
@@ -553,13 +553,16 @@ impl Twin {
     /// Answers the packet if it may be answered and the budgets allow it.
     fn reject(&mut self, a: &Arrival<'_>, policy: usize) -> Done {
         let dropped = Done::Dropped { suppressed: false };
-        // Never in answer to an inbound packet (so rule 20 drops), to a multicast or broadcast, to a RST, nor inside
-        // MPLS (7.2). Later fragments and bogons do not come here.
+        // Never in answer to an inbound packet (so rule 20 drops), to a multicast or broadcast, a bogon, a RST, nor
+        // inside MPLS (7.2). Later fragments do not come here.
+        // Reading: rule 5 has dropped what a bogon sends, so "a bogon" is what is sent to one; the answer would have it
+        // for its source.
         let segment = a.packet.tcp().expect("a policy denies nothing but TCP");
         if a.inbound()
             || a.envelope.mpls
             || a.envelope.to_group()
             || is_group(a.packet.destination)
+            || is_bogon(a.packet.destination)
             || segment[13] & RST != 0
         {
             return dropped;
@@ -583,11 +586,12 @@ impl Twin {
             Done::Forwarded => {
                 outcome.verdict = "forward";
                 outcome.action = None;
-                // What comes back from the filter leaves by the port it would have left by without the filter.
-                if a.port.role == Role::Filter
-                    && let Some([only]) = self.diverted.get(&(a.packet.source, a.packet.destination)).map(Vec::as_slice)
-                {
-                    outcome.out = Exit::Port(only.clone());
+                // What comes back from the filter leaves by the port it would have left by without the filter. Which one
+                // that is, nobody says where nothing was diverted between the two, or by different ports.
+                if a.port.role == Role::Filter {
+                    let exits = self.diverted.get(&(a.packet.source, a.packet.destination));
+                    let only = exits.filter(|exits| exits.len() == 1).and_then(BTreeSet::first);
+                    outcome.out = only.map_or(Exit::Unsaid, |port| Exit::Port(port.clone()));
                 }
             }
             Done::Dropped { suppressed } => {
@@ -647,8 +651,8 @@ fn other_than_25(ports: Ports) -> &'static str {
 }
 
 /// Rule 5's ranges.
-fn is_bogon(source: IpAddr) -> bool {
-    match source {
+fn is_bogon(address: IpAddr) -> bool {
+    match address {
         IpAddr::V4(a) => {
             let first = a.octets()[0];
             first == 0 || first == 127 || first >= 224

@@ -8,20 +8,26 @@
 //! per lookup and everything it leads to is immutable.
 #![allow(unsafe_code)]
 
+use std::hint;use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::{BuildError, MAX_ID};
 use super::super::arena::Arena;
-use super::super::cpu::{Level, prefetch};
+use super::super::cpu::{LANES, Level, Machine, Portable, prefetch};
+#[cfg(target_arch = "x86_64")]
+use super::super::cpu::{V3, V4};
 use super::super::prefix::Run;
 use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, Places, TAIL, TAIL_IDS};
 
 /// Words of the direct level, at the start of the arena.
 pub(super) const ROOT_WORDS: usize = CHUNKS / 2;
 
-/// How many lookups of a burst go through the levels together.
-const LANES: usize = 64;
+/// How many lanes look at their tails together.
+const TAILS_AT_ONCE: usize = 8;
+
+/// Words behind the last block that a lookup may read, but not use: it takes any block for a tail.
+const OVERHANG: usize = 4 + 256usize.div_ceil(4) + 1;
 
 /// The direct level and the blocks below it.
 #[derive(Debug)]
@@ -33,7 +39,7 @@ pub(super) struct Blocks {
 /// How many bits are set up to and at `position`, of which the last six bits count.
 #[inline(always)]
 fn through(bits: u64, position: u32) -> u32 {
-    (bits & (u64::MAX >> (63 - position % 64))).count_ones()
+    (bits << (!position % 64)).count_ones()
 }
 
 impl Blocks {
@@ -75,10 +81,14 @@ impl Blocks {
         unsafe { &*self.arena.as_ptr::<AtomicU32>().add(chunk) }
     }
 
-    /// The block of the chunk that holds `address`.
+    /// The block of the chunk that holds `address`, in words.
     #[inline(always)]
-    fn block(&self, address: u32) -> *const u64 {
-        let at = self.root((address >> CHUNK_SHIFT) as usize).load(Ordering::Acquire);
+    fn block_at(&self, address: u32) -> u32 {
+        self.root((address >> CHUNK_SHIFT) as usize).load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn block(&self, at: u32) -> *const u64 {
         self.arena.as_ptr::<u64>().wrapping_add(at as usize)
     }
 
@@ -104,22 +114,21 @@ impl Blocks {
     /// `block` is a block, and `answer` one of its answers with `TAIL` set.
     #[inline(always)]
     unsafe fn tail(block: *const u64, answer: u32, address: u32) -> u16 {
-        let host = address % 256;
         // SAFETY: the offset leads to a tail; it has four words, four counts, and an id for each set bit. Bit 0 of the
         // first word is set, so at least one bit is.
         unsafe {
             let tail = block.add((answer & !u32::from(TAIL)) as usize);
-            let word = (host / 64) as usize;
+            let word = (address % 256 / 64) as usize;
             let before = *tail.cast::<u8>().add(32 + word);
-            let count = u32::from(before) + through(*tail.add(word), host);
-            *tail.cast::<u16>().add(TAIL_IDS - 1 + count as usize)
+            let count = through(*tail.add(word), address);
+            *tail.cast::<u16>().add(TAIL_IDS - 1 + before as usize + count as usize)
         }
     }
 
     /// The id of the longest prefix around `address`.
     #[inline]
     pub(super) fn lookup(&self, address: u32) -> u32 {
-        let block = self.block(address);
+        let block = self.block(self.block_at(address));
         // SAFETY: a reference leads to a block, and an answer marked so to one of its tails.
         let id = unsafe {
             let answer = Blocks::answer(block, address);
@@ -131,64 +140,104 @@ impl Blocks {
     /// [`lookup`](Self::lookup) for each address; the slices are of one length.
     pub(super) fn lookup_burst(&self, addresses: &[u32], ids: &mut [u32]) {
         #[cfg(target_arch = "x86_64")]
-        if self.level.has_v3() {
+        if false {
+            // SAFETY: the processor has these instructions.
+            unsafe { self.burst_v4(addresses, ids) };
+            return;
+        } else if self.level.has_v3() {
             // SAFETY: the processor has these instructions.
             unsafe { self.burst_v3(addresses, ids) };
             return;
         }
-        self.burst(addresses, ids);
+        // SAFETY: portable.
+        unsafe { self.burst::<Portable>(addresses, ids) };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn burst_v4(&self, addresses: &[u32], ids: &mut [u32]) {
+        // SAFETY: the processor has these instructions, or this function could not be called.
+        unsafe { self.burst::<V4>(addresses, ids) };
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn burst_v3(&self, addresses: &[u32], ids: &mut [u32]) {
-        self.burst(addresses, ids);
+        // SAFETY: as above.
+        unsafe { self.burst::<V3>(addresses, ids) };
+    }
+
+    /// # Safety
+    ///
+    /// The processor has what `M` uses.
+    #[inline(always)]
+    unsafe fn burst<M: Machine>(&self, addresses: &[u32], ids: &mut [u32]) {
+        for (addresses, ids) in addresses.chunks(LANES).zip(ids.chunks_mut(LANES)) {
+            // SAFETY: says the caller.
+            unsafe {
+                match addresses.len() {
+                    // With the usual counts known, the loops have no exit to mispredict.
+                    64 => self.group::<M>(64, addresses, ids),
+                    32 => self.group::<M>(32, addresses, ids),
+                    lanes => self.group::<M>(lanes, addresses, ids),
+                }
+            }
+        }
     }
 
     /// All lanes level by level, so that their cache misses overlap; no branch depends on one lane. The lanes that need a
-    /// tail are few: they are listed, and served last.
+    /// tail are few: they are marked, and served last.
+    ///
+    /// # Safety
+    ///
+    /// The processor has what `M` uses.
     #[inline(always)]
-    fn burst(&self, addresses: &[u32], ids: &mut [u32]) {
-        let mut address_groups = addresses.chunks_exact(LANES);
-        let mut id_groups = ids.chunks_exact_mut(LANES);
-        for (addresses, ids) in address_groups.by_ref().zip(id_groups.by_ref()) {
-            if let (Ok(addresses), Ok(ids)) = (addresses.try_into(), ids.try_into()) {
-                self.group::<LANES>(addresses, ids);
+    unsafe fn group<M: Machine>(&self, lanes: usize, addresses: &[u32], ids: &mut [u32]) {
+        assert!(addresses.len() == lanes && ids.len() == lanes && lanes <= LANES);
+        let (addresses, ids) = (addresses.as_ptr(), ids.as_mut_ptr());
+        let mut blocks = [MaybeUninit::<u32>::uninit(); LANES];
+        for lane in 0..lanes {
+            // SAFETY: `lane` is within the slices, here and below.
+            let at = self.block_at(unsafe { *addresses.add(lane) });
+            prefetch(self.block(at));
+            blocks[lane].write(at);
+        }
+        let mut tails = 0u64;
+        for lane in 0..lanes {
+            // SAFETY: the block of each lane was written above; a reference leads to a block.
+            unsafe {
+                let block = self.block(blocks[lane].assume_init());
+                let answer = Blocks::answer(block, *addresses.add(lane));
+                *ids.add(lane) = answer.into();
+                tails |= u64::from(answer >> 15) << lane;
             }
         }
-        let mut address_groups = address_groups.remainder().chunks_exact(8);
-        let mut id_groups = id_groups.into_remainder().chunks_exact_mut(8);
-        for (addresses, ids) in address_groups.by_ref().zip(id_groups.by_ref()) {
-            if let (Ok(addresses), Ok(ids)) = (addresses.try_into(), ids.try_into()) {
-                self.group::<8>(addresses, ids);
+        // Several at once, whether there are so many or not: how often this goes round would be hard to predict otherwise, and
+        // a wrong guess shows only when all misses are through.
+        while tails != 0 {
+            for _ in 0..TAILS_AT_ONCE {
+                let lane = tails.trailing_zeros() as usize % LANES;
+                let lane = hint::select_unpredictable(tails == 0, 0, lane);
+                tails &= tails.wrapping_sub(1);
+                // SAFETY: the answer of this lane came from this block, in a table that has room behind its blocks.
+                unsafe { 
+                let block = self.block(blocks[lane].assume_init());
+                *ids.add(lane) = Blocks::finish(block, *ids.add(lane) as u16, *addresses.add(lane)).into(); }
             }
-        }
-        for (&address, id) in address_groups.remainder().iter().zip(id_groups.into_remainder()) {
-            *id = self.lookup(address);
         }
     }
 
+    /// The id that an answer of `block` leads to, without a branch.
+    ///
+    /// # Safety
+    ///
+    /// `answer` is one of `block`, or the id that one has led to, and there are [`OVERHANG`] words behind.
     #[inline(always)]
-    fn group<const N: usize>(&self, addresses: &[u32; N], ids: &mut [u32; N]) {
-        let mut blocks = [std::ptr::null(); N];
-        for (block, &address) in blocks.iter_mut().zip(addresses) {
-            *block = self.block(address);
-            prefetch(*block);
-        }
-        let mut lanes = [0u8; N];
-        let mut count = 0;
-        for lane in 0..N {
-            // SAFETY: a reference leads to a block.
-            let answer = unsafe { Blocks::answer(blocks[lane], addresses[lane]) };
-            ids[lane] = answer.into();
-            lanes[count] = lane as u8;
-            count += usize::from(answer >> 15);
-        }
-        for &lane in &lanes[..count] {
-            let lane = lane as usize % N;
-            // SAFETY: the answer of this lane is marked as a tail of its block.
-            ids[lane] = unsafe { Blocks::tail(blocks[lane], ids[lane], addresses[lane]) }.into();
-        }
+    unsafe fn finish(block: *const u64, answer: u16, address: u32) -> u16 {
+        let offset = hint::select_unpredictable(answer & TAIL != 0, answer, 0);
+        // SAFETY: as a tail is read; without one it is the block that is taken for it, and what is read is not used.
+        let id = unsafe { Blocks::tail(block, offset.into(), address) };
+        hint::select_unpredictable(answer & TAIL != 0, id, answer)
     }
 }
 
@@ -228,6 +277,7 @@ impl Packed {
             roots[chunks].fill(at);
             Ok(())
         })?;
+        words.resize(words.len() + OVERHANG, 0);
         // SAFETY: every chunk is filled in before anyone looks anything up.
         let blocks = unsafe { Blocks::reserve(words.len(), level) };
         let mut blocks = blocks.ok_or(BuildError::OutOfSpace)?;

@@ -132,7 +132,7 @@ impl PcapDriver {
             ports: opened,
             share,
             frames: vec![CapturedFrame::default(); places],
-            free: (0..places as u32).map(Held).collect(),
+            free: (0..places as u32).map(|place| Held { place, length: 0 }).collect(),
             queued: Vec::with_capacity(places),
             started: (Instant::now(), first.unwrap_or(0)),
         })
@@ -177,17 +177,18 @@ impl Driver for PcapDriver {
             && burst.frames.len() < burst.limit
             && Link::from(input.next.link) == burst.link
             && Self::is_due(self.started, input.rate, input.next.nanos)
-            && let Some(held) = self.free.pop()
+            && let Some(Held { place, .. }) = self.free.pop()
         {
-            std::mem::swap(&mut self.frames[held.0 as usize], &mut input.next);
-            burst.frames.push(held);
+            std::mem::swap(&mut self.frames[place as usize], &mut input.next);
+            let length = self.frames[place as usize].bytes.len() as u32;
+            burst.frames.push(Held { place, length });
             input.advance(self.share)?;
         }
         Ok(())
     }
 
     fn bytes(&self, frame: &Held) -> &[u8] {
-        &self.frames[frame.0 as usize].bytes
+        &self.frames[frame.place as usize].bytes
     }
 
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {
@@ -196,13 +197,13 @@ impl Driver for PcapDriver {
     }
 
     fn answer(&mut self, port: PortId, bytes: &[u8], cause: &Held) -> bool {
-        let Some(held) = self.free.pop() else { return false };
-        let CapturedFrame { nanos, link, .. } = self.frames[cause.0 as usize];
-        let frame = &mut self.frames[held.0 as usize];
+        let Some(Held { place, .. }) = self.free.pop() else { return false };
+        let CapturedFrame { nanos, link, .. } = self.frames[cause.place as usize];
+        let frame = &mut self.frames[place as usize];
         frame.bytes.clear();
         frame.bytes.extend_from_slice(bytes);
         (frame.nanos, frame.link, frame.original_len) = (nanos, link, bytes.len() as u32);
-        self.queued.push((port, held));
+        self.queued.push((port, Held { place, length: bytes.len() as u32 }));
         true
     }
 
@@ -213,7 +214,7 @@ impl Driver for PcapDriver {
     fn flush(&mut self) -> Result<(), (PortId, PortError)> {
         let mut result = Ok(());
         for (port, held) in self.queued.drain(..) {
-            let frame = &self.frames[held.0 as usize];
+            let frame = &self.frames[held.place as usize];
             if let Some(output) = &mut self.ports[usize::from(port.0)].output
                 && let Err(error) = output.write(&record(frame))
             {

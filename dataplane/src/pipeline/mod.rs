@@ -4,6 +4,8 @@
 //! `explain`, the vectors, the fuzzers and the benches all call [`Pipeline::judge`]: there is no second
 //! implementation of a rule.
 
+mod straights;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +24,8 @@ use crate::policy::rules::Case;
 use crate::policy::{
     Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, RejectWith, Role, Taken, Trace,
 };
+use crate::port::MAX_BURST;
+use straights::Straights;
 
 /// What all workers share.
 pub struct Common {
@@ -68,6 +72,8 @@ pub struct Pipeline {
     counters: Arc<WorkerCounters>,
     fragments: FragmentTable,
     sets: Vec<u64>,
+    /// Taken while it is at work.
+    straights: Option<Box<Straights>>,
 }
 
 impl Pipeline {
@@ -77,11 +83,19 @@ impl Pipeline {
         counters: Arc<WorkerCounters>,
         fragments: FragmentLimits,
     ) -> Pipeline {
-        Pipeline { common, counters, fragments: FragmentTable::new(fragments), sets: Vec::new() }
+        Pipeline {
+            common,
+            counters,
+            fragments: FragmentTable::new(fragments),
+            sets: Vec::new(),
+            straights: Some(Box::new(Straights::new())),
+        }
     }
 
     /// Judges a burst. `decisions[n]` is the outcome for `frames[n]`; the answers that rejects call for are
     /// added to `replies`.
+    ///
+    /// Frames of the common shape go [straight](Straights) through, those of any other shape one by one.
     ///
     /// # Panics
     /// If there are fewer decisions than frames, or the generation has no such port.
@@ -93,10 +107,33 @@ impl Pipeline {
         decisions: &mut [Decision],
         replies: &mut Replies,
     ) {
-        self.judge_traced(generation, arrival, frames, decisions, replies, &mut ());
+        let role = self.begin(generation, arrival, frames);
+        let decisions = &mut decisions[..frames.len()];
+        let out = generation.port(arrival.port).peer.filter(|_| arrival.link == Link::Ethernet);
+        let (Some(out), Some(mut straights)) = (out, self.straights.take()) else {
+            for (at, (frame, decision)) in frames.iter().zip(decisions).enumerate() {
+                *decision = self.one(generation, arrival, role, frame, at).judge(replies, &mut ());
+            }
+            return;
+        };
+        let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
+        for (chunk, (frames, decisions)) in chunks.enumerate() {
+            straights.judge(generation, arrival.port, out, frames, decisions, &self.counters);
+            for &at in straights.others() {
+                let at = usize::from(at);
+                let place = chunk * MAX_BURST + at;
+                let mut one = self.one(generation, arrival, role, frames[at], place);
+                decisions[at] = one.judge(replies, &mut ());
+            }
+        }
+        self.straights = Some(straights);
     }
 
-    /// As [`judge`](Pipeline::judge), reporting each rule that was looked at.
+    /// As [`judge`](Pipeline::judge), one frame at a time, reporting each rule that is looked at. The specification
+    /// of [`judge`](Pipeline::judge), which must give the same.
+    ///
+    /// # Panics
+    /// As [`judge`](Pipeline::judge).
     pub fn judge_traced<T: Trace>(
         &mut self,
         generation: &Generation,
@@ -106,22 +143,32 @@ impl Pipeline {
         replies: &mut Replies,
         trace: &mut T,
     ) {
+        let role = self.begin(generation, arrival, frames);
+        for (at, (&frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
+            *decision = self.one(generation, arrival, role, frame, at).judge(replies, trace);
+        }
+    }
+
+    /// What is done once per burst.
+    fn begin(&mut self, generation: &Generation, arrival: Arrival, frames: &[&[u8]]) -> Role {
         generation.advance(arrival.now.utc_micros);
         self.fragments.expire(arrival.now.monotonic_micros);
         self.sets.resize(generation.sets().words(), 0);
-        let counters = Arc::clone(&self.counters);
-        let cells = counters.port(arrival.port);
-        let role = generation.role(arrival.port);
-        let mut bytes = 0;
-        for (at, (&frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
-            bytes += frame.len() as u64;
-            let mut one = One { pipeline: self, generation, arrival, role, frame, cells, at };
-            *decision = one.judge(replies, trace);
-            cells.count(decision);
-            counters.pool(decision.pool).count(decision);
-        }
+        let cells = self.counters.port(arrival.port);
         cells.received_packets.add(frames.len() as u64);
-        cells.received_bytes.add(bytes);
+        cells.received_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
+        generation.role(arrival.port)
+    }
+
+    fn one<'a>(
+        &'a mut self,
+        generation: &'a Generation,
+        arrival: Arrival,
+        role: Role,
+        frame: &'a [u8],
+        at: usize,
+    ) -> One<'a> {
+        One { pipeline: self, generation, arrival, role, frame, at }
     }
 
     /// The counters that this pipeline books into.
@@ -142,17 +189,30 @@ struct One<'a> {
     arrival: Arrival,
     role: Role,
     frame: &'a [u8],
-    cells: &'a PortCells,
     at: usize,
 }
 
 impl One<'_> {
+    /// Judges it and books the outcome.
     fn judge<T: Trace>(&mut self, replies: &mut Replies, trace: &mut T) -> Decision {
+        let decision = self.decide(replies, trace);
+        self.cells().count(&decision);
+        self.pipeline.counters.pool_packet(decision.pool);
+        self.pipeline.counters.pool_verdicts(decision.pool, &decision, 1);
+        decision
+    }
+
+    fn cells(&self) -> &PortCells {
+        self.pipeline.counters.port(self.arrival.port)
+    }
+
+    fn decide<T: Trace>(&mut self, replies: &mut Replies, trace: &mut T) -> Decision {
         let outbound = self.role == Role::Subscriber;
         let parsed = frame::parse(self.arrival.link, self.frame, self.generation.depth());
         trace.rule("1", parsed == Frame::NotIp);
         let ruling = match &parsed {
             Frame::Ip(headers) => {
+                trace.rule("3", false);
                 let pool = self.pool(headers);
                 let ruling = self.rule(headers, pool, trace);
                 return self.carry_out(ruling, headers, pool, replies);
@@ -283,7 +343,7 @@ impl One<'_> {
         let later = match self.pipeline.fragments.entry(key, now) {
             Some(known) => known.later(part.offset),
             None => {
-                self.cells.unremembered.add(1);
+                self.cells().unremembered.add(1);
                 Later::Orphan
             }
         };
@@ -377,7 +437,7 @@ impl One<'_> {
         let key = Key::new(self.arrival.port, headers.addresses, part);
         match self.pipeline.fragments.entry(key, self.arrival.now.monotonic_micros) {
             Some(known) => known.note_first(Fate::after(taken), header_end),
-            None => self.cells.unremembered.add(1),
+            None => self.cells().unremembered.add(1),
         }
     }
 
@@ -429,8 +489,8 @@ impl One<'_> {
         let Upper::Found(transport) = headers.upper else { return };
         if transport.ports.is_some_and(|ports| ports.destination == 25) {
             match transport.protocol {
-                protocol::UDP => self.cells.mail_over_udp.add(1),
-                protocol::SCTP => self.cells.mail_over_sctp.add(1),
+                protocol::UDP => self.cells().mail_over_udp.add(1),
+                protocol::SCTP => self.cells().mail_over_sctp.add(1),
                 _ => {}
             }
         }

@@ -1,0 +1,123 @@
+//! A pipeline with its tables and endless traffic in memory, as the benches drive it.
+
+use std::sync::Arc;
+use std::time::Instant as Stopwatch;
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use sekisho_control::bench::traffic::{Shape, outbound};
+use sekisho_dataplane::RejectLimits;
+use sekisho_dataplane::clock::Instant;
+use sekisho_dataplane::counters::{Totals, WorkerCounters};
+use sekisho_dataplane::generation::{Blueprint, Generation, PhasePlan, PolicyPlan, PoolPlan, PortPlan};
+use sekisho_dataplane::pipeline::{Common, Pipeline};
+use sekisho_dataplane::policy::{
+    Action, DivertFallback, FragmentLimits, Kind, PoolId, PortId, RejectWith, Role, SourceValidation,
+};
+use sekisho_dataplane::port::MemoryDriver;
+use sekisho_dataplane::port::memory::Ring;
+use sekisho_dataplane::publication::{Publisher, Reader, publish};
+use sekisho_dataplane::worker::Corridor;
+
+const ACCESS: PortId = PortId(0);
+const BATCH: usize = 64;
+
+/// A subscriber port with endless traffic from the customers of so many pools.
+pub struct Load {
+    corridor: Corridor<MemoryDriver>,
+    _publisher: Publisher<Generation>,
+    generations: Reader<Generation>,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Load {
+    /// Traffic of `shape` from `pools` pools of one /24 (IPv6: /40) each, under a policy with `sets` sets that
+    /// drops everything else on port 25.
+    pub fn new(v6: bool, pools: usize, sets: usize, shape: Shape) -> Load {
+        let prefixes: Vec<IpNetwork> = (0..pools).map(|n| pool_prefix(v6, n)).collect();
+        let generation = Generation::compile(&blueprint(&prefixes, sets)).expect("the blueprint compiles");
+        let (publisher, mut readers) = publish(generation, 1);
+        let counters = Arc::new(WorkerCounters::new(2, pools + 1));
+        let common = Arc::new(Common::new(2, RejectLimits::default()));
+        let pipeline = Pipeline::new(common, Arc::clone(&counters), FragmentLimits::default());
+        let slot = if shape.size == sekisho_control::bench::traffic::Size::Imix { 1536 } else { 128 };
+        let mut driver = MemoryDriver::new(2, shape.frames, slot, Ring::Endless);
+        for frame in outbound(&prefixes, shape) {
+            assert!(driver.load(ACCESS, &frame), "the frame fits its place");
+        }
+        let generations = readers.pop().expect("one reader");
+        let corridor = Corridor::new(driver, pipeline, BATCH);
+        Load { corridor, _publisher: publisher, generations, counters }
+    }
+
+    /// Carries at least so many packets.
+    pub fn carry(&mut self, packets: u64) {
+        let mut generations = self.generations.online();
+        let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+        let mut carried = 0;
+        while carried < packets {
+            carried += self.corridor.serve(ACCESS, &mut generations, &mut clock).frames as u64;
+        }
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> Totals {
+        Totals::of([&*self.counters])
+    }
+}
+
+/// Prints packets per second on one core, and what share of a link's line rate of 64-byte frames that is
+/// (20 bytes of preamble and gap; IEEE 802.3).
+pub fn line_rate_share(name: &str, load: &mut Load) {
+    let packets = 4_000_000;
+    let started = Stopwatch::now();
+    load.carry(packets);
+    let mpps = packets as f64 / started.elapsed().as_secs_f64() / 1e6;
+    let shares: Vec<String> = [10.0, 25.0, 40.0, 100.0]
+        .iter()
+        .map(|gigabits| format!("{gigabits}GbE {:.0} %", mpps / (gigabits * 1e3 / 8.0 / 84.0) * 100.0))
+        .collect();
+    println!("{name}: {mpps:.1} Mpps on one core; of 64-byte line rate: {}", shares.join(", "));
+    assert!(load.totals().balance(), "the books balance");
+}
+
+fn pool_prefix(v6: bool, n: usize) -> IpNetwork {
+    match v6 {
+        false => {
+            let network = (0x0a00_0000u32 + ((n as u32) << 8)).into();
+            Ipv4Network::new(network, 24).expect("a valid length").into()
+        }
+        true => {
+            let network = (0x2001_0db8u128 << 96 | (n as u128) << 80).into();
+            Ipv6Network::new(network, 48).expect("a valid length").into()
+        }
+    }
+}
+
+fn blueprint(prefixes: &[IpNetwork], sets: usize) -> Blueprint {
+    let pools = prefixes.iter().enumerate().map(|(n, prefix)| PoolPlan {
+        id: PoolId(n as u16 + 1),
+        policy: 0,
+        prefixes: vec![*prefix],
+    });
+    let set = |n: usize| vec![Ipv4Network::new((0xc633_0000 + n as u32).into(), 32).expect("valid").into()];
+    Blueprint {
+        number: 1,
+        ports: vec![
+            PortPlan { role: Role::Subscriber, peer: Some(1) },
+            PortPlan { role: Role::Internet, peer: Some(0) },
+        ],
+        pools: pools.collect(),
+        sets: (0..sets).map(set).collect(),
+        policies: vec![PolicyPlan {
+            kind: Kind::Restrict,
+            allow: vec![0],
+            action: Action::Drop,
+            reject_with: RejectWith::Rst,
+            divert_fallback: DivertFallback::Reject,
+            mirror: true,
+            phases: vec![PhasePlan { from: 0, block: None, action: Action::Drop, latch: Arc::default() }],
+        }],
+        source_validation: Some(SourceValidation::Enforce),
+        ..Blueprint::default()
+    }
+}

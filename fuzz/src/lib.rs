@@ -1,0 +1,3 @@
+//! What the fuzz targets and the maker of their seeds have in common.
+
+pub mod stream;
