@@ -16,8 +16,16 @@ use sekisho_dataplane::RejectLimits;
 
 use crate::config::{Block, Config, Limits};
 
-/// What identifies a phase from one configuration to the next: policy, phase, first instant.
-type PhaseKey = (String, String, i64);
+/// What identifies a phase from one configuration to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PhaseKey {
+    /// Its policy's name.
+    pub policy: String,
+    /// Its own.
+    pub phase: String,
+    /// Its first instant, in UTC microseconds.
+    pub from_micros: i64,
+}
 
 /// Why a configuration can't become a generation.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +55,26 @@ pub struct Compiled {
     pub generation: Generation,
     /// The names.
     pub names: Names,
+    /// The phases, in the order of the configuration, and whether they have begun.
+    pub phases: Vec<(PhaseKey, Arc<Latch>)>,
 }
 
 impl Compiler {
+    /// A compiler that remembers phases which began before it was made.
+    pub fn remembering(begun: impl IntoIterator<Item = PhaseKey>) -> Compiler {
+        let latches = begun.into_iter().map(|key| {
+            let latch = Arc::new(Latch::default());
+            latch.begin();
+            (key, latch)
+        });
+        Compiler { latches: latches.collect(), ..Compiler::default() }
+    }
+
+    /// A compiler that remembers nothing, and whose next generation has this number.
+    pub fn numbering_from(next: u64) -> Compiler {
+        Compiler { generations: next.saturating_sub(1), ..Compiler::default() }
+    }
+
     /// Compiles `config` with `grants` as the next generation.
     ///
     /// # Errors
@@ -58,7 +83,12 @@ impl Compiler {
         let blueprint = self.blueprint(config, grants)?;
         let generation = Generation::compile(&blueprint)?;
         self.generations = blueprint.number;
-        Ok(Compiled { generation, names: Names::new(config, &blueprint) })
+        let keys = config.policies.iter().flat_map(keys);
+        let latches = blueprint.policies.iter().flat_map(|policy| &policy.phases);
+        let phases = keys.zip(latches.map(|phase| Arc::clone(&phase.latch))).collect();
+        // Of phases that nobody holds any more, those that have begun are remembered.
+        self.latches.retain(|_, latch| latch.has_begun() || Arc::strong_count(latch) > 1);
+        Ok(Compiled { generation, names: Names::new(config, &blueprint), phases })
     }
 
     fn blueprint(&mut self, config: &Config, grants: Vec<Grant>) -> Result<Blueprint, Error> {
@@ -101,17 +131,14 @@ impl Compiler {
     }
 
     fn policy(&mut self, policy: &crate::config::Policy) -> PolicyPlan {
-        let phases = policy.phases.iter().map(|phase| {
-            let key = (policy.name.clone(), phase.name.clone(), phase.from_micros);
-            PhasePlan {
-                from: phase.from_micros,
-                block: match &phase.block {
-                    Block::All => None,
-                    Block::Sets(sets) => Some(sets.clone()),
-                },
-                action: phase.action.unwrap_or(policy.action),
-                latch: Arc::clone(self.latches.entry(key).or_default()),
-            }
+        let phases = policy.phases.iter().zip(keys(policy)).map(|(phase, key)| PhasePlan {
+            from: phase.from_micros,
+            block: match &phase.block {
+                Block::All => None,
+                Block::Sets(sets) => Some(sets.clone()),
+            },
+            action: phase.action.unwrap_or(policy.action),
+            latch: Arc::clone(self.latches.entry(key).or_default()),
         });
         PolicyPlan {
             kind: policy.kind,
@@ -123,6 +150,15 @@ impl Compiler {
             phases: phases.collect(),
         }
     }
+}
+
+/// A policy's phases, as they are known from one configuration to the next.
+fn keys(policy: &crate::config::Policy) -> impl Iterator<Item = PhaseKey> {
+    policy.phases.iter().map(|phase| PhaseKey {
+        policy: policy.name.clone(),
+        phase: phase.name.clone(),
+        from_micros: phase.from_micros,
+    })
 }
 
 /// The names behind a generation's numbers, for reports.

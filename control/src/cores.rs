@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// # Errors
 /// When a core does not exist or is not this process's to use; the message says which are.
 pub fn choose(wanted: Option<&[usize]>) -> Result<Vec<usize>, String> {
-    let available = available()?;
+    let available = all()?;
     let Some(wanted) = wanted else {
         // The first core is left to the control thread, where there is another.
         let workers = if available.len() > 1 { &available[1..] } else { &available[..] };
@@ -32,7 +32,11 @@ pub fn pin(core: usize) -> Result<(), rustix::io::Errno> {
     sched_setaffinity(None, &set)
 }
 
-fn available() -> Result<Vec<usize>, String> {
+/// All cores that this process may use.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn all() -> Result<Vec<usize>, String> {
     let set = sched_getaffinity(None)
         .map_err(|error| format!("the cores of this process can't be told: {error}"))?;
     Ok((0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::policy::{Decision, PoolId, PortId, Reason, Taken};
+use crate::stages::{StageCells, StageTotals};
 
 /// A counter that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -101,6 +102,7 @@ pub struct WorkerCounters {
     /// cells of ten thousand pools stay in the cache.
     pool_packets: Box<[Cell]>,
     pool_verdicts: Box<[VerdictCells]>,
+    pub(crate) stages: StageCells,
 }
 
 impl WorkerCounters {
@@ -110,6 +112,7 @@ impl WorkerCounters {
             ports: (0..ports).map(|_| PortCells::default()).collect(),
             pool_packets: (0..pools.max(1)).map(|_| Cell::default()).collect(),
             pool_verdicts: (0..pools.max(1)).map(|_| VerdictCells::default()).collect(),
+            stages: StageCells::default(),
         }
     }
 
@@ -194,6 +197,13 @@ impl Default for Totals {
             transmitted: 0,
             transmitted_bytes: 0,
         }
+    }
+}
+
+impl StageTotals {
+    /// The sum over `workers`.
+    pub fn of_workers<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>) -> StageTotals {
+        StageTotals::of(workers.into_iter().map(|worker| &worker.stages))
     }
 }
 

@@ -10,6 +10,7 @@
 mod action;
 pub mod clock;
 pub mod counters;
+pub mod cycles;
 pub mod frame;
 pub mod generation;
 pub mod lpm;
@@ -18,6 +19,7 @@ pub mod policy;
 pub mod port;
 mod prefetch;
 pub mod publication;
+pub mod stages;
 pub mod worker;
 
 pub use action::{RejectLimits, Replies, Reply};

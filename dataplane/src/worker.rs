@@ -1,24 +1,28 @@
 //! The poll loop: one worker, one core, run to completion.
 //!
 //! A worker asks its ports for frames in turn and carries each burst through the pipeline to the ports it
-//! leaves by before it takes the next. It never waits: with nothing to do it spins, and says that it holds no
-//! generation.
+//! leaves by before it takes the next. With nothing to do it says that it holds no generation, and spins or
+//! sleeps as its [`Poll`] says; before it sleeps it goes offline from the publication, so that nobody waits
+//! for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use crossbeam::channel::Sender;
+use crossbeam::utils::CachePadded;
 
 use crate::action::Replies;
 use crate::clock::Instant;
-use crate::counters::WorkerCounters;
+use crate::counters::{Cell, WorkerCounters};
+use crate::cycles;
 use crate::generation::Generation;
-use crate::pipeline::{Arrival, Pipeline};
+use crate::pipeline::{Arrival, Common, Pipeline};
 use crate::policy::{Decision, PortId, Taken};
 use crate::port::{Burst, Driver, Held, MAX_BURST, PortError};
-use crate::prefetch;
 use crate::publication::{Online, Reader};
+use crate::stages::{EVERY, Lap, Stage, StageCells};
 
 /// What a worker tells the control thread.
 #[derive(Debug)]
@@ -31,13 +35,67 @@ pub struct PortFailure {
     pub error: PortError,
 }
 
-/// How a worker ended.
+/// What a worker does while its ports have nothing for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Poll {
+    /// Asks again at once. The core is its own.
+    #[default]
+    Busy,
+    /// Asks again for [a while](SPIN), then sleeps until a frame comes.
+    Adaptive,
+    /// Sleeps until a frame comes.
+    Interrupt,
+}
+
+/// How long an adaptive worker asks before it sleeps: above this many packets a second, evenly spaced, it
+/// never does.
+const SPIN: Duration = Duration::from_micros(200);
+/// The longest sleep, so that a worker hears of the end and looks after its ports.
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// An adaptive worker looks at the clock once in so many rounds that find nothing.
+const ROUNDS_PER_LOOK: u64 = 64;
+/// Whether the ports work is asked once in so many rounds.
+const ROUNDS_PER_CHECK: u64 = 1024;
+/// Told to stop, a worker still takes what has arrived, for so many rounds at most.
+const LAST_ROUNDS: u64 = 64;
+
+/// What a worker has done so far. It writes, anybody reads.
+#[derive(Debug, Default)]
+pub struct Pulse(CachePadded<PulseCells>);
+
+#[derive(Debug, Default)]
+struct PulseCells {
+    bursts: Cell,
+    idle: Cell,
+    sleeps: Cell,
+    asleep_micros: Cell,
+}
+
+/// A worker's rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rounds {
     /// Bursts that had frames in them.
     pub bursts: u64,
     /// Rounds over all ports that found nothing.
     pub idle: u64,
+    /// Of these, rounds that ended in sleep.
+    pub sleeps: u64,
+    /// How long it slept, in microseconds.
+    pub asleep_micros: u64,
+}
+
+impl Pulse {
+    /// What it has done so far. A worker whose rounds don't go on for longer than its longest sleep, a tenth of
+    /// a second, is stuck.
+    pub fn rounds(&self) -> Rounds {
+        let Pulse(cells) = self;
+        Rounds {
+            bursts: cells.bursts.get(),
+            idle: cells.idle.get(),
+            sleeps: cells.sleeps.get(),
+            asleep_micros: cells.asleep_micros.get(),
+        }
+    }
 }
 
 /// One worker before it runs.
@@ -48,12 +106,18 @@ pub struct Worker<D, C> {
     pub ports: Vec<PortId>,
     /// Carries its bursts.
     pub corridor: Corridor<D>,
+    /// What it does with nothing to do.
+    pub poll: Poll,
     /// Where it takes its generations.
     pub generations: Reader<Generation>,
     /// Tells the instant, once per burst.
     pub clock: C,
     /// Ends the loop after the burst in hand.
     pub stop: Arc<AtomicBool>,
+    /// Where it shows that it goes on.
+    pub pulse: Arc<Pulse>,
+    /// Where the first worker says which ports work.
+    pub common: Arc<Common>,
     /// Where it says that a port failed.
     pub failures: Sender<PortFailure>,
 }
@@ -61,38 +125,111 @@ pub struct Worker<D, C> {
 impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
     /// Polls until told to stop, or until no port will receive again. Gives the driver back.
     pub fn run(self) -> (D, Rounds) {
-        let Worker { index, mut ports, mut corridor, mut generations, mut clock, stop, failures } = self;
-        let mut rounds = Rounds::default();
-        let mut generations = generations.online();
+        let Worker { index, mut ports, mut corridor, poll, mut generations, mut clock, .. } = self;
+        let Worker { stop, pulse, common, failures, .. } = self;
+        let Pulse(cells) = &*pulse;
+        let mut watched = ports.clone();
+        let mut patience = Patience { poll, quiet: 0, since: 0 };
+        let mut rounds = 0u64;
+        let mut last_rounds = 0;
+        let mut online = generations.online();
         let fail = |(port, error)| {
             // The control thread may be gone; the worker goes on all the same.
             let _ = failures.send(PortFailure { worker: index, port, error });
         };
-        while !stop.load(Ordering::Relaxed) {
-            let before = rounds.bursts;
+        loop {
+            let stopping = stop.load(Ordering::Relaxed);
+            if stopping {
+                last_rounds += 1;
+                if last_rounds > LAST_ROUNDS {
+                    break;
+                }
+            }
+            let mut bursts = 0;
             ports.retain(|&port| {
                 let Served { frames, failure, flush_failure } =
-                    corridor.serve(port, &mut generations, &mut clock);
-                rounds.bursts += u64::from(frames > 0);
+                    corridor.serve(port, &mut online, &mut clock);
+                bursts += u64::from(frames > 0);
                 flush_failure.map(fail);
                 match failure {
                     None => !corridor.driver.is_exhausted(port),
                     Some(error) => {
+                        watched.retain(|other| *other != port);
+                        common.set_up(port, false);
                         fail((port, error));
                         false
                     }
                 }
             });
-            if rounds.bursts == before {
-                rounds.idle += 1;
-                generations.quiescent();
-                if ports.is_empty() {
-                    break;
-                }
+            rounds += 1;
+            if index == 0 && rounds % ROUNDS_PER_CHECK == 1 {
+                check(&corridor.driver, &watched, &common);
+            }
+            if bursts > 0 {
+                cells.bursts.add(bursts);
+                patience.quiet = 0;
+                continue;
+            }
+            cells.idle.add(1);
+            online.quiescent();
+            if ports.is_empty() || stopping {
+                break;
+            }
+            if !patience.ends(&mut clock) {
                 std::hint::spin_loop();
+                continue;
+            }
+            drop(online);
+            let asleep = clock().monotonic_micros;
+            corridor.driver.wait(LONGEST_SLEEP);
+            cells.sleeps.add(1);
+            cells.asleep_micros.add(clock().monotonic_micros.saturating_sub(asleep));
+            rounds = 0;
+            online = generations.online();
+        }
+        (corridor.driver, pulse.rounds())
+    }
+}
+
+/// Says which ports work.
+#[cold]
+fn check(driver: &impl Driver, ports: &[PortId], common: &Common) {
+    for &port in ports {
+        let up = driver.is_up(port);
+        if common.is_up(port) != up {
+            common.set_up(port, up);
+        }
+    }
+}
+
+/// When a worker with nothing to do goes to sleep.
+struct Patience {
+    poll: Poll,
+    /// Rounds since there was something.
+    quiet: u64,
+    /// The instant of the first of them.
+    since: u64,
+}
+
+impl Patience {
+    fn ends(&mut self, clock: &mut impl FnMut() -> Instant) -> bool {
+        match self.poll {
+            Poll::Busy => false,
+            Poll::Interrupt => true,
+            Poll::Adaptive => {
+                let first = self.quiet == 0;
+                let look = self.quiet.is_multiple_of(ROUNDS_PER_LOOK);
+                self.quiet += 1;
+                if !look {
+                    return false;
+                }
+                let now = clock().monotonic_micros;
+                if first {
+                    self.since = now;
+                }
+                now.saturating_sub(self.since) >= SPIN.as_micros() as u64
             }
         }
-        (corridor.driver, rounds)
     }
 }
 
@@ -106,6 +243,7 @@ pub struct Corridor<D> {
     /// Frames of the burst that leave by one port, and those that leave by none.
     leaving: Box<ArrayVec<Held, MAX_BURST>>,
     staying: Box<ArrayVec<Held, MAX_BURST>>,
+    turns: u32,
 }
 
 /// What one turn at a port came to.
@@ -132,6 +270,7 @@ impl<D: Driver> Corridor<D> {
             burst,
             leaving: Box::default(),
             staying: Box::default(),
+            turns: 0,
         }
     }
 
@@ -148,28 +287,40 @@ impl<D: Driver> Corridor<D> {
         generations: &mut Online<'_, Generation>,
         clock: &mut impl FnMut() -> Instant,
     ) -> Served {
-        let mut served = Served {
-            failure: self.driver.receive(port, &mut self.burst).err(),
-            frames: self.burst.frames.len(),
-            flush_failure: None,
-        };
+        self.turns = self.turns.wrapping_add(1);
+        let measured = self.turns.is_multiple_of(EVERY);
+        let began = if measured { cycles::ticks() } else { 0 };
+        let mut served = Served::default();
+        let mut lap = Lap::start(measured);
+        served.failure = self.driver.receive(port, &mut self.burst).err();
         served.frames = self.burst.frames.len();
         if served.frames > 0 {
+            lap.end(self.stages(), Stage::Receive);
+            self.pipeline.measure(measured);
             let generation = generations.burst();
-            self.carry(&generation, port, clock());
+            self.judge(&generation, port, clock());
+            let mut lap = Lap::start(measured);
+            self.act(port);
             served.flush_failure = self.driver.flush().err();
+            lap.end(self.stages(), Stage::Act);
+        }
+        if measured {
+            self.stages().turn(served.frames, cycles::ticks().wrapping_sub(began));
         }
         served
     }
 
-    /// Judges the burst in hand and moves its frames to where they leave.
-    fn carry(&mut self, generation: &Generation, port: PortId, now: Instant) {
+    fn stages(&self) -> &StageCells {
+        &self.pipeline.counters().stages
+    }
+
+    /// Judges the burst in hand and sends the answers that it calls for.
+    fn judge(&mut self, generation: &Generation, port: PortId, now: Instant) {
         self.replies.clear();
         {
             let driver = &self.driver;
             let frames: ArrayVec<&[u8], MAX_BURST> =
                 self.burst.frames.iter().map(|held| driver.bytes(held)).collect();
-            frames.iter().for_each(|frame| prefetch::line(frame));
             let arrival = Arrival { port, link: self.burst.link, now };
             let decisions = &mut self.decisions;
             self.pipeline.judge(generation, arrival, &frames, decisions, &mut self.replies);
@@ -177,7 +328,6 @@ impl<D: Driver> Corridor<D> {
         if !self.replies.is_empty() {
             self.send_replies();
         }
-        self.act(port);
     }
 
     /// Moves the frames of the burst in hand to where they leave: runs that leave by one port together.

@@ -1,5 +1,5 @@
-//! Captures of other people's programs, and the answers beside them: for every frame what a filter of port 25 has to
-//! do with it, computed without any parser of this project (`data/pcaps/README.md`).
+//! Captures of other people's programs, and the answers beside them: for every frame what a filter of port
+//! 25 has to do with it, computed without any parser of this project (`data/pcaps/README.md`).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -79,8 +79,9 @@ impl Answered {
 
 /// Where policy.md asks for something else than the answer does: the rule that says so.
 ///
-/// The answers know nothing of what policy.md drops for other reasons than port 25, nor do they open MPLS. Every line
-/// holds only for frames whose answer shows what the rule speaks of; a difference that no line holds for is a fault.
+/// The answers know nothing of what policy.md drops for other reasons than port 25, nor do they open MPLS.
+/// Every line holds only for frames whose answer shows what the rule speaks of; a difference that no line
+/// holds for is a fault.
 pub fn explained(answer: &Answer, verdict: &str, reason: &str) -> Option<&'static str> {
     if answer.wanted != Wanted::Forward || verdict != "deny" {
         return None;
@@ -90,7 +91,9 @@ pub fn explained(answer: &Answer, verdict: &str, reason: &str) -> Option<&'stati
     let mpls = is("ethertype", "0x8847") || is("ethertype", "0x8848");
     match reason {
         "encap-depth" if mpls => Some("rule 2: labels count towards the limit"),
-        "malformed" if is("malformed", "1") => Some("rule 3: a header past the end, or a length that is wrong"),
+        "malformed" if is("malformed", "1") => {
+            Some("rule 3: a header past the end, or a length that is wrong")
+        }
         "malformed" if is("reason", "udp") && is("sport", "") => Some("rule 3: UDP too short for its ports"),
         "source-route" if has("ipv6.routing") => Some("rule 4: routing header type 0"),
         "bogon-source" if is_bogon(answer.column("src")) => Some("rule 5: the source address"),
@@ -106,12 +109,15 @@ pub fn explained(answer: &Answer, verdict: &str, reason: &str) -> Option<&'stati
 fn is_bogon(source: &str) -> bool {
     match source.parse() {
         Ok(IpAddr::V4(a)) => matches!(a.octets()[0], 0 | 127 | 224..),
-        Ok(IpAddr::V6(a)) => a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.to_ipv4_mapped().is_some(),
+        Ok(IpAddr::V6(a)) => {
+            a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.to_ipv4_mapped().is_some()
+        }
         Err(_) => false,
     }
 }
 
-/// All captures that have answers: the copies beside this crate and, where there is a larger collection, the rest.
+/// All captures that have answers: the copies beside this crate and, where there is a larger collection,
+/// the rest.
 pub fn captures() -> Vec<Answered> {
     let copies = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pcaps");
     let mut all = Vec::new();
@@ -139,7 +145,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// A frame of another link type as an Ethernet frame with the same packet; `None` for link types that hold none.
+/// A frame of another link type as an Ethernet frame with the same packet; `None` for link types that hold
+/// none.
 pub fn as_ethernet(frame: &Frame) -> Option<Vec<u8>> {
     let bytes = &frame.bytes;
     let by_version = |packet: &[u8]| match packet.first().map(|b| b >> 4) {

@@ -1,7 +1,8 @@
 //! The real `sekisho` binary as a process: where it is, and how it is run.
 //!
-//! It belongs to another package, so cargo names its path to no test of this one. It is built once per test process,
-//! with the profile and into the target folder of the test itself, so that a plain `cargo test` is all there is to do.
+//! It belongs to another package, so cargo names its path to no test of this one. It is built once per test
+//! process, with the profile and into the target folder of the test itself, so that a plain `cargo test` is
+//! all there is to do.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -33,7 +34,8 @@ impl Layout {
             other => other,
         };
         let above = profile_folder.parent()?;
-        let is_target = |folder: &Path| folder.join("CACHEDIR.TAG").exists() || folder.join(".rustc_info.json").exists();
+        let is_target =
+            |folder: &Path| folder.join("CACHEDIR.TAG").exists() || folder.join(".rustc_info.json").exists();
         let (target, triple) = if is_target(above) || !above.parent().is_some_and(is_target) {
             (above.to_owned(), None)
         } else {
@@ -142,7 +144,8 @@ pub fn run<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S
     Finished { code: status.code(), stdout: read(&out), stderr: read(&err) }
 }
 
-/// Does something with every item, with as many at a time as there are cores, and gathers the failures in order.
+/// Does something with every item, with as many at a time as there are cores, and gathers the failures in
+/// order.
 pub fn failures_of_all<T: Sync>(items: &[T], failures_of: impl Fn(&T) -> Vec<String> + Sync) -> Vec<String> {
     sekisho();
     let next = AtomicUsize::new(0);
@@ -182,7 +185,10 @@ mod tests {
 
         assert_eq!(plain, Layout { target: root.clone(), triple: None, profile: "dev".to_owned() });
         assert!(plain.binary().starts_with(root.join("debug")));
-        assert_eq!((cross.triple.as_deref(), cross.profile.as_str()), (Some("aarch64-unknown-linux-musl"), "release"));
+        assert_eq!(
+            (cross.triple.as_deref(), cross.profile.as_str()),
+            (Some("aarch64-unknown-linux-musl"), "release")
+        );
         assert!(cross.binary().starts_with(root.join("aarch64-unknown-linux-musl/release")));
         assert_eq!(elsewhere, None);
     }

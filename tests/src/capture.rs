@@ -1,5 +1,5 @@
-//! Captures, read and written by hand so that no bug of the product's reader can hide in the tests: classic pcap
-//! (micro- and nanoseconds, both byte orders) and pcapng in, classic pcap with microseconds out.
+//! Captures, read and written by hand so that no bug of the product's reader can hide in the tests: classic
+//! pcap (micro- and nanoseconds, both byte orders) and pcapng in, classic pcap with microseconds out.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -45,13 +45,18 @@ pub fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a classic capture with microseconds.
-pub fn write<'a>(path: &Path, link: u32, frames: impl IntoIterator<Item = (Micros, &'a [u8])>) -> io::Result<()> {
+pub fn write<'a>(
+    path: &Path,
+    link: u32,
+    frames: impl IntoIterator<Item = (Micros, &'a [u8])>,
+) -> io::Result<()> {
     let mut out = io::BufWriter::new(File::create(path)?);
     for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, link] {
         out.write_all(&u32::to_le_bytes(word))?;
     }
     for (at, bytes) in frames {
-        let seconds = u32::try_from(at.div_euclid(1_000_000)).expect("seconds that a classic capture can hold");
+        let seconds =
+            u32::try_from(at.div_euclid(1_000_000)).expect("seconds that a classic capture can hold");
         let micros = u32::try_from(at.rem_euclid(1_000_000)).expect("less than a million");
         let length = u32::try_from(bytes.len()).expect("a frame's length");
         for word in [seconds, micros, length, length] {
@@ -167,7 +172,11 @@ fn next_generation(bytes: &[u8]) -> Option<Capture> {
                 let micros = units * 1_000_000 / interface.resolution;
                 let length = order.size(block, 20)?;
                 let bytes = block.get(28..28 + length)?.to_vec();
-                capture.frames.push(Frame { at: Micros::try_from(micros).ok()?, link: interface.link, bytes });
+                capture.frames.push(Frame {
+                    at: Micros::try_from(micros).ok()?,
+                    link: interface.link,
+                    bytes,
+                });
             }
             _ => {}
         }
@@ -206,7 +215,8 @@ mod tests {
     #[test]
     fn a_capture_that_was_written_is_read_again() {
         let path = std::env::temp_dir().join(format!("sekisho-capture-{}.pcap", std::process::id()));
-        let frames = [(1_150_340_400_000_001, vec![1, 2, 3]), (1_150_340_401_999_999, vec![]), (0, vec![9; 70])];
+        let frames =
+            [(1_150_340_400_000_001, vec![1, 2, 3]), (1_150_340_401_999_999, vec![]), (0, vec![9; 70])];
         write(&path, ETHERNET, frames.iter().map(|(at, bytes)| (*at, bytes.as_slice()))).unwrap();
         let capture = read(&unpacked(&path).unwrap()).unwrap();
         std::fs::remove_file(&path).unwrap();

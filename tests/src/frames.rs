@@ -1,8 +1,9 @@
-//! Frames made up from a seed: structured enough to get past the first check, and wrong in every way that counts.
+//! Frames made up from a seed: structured enough to get past the first check, and wrong in every way that
+//! counts.
 //!
-//! Link headers × IPv4 with options and AH, or IPv6 with extension headers × TCP, UDP, ICMP and others × fragments
-//! whose identifications collide and whose bytes overlap × mutations, between addresses that mean something in the
-//! fixture of the vectors. The same seed gives the same frames.
+//! Link headers × IPv4 with options and AH, or IPv6 with extension headers × TCP, UDP, ICMP and others ×
+//! fragments whose identifications collide and whose bytes overlap × mutations, between addresses that mean
+//! something in the fixture of the vectors. The same seed gives the same frames.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -65,36 +66,46 @@ pub struct Scene {
 }
 
 /// The instants that phases of the fixture begin at.
-const PHASES: [&str; 3] = ["2005-10-18T00:00:00+09:00", "2006-06-01T00:00:00+09:00", "2011-01-15T00:00:00+09:00"];
+const PHASES: [&str; 3] =
+    ["2005-10-18T00:00:00+09:00", "2006-06-01T00:00:00+09:00", "2011-01-15T00:00:00+09:00"];
 
+#[rustfmt::skip]
 const CUSTOMERS4: [&str; 22] = [
-    "203.0.113.5", "203.0.113.80", "203.0.113.77", "203.0.113.13", "203.0.113.20", "203.0.113.40", "203.0.113.50",
-    "203.0.113.100", "203.0.113.115", "192.0.2.70", "203.0.113.200", "203.0.113.130", "203.0.113.150", "203.0.113.161",
-    "203.0.113.16", "203.0.113.31", "203.0.113.127", "203.0.113.128", "203.0.113.255", "203.0.113.51", "203.0.113.6",
-    "192.0.2.127",
+    "203.0.113.5", "203.0.113.80", "203.0.113.77", "203.0.113.13", "203.0.113.20", "203.0.113.40",
+    "203.0.113.50", "203.0.113.100", "203.0.113.115", "192.0.2.70", "203.0.113.200",
+    "203.0.113.130", "203.0.113.150", "203.0.113.161", "203.0.113.16", "203.0.113.31",
+    "203.0.113.127", "203.0.113.128", "203.0.113.255", "203.0.113.51", "203.0.113.6", "192.0.2.127",
 ];
+#[rustfmt::skip]
 const CUSTOMERS6: [&str; 17] = [
-    "2001:db8:d000:1::5", "2001:db8:d800:2::80", "2001:db8:d100::20", "2001:db8:d200::40", "2001:db8:d300::50",
-    "2001:db8:d600::100", "2001:db8:d700::115", "2001:db8:c000::70", "2001:db8:e000::200", "2001:db8:5000::130",
-    "2001:db8:50ff::150", "2001:db8:d0ff::13", "2001:db8:d300::51", "2001:db8:d000::", "2001:db8:dfff:ffff::1",
-    "2001:db8:d000:1::6", "2001:db8:d1ff:ffff:ffff:ffff:ffff:ffff",
+    "2001:db8:d000:1::5", "2001:db8:d800:2::80", "2001:db8:d100::20", "2001:db8:d200::40",
+    "2001:db8:d300::50", "2001:db8:d600::100", "2001:db8:d700::115", "2001:db8:c000::70",
+    "2001:db8:e000::200", "2001:db8:5000::130", "2001:db8:50ff::150", "2001:db8:d0ff::13",
+    "2001:db8:d300::51", "2001:db8:d000::", "2001:db8:dfff:ffff::1", "2001:db8:d000:1::6",
+    "2001:db8:d1ff:ffff:ffff:ffff:ffff:ffff",
 ];
+#[rustfmt::skip]
 const SERVERS4: [&str; 10] = [
-    "192.0.2.25", "192.0.2.26", "192.0.2.200", "198.51.100.16", "198.51.100.31", "198.51.100.15", "198.51.100.32",
-    "198.51.100.200", "198.51.100.90", "1.2.3.4",
+    "192.0.2.25", "192.0.2.26", "192.0.2.200", "198.51.100.16", "198.51.100.31", "198.51.100.15",
+    "198.51.100.32", "198.51.100.200", "198.51.100.90", "1.2.3.4",
 ];
+#[rustfmt::skip]
 const SERVERS6: [&str; 14] = [
-    "2001:db8:a::25", "2001:db8:a::26", "2001:db8:b::200", "3fff:1::17", "3fff:2::1", "3fff:0:ffff:ffff::1",
-    "64:ff9b::192.0.2.25", "64:ff9b::198.51.100.17", "64:ff9b::198.51.100.200", "64:ff9b:1::192.0.2.25",
-    "2001:db8:64::192.0.2.25", "2001:db8:64::198.51.100.17", "2001:db8:48:c000:2:1900::", "fd00::5",
+    "2001:db8:a::25", "2001:db8:a::26", "2001:db8:b::200", "3fff:1::17", "3fff:2::1",
+    "3fff:0:ffff:ffff::1", "64:ff9b::192.0.2.25", "64:ff9b::198.51.100.17",
+    "64:ff9b::198.51.100.200", "64:ff9b:1::192.0.2.25", "2001:db8:64::192.0.2.25",
+    "2001:db8:64::198.51.100.17", "2001:db8:48:c000:2:1900::", "fd00::5",
 ];
+#[rustfmt::skip]
 const ODD4: [&str; 14] = [
-    "0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "10.0.0.5",
-    "169.254.7.7", "1.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255", "192.0.2.1",
+    "0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.255.255.255", "240.0.0.1",
+    "255.255.255.255", "10.0.0.5", "169.254.7.7", "1.0.0.0", "126.255.255.255", "128.0.0.0",
+    "223.255.255.255", "192.0.2.1",
 ];
+#[rustfmt::skip]
 const ODD6: [&str; 13] = [
-    "::", "::1", "::2", "::ffff:203.0.113.5", "::fffe:0:0", "ff02::1", "ff0e::25", "fe80::1", "febf::1", "fec0::1",
-    "fe7f::1", "ff02::16", "2001:db8::1",
+    "::", "::1", "::2", "::ffff:203.0.113.5", "::fffe:0:0", "ff02::1", "ff0e::25", "fe80::1",
+    "febf::1", "fec0::1", "fe7f::1", "ff02::16", "2001:db8::1",
 ];
 const PORTS: [u16; 9] = [25, 587, 465, 443, 50000, 2525, 67, 68, 0x1900];
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0x0f, 1];
@@ -127,7 +138,13 @@ pub fn scene(seed: u64, count: usize) -> Scene {
 
 /// Around a phase's instant, or on an ordinary day.
 fn start(dice: &mut Dice) -> Micros {
-    let at = dice.pick(&[PHASES[0], PHASES[1], PHASES[2], "2006-06-15T12:00:00+09:00", "2006-01-15T12:00:00+09:00"]);
+    let at = dice.pick(&[
+        PHASES[0],
+        PHASES[1],
+        PHASES[2],
+        "2006-06-15T12:00:00+09:00",
+        "2006-01-15T12:00:00+09:00",
+    ]);
     let before = dice.pick(&[0, 1, 10, 1_000_000, 60_000_000]);
     instant(at).expect("an instant") - before
 }
@@ -171,7 +188,12 @@ fn grants(dice: &mut Dice, at: Micros) -> Vec<(String, String, String)> {
     let mut grants = Vec::new();
     for _ in 0..dice.below(3) {
         let prefix = dice.pick(&[
-            "203.0.113.77", "203.0.113.72/29", "203.0.113.13", "2001:db8:d000:1::5", "2001:db8:d000:1::/64", "10.0.0.5",
+            "203.0.113.77",
+            "203.0.113.72/29",
+            "203.0.113.13",
+            "2001:db8:d000:1::5",
+            "2001:db8:d000:1::/64",
+            "10.0.0.5",
         ]);
         let since = at + dice.pick(&[-1_800_000_000, -1, 0, 1, 1_000_000]);
         let lasts = dice.pick(&["1s", "30m", "2h"]);
@@ -186,7 +208,9 @@ fn arrivals(dice: &mut Dice, mut at: Micros, count: usize) -> Vec<Arrival> {
     let mut datagrams: Vec<(&str, Packet)> = Vec::new();
     while all.len() < count {
         at += step(dice);
-        let port = dice.pick(&["access", "access", "access", "access", "access", "core", "core", "core", "mail", "mail-up"]);
+        let port = dice.pick(&[
+            "access", "access", "access", "access", "access", "core", "core", "core", "mail", "mail-up",
+        ]);
         let (port, frame) = match dice.below(100) {
             0..50 => {
                 let packet = Packet::random(dice, port);
@@ -266,18 +290,36 @@ impl Packet {
     /// A packet between two of very few addresses.
     fn of_few(dice: &mut Dice, port: &str) -> Self {
         let (customer, server) = if dice.percent(50) {
-            (dice.pick(&["203.0.113.5", "203.0.113.50", "203.0.113.130"]), dice.pick(&["198.51.100.200", "192.0.2.25"]))
+            (
+                dice.pick(&["203.0.113.5", "203.0.113.50", "203.0.113.130"]),
+                dice.pick(&["198.51.100.200", "192.0.2.25"]),
+            )
         } else {
-            (dice.pick(&["2001:db8:d000:1::5", "2001:db8:d300::50"]), dice.pick(&["3fff:2::1", "2001:db8:a::25"]))
+            (
+                dice.pick(&["2001:db8:d000:1::5", "2001:db8:d300::50"]),
+                dice.pick(&["3fff:2::1", "2001:db8:a::25"]),
+            )
         };
         let (customer, server) = (parse(customer), parse(server));
-        if port == "access" { Self::between(dice, port, customer, server) } else { Self::between(dice, port, server, customer) }
+        if port == "access" {
+            Self::between(dice, port, customer, server)
+        } else {
+            Self::between(dice, port, server, customer)
+        }
     }
 
     fn between(dice: &mut Dice, port: &str, source: IpAddr, destination: IpAddr) -> Self {
         let v6 = source.is_ipv6();
         let (protocol, upper) = upper_layer(dice, v6, port);
-        let mut packet = Self { source, destination, front: Vec::new(), first: 0, next_at: None, next: protocol, rest: upper };
+        let mut packet = Self {
+            source,
+            destination,
+            front: Vec::new(),
+            first: 0,
+            next_at: None,
+            next: protocol,
+            rest: upper,
+        };
         if v6 {
             let behind = if dice.percent(35) { chain_length(dice) } else { 0 };
             packet.prepend_headers(dice, behind);
@@ -348,7 +390,11 @@ impl Packet {
         } else {
             dice.bytes(length.min(40))
         };
-        let more = if dice.percent(80) { offset == 0 || offset + data.len() < self.rest.len() } else { dice.percent(50) };
+        let more = if dice.percent(80) {
+            offset == 0 || offset + data.len() < self.rest.len()
+        } else {
+            dice.percent(50)
+        };
         let units = u16::try_from(offset).expect("an offset below 65536");
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -367,7 +413,15 @@ impl Packet {
         }
     }
 
-    fn ipv4(&self, dice: &mut Dice, source: Ipv4Addr, destination: Ipv4Addr, id: u16, flags: u16, data: &[u8]) -> Vec<u8> {
+    fn ipv4(
+        &self,
+        dice: &mut Dice,
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        id: u16,
+        flags: u16,
+        data: &[u8],
+    ) -> Vec<u8> {
         let header = 20 + self.front.len();
         let mut packet = vec![0x40 | u8::try_from(header / 4).expect("at most 15 words"), 0];
         packet.extend_from_slice(&length(header + data.len()));
@@ -379,7 +433,8 @@ impl Packet {
         packet.extend_from_slice(&self.front);
         // Half of the checksums are right: none may decide.
         if dice.percent(50) {
-            let sum = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u32>();
+            let sum =
+                packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u32>();
             let sum = (sum & 0xffff) + (sum >> 16);
             let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).expect("sixteen bits");
             packet[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -427,7 +482,9 @@ fn addresses(dice: &mut Dice, port: &str) -> (IpAddr, IpAddr) {
         1 => server(dice),
         _ => odd(dice),
     };
-    let own = |dice: &mut Dice, usual: &dyn Fn(&mut Dice) -> IpAddr| if dice.percent(88) { usual(dice) } else { any(dice) };
+    let own = |dice: &mut Dice, usual: &dyn Fn(&mut Dice) -> IpAddr| {
+        if dice.percent(88) { usual(dice) } else { any(dice) }
+    };
     match port {
         "access" => (own(dice, &customer), own(dice, &server)),
         "core" => (own(dice, &server), own(dice, &customer)),
@@ -460,7 +517,11 @@ fn header(dice: &mut Dice, kind: u8, next: u8) -> Vec<u8> {
         // A routing header: type, segments left, segments.
         43 => {
             let segments = dice.below(3);
-            let mut header = vec![next, u8::try_from(segments * 2).expect("few"), dice.pick(&[0, 0, 1, 2, 2, 2, 3, 3, 4, 4, 4, 253])];
+            let mut header = vec![
+                next,
+                u8::try_from(segments * 2).expect("few"),
+                dice.pick(&[0, 0, 1, 2, 2, 2, 3, 3, 4, 4, 4, 253]),
+            ];
             header.extend([dice.pick(&[0, 0, 1, 2]), 0, 0, 0, 0]);
             header.extend(dice.bytes(segments * 16));
             header
@@ -535,7 +596,8 @@ fn upper_layer(dice: &mut Dice, v6: bool, port: &str) -> (u8, Vec<u8>) {
             (if v6 == dice.percent(90) { 58 } else { 1 }, icmp)
         }
         _ => {
-            let protocol = dice.pick(&[132, 132, 33, 136, 2, 50, 47, 4, 41, 59, 253, 255, 0, 60, 43, 44, 51, 135]);
+            let protocol =
+                dice.pick(&[132, 132, 33, 136, 2, 50, 47, 4, 41, 59, 253, 255, 0, 60, 43, 44, 51, 135]);
             let count = dice.below(48);
             (protocol, dice.bytes(count))
         }
@@ -557,7 +619,11 @@ fn tcp(dice: &mut Dice, port: &str) -> Vec<u8> {
     }
     let words = dice.pick(&[5, 5, 5, 5, 5, 6, 8, 15]);
     let written = if dice.percent(94) { words } else { dice.pick(&[0, 3, 4, 5, 6, 15]) };
-    let flags = if dice.percent(85) { dice.pick(&[0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x01]) } else { dice.byte() };
+    let flags = if dice.percent(85) {
+        dice.pick(&[0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x01])
+    } else {
+        dice.byte()
+    };
     segment.extend_from_slice(&[written << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
     segment.extend(std::iter::repeat_n(1, usize::from(words - 5) * 4));
     let count = dice.pick(&[0, 0, 1, 40, 60, 90, 600]);
@@ -618,7 +684,11 @@ fn wrap(dice: &mut Dice, packet: &[u8]) -> Vec<u8> {
         kind = dice.pick(&[0x8100, 0x8100, 0x88a8, 0x9100]);
     }
     let mut frame = Vec::new();
-    frame.extend_from_slice(&if dice.percent(97) { GATEWAY } else { dice.pick(&[[0xff; 6], [1, 0, 0x5e, 1, 2, 3]]) });
+    frame.extend_from_slice(&if dice.percent(97) {
+        GATEWAY
+    } else {
+        dice.pick(&[[0xff; 6], [1, 0, 0x5e, 1, 2, 3]])
+    });
     frame.extend_from_slice(&CUSTOMER_MAC);
     frame.extend_from_slice(&kind.to_be_bytes());
     frame.extend(head);
@@ -634,7 +704,8 @@ fn wrap(dice: &mut Dice, packet: &[u8]) -> Vec<u8> {
 fn other_than_ip(dice: &mut Dice) -> Vec<u8> {
     let mut frame = GATEWAY.to_vec();
     frame.extend_from_slice(&CUSTOMER_MAC);
-    let kind: u16 = dice.pick(&[0x0806, 0x88cc, 0x8863, 0x8864, 0x8100, 0x8847, 0x8847, 0x0800, 0x86dd, 48, 0x8848, 0xffff]);
+    let kind: u16 = dice
+        .pick(&[0x0806, 0x88cc, 0x8863, 0x8864, 0x8100, 0x8847, 0x8847, 0x0800, 0x86dd, 48, 0x8848, 0xffff]);
     frame.extend_from_slice(&kind.to_be_bytes());
     let count = dice.pick(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 46]);
     frame.extend(dice.bytes(count));
@@ -665,7 +736,18 @@ fn mutate(dice: &mut Dice, frame: &mut Vec<u8>) {
         }
         _ if frame.len() > 20 => {
             let at = 12 + dice.below(frame.len().min(100) - 12);
-            frame[at] = dice.pick(&[0, 1, 4, 6, 25, 44, 51, 0xff, frame[at].wrapping_add(1), frame[at].wrapping_sub(1)]);
+            frame[at] = dice.pick(&[
+                0,
+                1,
+                4,
+                6,
+                25,
+                44,
+                51,
+                0xff,
+                frame[at].wrapping_add(1),
+                frame[at].wrapping_sub(1),
+            ]);
         }
         _ => {}
     }

@@ -55,11 +55,13 @@ impl Replay<'_> {
         let config = toml::to_string(self.config).expect("a table is TOML");
         fs::write(folder.join("config.toml"), config).expect("a scratch folder is writable");
 
-        let mut arguments: Vec<String> = ["replay", "-c", "config.toml", "--clock", "capture", "--json"].map(str::to_owned).into();
+        let mut arguments: Vec<String> =
+            ["replay", "-c", "config.toml", "--clock", "capture", "--json"].map(str::to_owned).into();
         assert!(self.in_order(), "frames out of order: replay would take them in another");
         for port in self.inputs() {
             let frames = self.arrivals.iter().filter(|a| a.port == port).map(|a| (a.at, a.frame.as_slice()));
-            capture::write(&folder.join(format!("in-{port}.pcap")), ETHERNET, frames).expect("a scratch folder is writable");
+            capture::write(&folder.join(format!("in-{port}.pcap")), ETHERNET, frames)
+                .expect("a scratch folder is writable");
             arguments.extend(["--in".to_owned(), format!("{port}=in-{port}.pcap")]);
         }
         for port in self.ports() {
@@ -71,13 +73,15 @@ impl Replay<'_> {
         for port in self.down {
             arguments.extend(["--down".to_owned(), port.clone()]);
         }
-        fs::write(folder.join("command"), format!("sekisho {}\n", arguments.join(" "))).expect("a scratch folder is writable");
+        fs::write(folder.join("command"), format!("sekisho {}\n", arguments.join(" ")))
+            .expect("a scratch folder is writable");
 
         let finished = binary::run(folder, &arguments);
         self.read(folder, &finished)
     }
 
-    /// Ports that receive something, in the order of their first frames: of equal instants the first goes first.
+    /// Ports that receive something, in the order of their first frames: of equal instants the first goes
+    /// first.
     fn inputs(&self) -> Vec<String> {
         let mut inputs: Vec<String> = Vec::new();
         for arrival in self.arrivals {
@@ -117,7 +121,8 @@ impl Replay<'_> {
         for (index, (line, arrival)) in lines.iter().zip(self.arrivals).enumerate() {
             let n = counts.entry(&arrival.port).or_default();
             *n += 1;
-            let (port, number) = (line.get("port").and_then(Value::as_str), line.get("n").and_then(Value::as_u64));
+            let (port, number) =
+                (line.get("port").and_then(Value::as_str), line.get("n").and_then(Value::as_u64));
             if port != Some(&arrival.port) || number != Some(*n) {
                 faults.push(format!("line {}: {port:?} {number:?}, not {} {n}", index + 1, arrival.port));
                 return Err(faults);
@@ -165,8 +170,11 @@ pub fn output(stdout: &str) -> Result<Output, String> {
 fn unbalanced(lines: &[Map<String, Value>], summary: &Map<String, Value>) -> Vec<String> {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     let mut verdicts: BTreeMap<&str, u64> = BTreeMap::new();
-    let text = |line: &'_ Map<String, Value>, key: &str| line.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-    let words: Vec<(String, String)> = lines.iter().map(|line| (text(line, "reason"), text(line, "verdict"))).collect();
+    let text = |line: &'_ Map<String, Value>, key: &str| {
+        line.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let words: Vec<(String, String)> =
+        lines.iter().map(|line| (text(line, "reason"), text(line, "verdict"))).collect();
     for (reason, verdict) in &words {
         *reasons.entry(reason).or_default() += 1;
         *verdicts.entry(verdict).or_default() += 1;
@@ -194,11 +202,17 @@ fn unbalanced(lines: &[Map<String, Value>], summary: &Map<String, Value>) -> Vec
 }
 
 impl Replayed {
-    /// Holds the captures against the lines: a forwarded or diverted frame leaves by the line's `out` and is the same
-    /// byte for byte, an answer leaves too and is the expected one, and nothing else leaves anywhere.
+    /// Holds the captures against the lines: a forwarded or diverted frame leaves by the line's `out` and
+    /// is the same byte for byte, an answer leaves too and is the expected one, and nothing else leaves
+    /// anywhere.
     ///
-    /// `reply` gives the expected answer of a frame by its index: `None`: not compared, `Some(None)`: there is none.
-    pub fn strays(&self, arrivals: &[Arrival], reply: impl Fn(usize) -> Option<Option<Vec<u8>>>) -> Vec<(usize, String)> {
+    /// `reply` gives the expected answer of a frame by its index: `None`: not compared, `Some(None)`: there
+    /// is none.
+    pub fn strays(
+        &self,
+        arrivals: &[Arrival],
+        reply: impl Fn(usize) -> Option<Option<Vec<u8>>>,
+    ) -> Vec<(usize, String)> {
         let mut faults = Vec::new();
         let mut left: BTreeMap<&str, std::slice::Iter<'_, Vec<u8>>> =
             self.left.iter().map(|(port, frames)| (port.as_str(), frames.iter())).collect();
@@ -211,7 +225,9 @@ impl Replayed {
             let expected = reply(index);
             let fault = match (out, gone) {
                 (None, _) if moved || answered => Some("`out` names no port".to_owned()),
-                (Some(_), _) if !moved && !answered => Some("`out` names a port, but nothing may leave".to_owned()),
+                (Some(_), _) if !moved && !answered => {
+                    Some("`out` names a port, but nothing may leave".to_owned())
+                }
                 (Some(port), None) => Some(format!("nothing more left by {port}")),
                 (Some(port), Some(gone)) if moved && *gone != arrival.frame => {
                     Some(format!("another frame left by {port}: {gone:02x?}"))
@@ -241,7 +257,9 @@ fn out_name(port: &str) -> String {
 
 fn outgoing(path: &PathBuf) -> Result<Vec<Vec<u8>>, String> {
     let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let capture = capture::read(&bytes).filter(|c| !c.cut).ok_or_else(|| format!("{} is no capture", path.display()))?;
+    let capture = capture::read(&bytes)
+        .filter(|c| !c.cut)
+        .ok_or_else(|| format!("{} is no capture", path.display()))?;
     if capture.frames.iter().any(|frame| frame.link != ETHERNET) {
         return Err(format!("{}: not Ethernet", path.display()));
     }
@@ -260,21 +278,27 @@ mod tests {
         output(&format!("{LINES}{summary}\n")).unwrap().faults
     }
 
+    fn summary(received: u64, forwarded: u64, denied: u64, reasons: &str) -> String {
+        format!(
+            r#"{{"summary":{{"received":{received},"forwarded":{forwarded},"denied":{denied},"reasons":{{{reasons}}}}}}}"#
+        )
+    }
+
     #[test]
     fn a_summary_that_agrees_with_the_lines_balances() {
-        let good = r#"{"summary":{"received":2,"forwarded":1,"denied":1,"reasons":{"not-ip":1,"malformed":1,"opaque":0}}}"#;
-        assert_eq!(faults(good), Vec::<String>::new());
+        let good = summary(2, 1, 1, r#""not-ip":1,"malformed":1,"opaque":0"#);
+        assert_eq!(faults(&good), Vec::<String>::new());
     }
 
     #[test]
     fn a_summary_that_disagrees_does_not() {
         for bad in [
-            r#"{"summary":{"received":3,"forwarded":1,"denied":1,"reasons":{"not-ip":1,"malformed":1}}}"#,
-            r#"{"summary":{"received":2,"forwarded":2,"denied":1,"reasons":{"not-ip":1,"malformed":1}}}"#,
-            r#"{"summary":{"received":2,"forwarded":1,"denied":1,"reasons":{"not-ip":2}}}"#,
-            r#"{"summary":{"received":2,"forwarded":1,"denied":1,"reasons":{"not-ip":1,"malformed":1,"opaque":1}}}"#,
+            summary(3, 1, 1, r#""not-ip":1,"malformed":1"#),
+            summary(2, 2, 1, r#""not-ip":1,"malformed":1"#),
+            summary(2, 1, 1, r#""not-ip":2"#),
+            summary(2, 1, 1, r#""not-ip":1,"malformed":1,"opaque":1"#),
         ] {
-            assert_ne!(faults(bad), Vec::<String>::new(), "{bad}");
+            assert_ne!(faults(&bad), Vec::<String>::new(), "{bad}");
         }
     }
 

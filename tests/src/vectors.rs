@@ -1,5 +1,5 @@
-//! The conformance vectors: how they are read, what configuration each is judged with, and how an outcome and an
-//! answer are compared with what they expect. `data/vectors/README.md` is the contract.
+//! The conformance vectors: how they are read, what configuration each is judged with, and how an outcome
+//! and an answer are compared with what they expect. `data/vectors/README.md` is the contract.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -80,7 +80,9 @@ impl Vector {
 
     /// Every grant as address, given and for.
     pub fn grants(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.grants.iter().map(|g| (g.addr.as_str(), g.given.as_deref().unwrap_or(&self.at), g.lasts.as_str()))
+        self.grants
+            .iter()
+            .map(|g| (g.addr.as_str(), g.given.as_deref().unwrap_or(&self.at), g.lasts.as_str()))
     }
 }
 
@@ -107,14 +109,17 @@ pub struct CheckExpectation {
     pub names: Vec<String>,
 }
 
-/// All vectors: the copies beside this crate and, where there is a larger collection, those that it has besides.
+/// All vectors: the copies beside this crate and, where there is a larger collection, those that it has
+/// besides.
 pub fn vectors() -> Vec<Vector> {
     lines("vectors.jsonl").map(|line| serde_json::from_str(&line).expect("a vector")).collect()
 }
 
 /// All configurations to check.
 pub fn config_checks() -> Vec<ConfigCheck> {
-    lines("config-checks.jsonl").map(|line| serde_json::from_str(&line).expect("a configuration check")).collect()
+    lines("config-checks.jsonl")
+        .map(|line| serde_json::from_str(&line).expect("a configuration check"))
+        .collect()
 }
 
 /// The fixture's text.
@@ -137,7 +142,8 @@ fn directory() -> PathBuf {
 
 fn lines(name: &str) -> impl Iterator<Item = String> {
     let mut all: Vec<String> = Vec::new();
-    let folders = std::iter::once(directory()).chain(corpus::shared().map(|folder| folder.join("spec/vectors")));
+    let folders =
+        std::iter::once(directory()).chain(corpus::shared().map(|folder| folder.join("spec/vectors")));
     for path in folders.map(|folder| folder.join(name)).filter(|path| path.exists()) {
         let text = fs::read_to_string(&path).expect("vectors are readable");
         let known: std::collections::HashSet<String> = all.iter().cloned().collect();
@@ -147,8 +153,8 @@ fn lines(name: &str) -> impl Iterator<Item = String> {
     all.into_iter()
 }
 
-/// Changes one place: a dotted path whose parts name keys, or in an array of tables the table of that `name`. Tables
-/// on the way are made; `null` takes the key away.
+/// Changes one place: a dotted path whose parts name keys, or in an array of tables the table of that
+/// `name`. Tables on the way are made; `null` takes the key away.
 fn override_at(config: &mut toml::Table, path: &str, value: &Value) {
     let mut parts: Vec<&str> = path.split('.').collect();
     let last = parts.pop().expect("a path has a last part");
@@ -216,8 +222,8 @@ pub fn line(n: usize, port: &str, outcome: &Outcome) -> Map<String, Value> {
     line
 }
 
-/// How a line differs from what is expected; empty: it does not. A key that `expect` has not is not compared, and
-/// `reply` is compared by [`compare_reply`].
+/// How a line differs from what is expected; empty: it does not. A key that `expect` has not is not
+/// compared, and `reply` is compared by [`compare_reply`].
 pub fn differences(expect: &Map<String, Value>, line: &Map<String, Value>) -> Vec<String> {
     let mut all = Vec::new();
     for (key, wanted) in expect.iter().filter(|(key, _)| *key != "reply") {
@@ -236,7 +242,8 @@ pub fn differences(expect: &Map<String, Value>, line: &Map<String, Value>) -> Ve
     all
 }
 
-/// The frame that a step's `reply` asks for: `None` if it is not compared, `Some(None)` if there must be none.
+/// The frame that a step's `reply` asks for: `None` if it is not compared, `Some(None)` if there must be
+/// none.
 pub fn expected_reply(expect: &Map<String, Value>) -> Option<Option<Vec<u8>>> {
     let reply = expect.get("reply")?;
     if reply.is_null() {
@@ -246,12 +253,16 @@ pub fn expected_reply(expect: &Map<String, Value>) -> Option<Option<Vec<u8>>> {
     Some(Some(unhex(text).expect("a reply is written in hexadecimal")))
 }
 
-/// Compares an answer with the expected one as the README's table says: the link header byte for byte, free fields
-/// free, checksums valid, zero bytes behind it.
+/// Compares an answer with the expected one as the README's table says: the link header byte for byte, free
+/// fields free, checksums valid, zero bytes behind it.
 pub fn compare_reply(expected: &[u8], got: &[u8]) -> Result<(), String> {
     let at = ip_at(expected).ok_or("the expected answer is not IP")?;
     if got.len() < at || got[..at] != expected[..at] {
-        return Err(format!("link header: expected {:02x?}, got {:02x?}", &expected[..at], &got[..at.min(got.len())]));
+        return Err(format!(
+            "link header: expected {:02x?}, got {:02x?}",
+            &expected[..at],
+            &got[..at.min(got.len())]
+        ));
     }
     let expected = settled(&expected[at..]).map_err(|e| format!("the expected answer: {e}"))?;
     let got = settled(&got[at..])?;
@@ -283,7 +294,8 @@ fn ip_at(frame: &[u8]) -> Option<usize> {
 
 type Fields = BTreeMap<&'static str, Vec<u8>>;
 
-/// The fields of an answer's IP packet that are compared. Refuses wrong checksums and trailing bytes that are not 0.
+/// The fields of an answer's IP packet that are compared. Refuses wrong checksums and trailing bytes that
+/// are not 0.
 fn settled(packet: &[u8]) -> Result<Fields, String> {
     let mut fields = Fields::new();
     let version = packet.first().ok_or("no IP packet")? >> 4;
@@ -346,7 +358,8 @@ fn settled(packet: &[u8]) -> Result<Fields, String> {
     Ok(fields)
 }
 
-/// The one's complement sum of parts of which all but the last have an even length; 0xffff: the checksum is right.
+/// The one's complement sum of parts of which all but the last have an even length; 0xffff: the checksum is
+/// right.
 fn sum(parts: &[&[u8]]) -> u16 {
     let mut total: u32 = 0;
     for part in parts {

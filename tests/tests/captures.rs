@@ -77,7 +77,13 @@ fn replay_gives_every_capture_its_answers() {
         }
         told(answered, failures)
     });
-    assert!(failures.is_empty(), "{} differences, runs in {}:\n{}", failures.len(), folder.display(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} differences, runs in {}:\n{}",
+        failures.len(),
+        folder.display(),
+        failures.join("\n")
+    );
     std::fs::remove_dir_all(&folder).expect("a scratch folder can be removed");
 }
 
@@ -87,8 +93,12 @@ fn replay_refuses_other_link_types_by_name() {
     std::fs::write(folder.join("config.toml"), CONFIG).expect("a scratch folder is writable");
     // LINKTYPE_ numbers, and what the message has to contain of the name.
     for (link, name) in [(9, "ppp"), (105, "802"), (127, "802"), (189, "usb"), (195, "802"), (220, "usb")] {
-        capture::write(&folder.join("in.pcap"), link, [(0, [0x45; 60].as_slice())]).expect("a scratch folder is writable");
-        let finished = binary::run(&folder, ["replay", "-c", "config.toml", "--in", "customers=in.pcap", "--at", AT, "--json"]);
+        capture::write(&folder.join("in.pcap"), link, [(0, [0x45; 60].as_slice())])
+            .expect("a scratch folder is writable");
+        let finished = binary::run(
+            &folder,
+            ["replay", "-c", "config.toml", "--in", "customers=in.pcap", "--at", AT, "--json"],
+        );
         assert_eq!(finished.broke(), Vec::<String>::new());
         assert_eq!(finished.code, Some(1), "link type {link}: {}", finished.stderr);
         assert!(finished.stderr.to_lowercase().contains(name), "link type {link}: {}", finished.stderr);
@@ -138,7 +148,11 @@ fn told(answered: &Answered, mut failures: Vec<String>) -> Vec<String> {
 }
 
 /// Frames whose verdict is not the wanted one, unless a rule explains it.
-fn unexplained(answered: &Answered, capture: &Capture, verdicts: impl Iterator<Item = (String, String)>) -> Vec<String> {
+fn unexplained(
+    answered: &Answered,
+    capture: &Capture,
+    verdicts: impl Iterator<Item = (String, String)>,
+) -> Vec<String> {
     let answers = answered.answers().expect("answers");
     let mut failures = Vec::new();
     // A file that ends badly may have a row more, for what is left of its last frame.
@@ -195,10 +209,15 @@ fn replay_failures(answered: &Answered, folder: &Path) -> Vec<String> {
         failures.push(format!("{} lines for {} frames", lines.len(), capture.frames.len()));
         return failures;
     }
-    let word = |line: &serde_json::Map<String, Value>, key| line.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-    let verdicts: Vec<(String, String)> = lines.iter().map(|line| (word(line, "verdict"), word(line, "reason"))).collect();
+    let word = |line: &serde_json::Map<String, Value>, key| {
+        line.get(key).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let verdicts: Vec<(String, String)> =
+        lines.iter().map(|line| (word(line, "verdict"), word(line, "reason"))).collect();
     for (index, line) in lines.iter().enumerate() {
-        if line.get("n").and_then(Value::as_u64) != Some(index as u64 + 1) || word(line, "port") != "customers" {
+        if line.get("n").and_then(Value::as_u64) != Some(index as u64 + 1)
+            || word(line, "port") != "customers"
+        {
             failures.push(format!("line {}: {line:?}", index + 1));
             return failures;
         }
@@ -226,7 +245,8 @@ fn leaves(path: &Path, wanted: &[&[u8]]) -> Result<(), String> {
     let bytes = std::fs::read(path).map_err(|e| format!("{name}: {e}"))?;
     let capture = capture::read(&bytes).ok_or_else(|| format!("{name} is no capture"))?;
     let got: Vec<&[u8]> = capture.frames.iter().map(|frame| frame.bytes.as_slice()).collect();
-    if let Some(index) = (0..got.len().max(wanted.len())).find(|index| got.get(*index) != wanted.get(*index)) {
+    if let Some(index) = (0..got.len().max(wanted.len())).find(|index| got.get(*index) != wanted.get(*index))
+    {
         return Err(format!("{name}: frame {} is another one than was forwarded", index + 1));
     }
     Ok(())

@@ -12,7 +12,13 @@ fn check_accepts_and_refuses_as_it_should() {
         let failures = failures_of(check, &folder.join(&check.id));
         failures.into_iter().map(|failure| format!("{} ({}): {failure}", check.id, check.title)).collect()
     });
-    assert!(failures.is_empty(), "{} differences, files in {}:\n{}", failures.len(), folder.display(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} differences, files in {}:\n{}",
+        failures.len(),
+        folder.display(),
+        failures.join("\n")
+    );
     std::fs::remove_dir_all(&folder).expect("a scratch folder can be removed");
 }
 

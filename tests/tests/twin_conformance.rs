@@ -12,7 +12,8 @@ fn the_twin_passes_every_vector() {
 }
 
 fn failures_of(vector: &Vector) -> Vec<String> {
-    let mut config = TwinConfig::from_table(vector.config()).expect("the twin reads every vector's configuration");
+    let mut config =
+        TwinConfig::from_table(vector.config()).expect("the twin reads every vector's configuration");
     for (addr, given, lasts) in vector.grants() {
         config.grant(addr, given, lasts).expect("a vector's grant");
     }
@@ -25,8 +26,12 @@ fn failures_of(vector: &Vector) -> Vec<String> {
         let mut differences = vectors::differences(&step.expect, &line);
         match (vectors::expected_reply(&step.expect), &outcome.reply) {
             (None, _) | (Some(None), None) => {}
-            (Some(Some(expected)), Some(got)) => differences.extend(vectors::compare_reply(&expected, got).err()),
-            (Some(expected), got) => differences.push(format!("reply: expected {expected:02x?}, got {got:02x?}")),
+            (Some(Some(expected)), Some(got)) => {
+                differences.extend(vectors::compare_reply(&expected, got).err())
+            }
+            (Some(expected), got) => {
+                differences.push(format!("reply: expected {expected:02x?}, got {got:02x?}"))
+            }
         }
         let place = format!("{} ({}) step {}", vector.id, vector.title, index + 1);
         failures.extend(differences.into_iter().map(|difference| format!("{place}: {difference}")));

@@ -15,7 +15,13 @@ fn replay_passes_every_vector() {
             .map(|failure| format!("{} ({}): {failure}", vector.id, vector.title))
             .collect()
     });
-    assert!(failures.is_empty(), "{} differences, runs in {}:\n{}", failures.len(), folder.display(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} differences, runs in {}:\n{}",
+        failures.len(),
+        folder.display(),
+        failures.join("\n")
+    );
     std::fs::remove_dir_all(&folder).expect("a scratch folder can be removed");
 }
 
@@ -39,7 +45,8 @@ fn failures_of(vector: &Vector, folder: &std::path::Path) -> Vec<String> {
     let mut failures = replayed.faults.clone();
     for (index, (step, line)) in vector.steps.iter().zip(&replayed.lines).enumerate() {
         let differences = vectors::differences(&step.expect, line);
-        failures.extend(differences.into_iter().map(|difference| format!("step {}: {difference}", index + 1)));
+        failures
+            .extend(differences.into_iter().map(|difference| format!("step {}: {difference}", index + 1)));
     }
     let strays = replayed.strays(&arrivals, |index| vectors::expected_reply(&vector.steps[index].expect));
     failures.extend(strays.into_iter().map(|(index, stray)| format!("step {}: {stray}", index + 1)));

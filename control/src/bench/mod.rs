@@ -1,3 +1,141 @@
-//! Throughput of the operator's own tables and policy on this host, in memory.
+//! Throughput of the operator's own tables and policy on this host, in memory: the answer to "will this box
+//! hold my link?", but for what the network card itself costs.
 
 pub mod traffic;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, mpsc};
+use std::time::{Duration, Instant as Stopwatch};
+
+use sekisho_dataplane::clock::Instant;
+use sekisho_dataplane::counters::{Totals, WorkerCounters};
+use sekisho_dataplane::cycles;
+use sekisho_dataplane::generation::Generation;
+use sekisho_dataplane::pipeline::{Common, Pipeline};
+use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::port::MemoryDriver;
+use sekisho_dataplane::port::memory::Ring;
+use sekisho_dataplane::publication::{Reader, publish};
+use sekisho_dataplane::stages::StageTotals;
+use sekisho_dataplane::worker::Corridor;
+
+use crate::compile::{Names, fragment_limits, reject_limits};
+use crate::config::Config;
+use crate::cores;
+use crate::report::Summary;
+
+/// What is measured.
+pub struct Plan<'a> {
+    /// Its limits and batch size hold.
+    pub config: &'a Config,
+    /// The names of the generation.
+    pub names: &'a Names,
+    /// The port that receives the frames, by its place.
+    pub port: usize,
+    /// What is received, round and round.
+    pub frames: &'a [Vec<u8>],
+    /// One worker on each.
+    pub cores: &'a [usize],
+    /// How long.
+    pub time: Duration,
+}
+
+/// What came out.
+pub struct Measured {
+    /// What the workers counted.
+    pub totals: Totals,
+    /// The same for reports.
+    pub summary: Summary,
+    /// What they measured.
+    pub stages: StageTotals,
+    /// The time that they took.
+    pub seconds: f64,
+    /// Ticks of the stage clock in a second.
+    pub ticks_per_second: f64,
+}
+
+/// Runs one worker on each core until the time is over.
+///
+/// # Errors
+/// When a worker can't be started or panicked.
+pub fn measure(plan: &Plan<'_>, generation: Generation) -> Result<Measured, String> {
+    let workers = plan.cores.len();
+    let ticks_per_second = cycles::ticks_per_second();
+    let common = Arc::new(Common::new(plan.config.ports.len(), reject_limits(&plan.config.limits)));
+    let (publisher, readers) = publish(generation, workers);
+    let stop = AtomicBool::new(false);
+    let start = Barrier::new(workers + 1);
+    let (ready, counters) = mpsc::channel();
+    let seconds = std::thread::scope(|scope| {
+        for (reader, &core) in readers.into_iter().zip(plan.cores) {
+            let (common, ready) = (Arc::clone(&common), ready.clone());
+            let (stop, start) = (&stop, &start);
+            std::thread::Builder::new()
+                .name(format!("sekisho-bench-{core}"))
+                .spawn_scoped(scope, move || {
+                    // Checked before the start; a core taken away since then costs speed and nothing else.
+                    let _ = cores::pin(core);
+                    let mut worker = Worker::new(plan, workers, common);
+                    // The channel outlives the scope.
+                    let _ = ready.send(Arc::clone(&worker.counters));
+                    start.wait();
+                    worker.run(reader, stop);
+                })
+                .map_err(|error| format!("the worker on core {core} can't be started: {error}"))?;
+        }
+        start.wait();
+        let started = Stopwatch::now();
+        std::thread::sleep(plan.time);
+        stop.store(true, Ordering::Relaxed);
+        Ok::<f64, String>(started.elapsed().as_secs_f64())
+    })?;
+    drop((publisher, ready));
+    let counters: Vec<Arc<WorkerCounters>> = counters.iter().collect();
+    let totals = Totals::of(counters.iter().map(Arc::as_ref));
+    Ok(Measured {
+        summary: Summary::new(&totals),
+        totals,
+        stages: StageTotals::of_workers(counters.iter().map(Arc::as_ref)),
+        seconds,
+        ticks_per_second,
+    })
+}
+
+struct Worker {
+    corridor: Corridor<MemoryDriver>,
+    counters: Arc<WorkerCounters>,
+    port: PortId,
+}
+
+impl Worker {
+    /// Made on the core that it runs on, so that its memory lies near.
+    fn new(plan: &Plan<'_>, workers: usize, common: Arc<Common>) -> Worker {
+        let ports = plan.config.ports.len();
+        let port = PortId(plan.port as u8);
+        let longest = plan.frames.iter().map(Vec::len).max().unwrap_or(0);
+        let mut driver =
+            MemoryDriver::new(ports, plan.frames.len(), longest.next_multiple_of(64), Ring::Endless);
+        for frame in plan.frames {
+            driver.load(port, frame);
+        }
+        let counters = Arc::new(WorkerCounters::new(ports, plan.names.highest_pool() + 1));
+        let fragments = fragment_limits(&plan.config.limits).share(workers);
+        let pipeline = Pipeline::new(common, Arc::clone(&counters), fragments);
+        let corridor = Corridor::new(driver, pipeline, plan.config.dataplane.batch);
+        Worker { corridor, counters, port }
+    }
+
+    fn run(&mut self, mut generations: Reader<Generation>, stop: &AtomicBool) {
+        let mut generations = generations.online();
+        let started = Stopwatch::now();
+        let utc = jiff::Timestamp::now().as_microsecond();
+        let mut clock = || {
+            let passed = started.elapsed().as_micros() as u64;
+            Instant { utc_micros: utc + passed as i64, monotonic_micros: passed }
+        };
+        while !stop.load(Ordering::Relaxed) {
+            self.corridor.serve(self.port, &mut generations, &mut clock);
+        }
+    }
+}

@@ -184,7 +184,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let config = super::load(path)?;
     let port = port(&config, arguments.port.as_deref())?;
     let at = arguments.at.unwrap_or_else(super::now);
-    let Compiled { generation, names } = Compiler::default().compile(&config, Vec::new())?;
+    let Compiled { generation, names, .. } = Compiler::default().compile(&config, Vec::new())?;
 
     let mut recorder = Recorder::default();
     let decision = {

@@ -1,5 +1,6 @@
 //! The `sekisho` command: one sub-command a file.
 
+mod bench;
 mod check;
 mod explain;
 mod replay;
@@ -32,6 +33,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Say what would become of one packet, and why
     Explain(explain::Arguments),
+    /// Measure this configuration's tables and policy on this host, in memory
+    Bench(bench::Arguments),
 }
 
 /// Why a command did not do what it was asked to. The exit code is 1.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments, &mut out),
         Command::Replay(arguments) => replay::run(arguments, &mut out),
         Command::Explain(arguments) => explain::run(arguments, &mut out),
+        Command::Bench(arguments) => bench::run(arguments, &mut out),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
     match result {

@@ -95,7 +95,7 @@ struct Batch {
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let config = super::load(&arguments.config)?;
-    let Compiled { generation, names } = Compiler::default().compile(&config, arguments.grants.clone())?;
+    let Compiled { generation, names, .. } = Compiler::default().compile(&config, arguments.grants.clone())?;
     let common = Common::new(config.ports.len(), reject_limits(&config.limits));
     for name in &arguments.down {
         let port = named_port(&names, name, "--down")?;

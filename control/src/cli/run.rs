@@ -15,7 +15,7 @@ use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::pcap::{self, Share, merge};
 use sekisho_dataplane::port::{PcapDriver, PcapPort};
 use sekisho_dataplane::publication::publish;
-use sekisho_dataplane::worker::{Corridor, PortFailure, Rounds, Worker};
+use sekisho_dataplane::worker::{Corridor, Poll, PortFailure, Rounds, Worker};
 
 use super::Failure;
 use crate::compile::{Compiled, Compiler, Names, fragment_limits, reject_limits};
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let config = super::load(&arguments.config)?;
     let ports = captures(&config)?;
     let cores = cores::choose(config.dataplane.cores.as_deref()).map_err(Failure::refused)?;
-    let Compiled { generation, names } = Compiler::default().compile(&config, Vec::new())?;
+    let Compiled { generation, names, .. } = Compiler::default().compile(&config, Vec::new())?;
     let number = generation.number();
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -69,6 +69,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
             generations,
             clock: this_hosts_clock(),
             stop: Arc::clone(&stop),
+            poll: Poll::Busy,
+            pulse: Arc::default(),
+            common: Arc::clone(&common),
             failures: failures.clone(),
         };
         threads.push(start(worker, core, index)?);

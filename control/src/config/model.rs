@@ -2,10 +2,11 @@
 //! parsed. The rest of the program takes these values as they stand and checks nothing again.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv6Network};
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::worker::Poll;
 
 /// A checked configuration. Lists stand in the order of the file (`sets` too).
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Dataplane {
     pub cores: Option<Vec<usize>>,
     /// Frames per burst, 1 to 256.
     pub batch: usize,
+    /// What a worker does while its ports have nothing for it.
+    pub poll: Poll,
 }
 
 impl Default for Dataplane {
@@ -50,6 +53,7 @@ impl Default for Dataplane {
             mode: Mode::Bridge,
             cores: None,
             batch: 64,
+            poll: Poll::Busy,
         }
     }
 }
@@ -237,18 +241,40 @@ impl Default for Limits {
     }
 }
 
-/// Where the daemon is spoken to.
-#[derive(Clone, Debug, PartialEq)]
+/// Where the daemon is spoken to, and where it remembers. See [`Config::socket`] and [`Config::state`] for what holds.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Control {
-    /// Its Unix socket. Joined to the configuration's folder if relative.
-    pub socket: PathBuf,
+    /// Its Unix socket, if one is written. Joined to the configuration's folder if relative.
+    pub socket: Option<PathBuf>,
+    /// The folder of what outlives it, if one is written. Joined to the configuration's folder if relative.
+    pub state: Option<PathBuf>,
 }
 
-impl Default for Control {
-    fn default() -> Self {
-        Self {
-            socket: PathBuf::from("/run/sekisho/control.sock"),
-        }
+impl Control {
+    /// The socket of a daemon that is told no other.
+    pub const SOCKET: &'static str = "/run/sekisho/control.sock";
+    /// The state folder of a daemon that is told no other.
+    pub const STATE: &'static str = "/var/lib/sekisho";
+}
+
+impl Config {
+    /// Whether a port is an interface of this host, and not a capture or a test's.
+    pub fn is_live(&self) -> bool {
+        let live = |port: &Port| !matches!(port.driver, Driver::Pcap { .. } | Driver::Memory);
+        self.ports.iter().any(live)
+    }
+
+    /// The control socket. Who only reads captures needs none, and must be able to do so beside a daemon: there is
+    /// one where it is written, or where a port is live.
+    pub fn socket(&self) -> Option<&Path> {
+        let default = self.is_live().then_some(Path::new(Control::SOCKET));
+        self.control.socket.as_deref().or(default)
+    }
+
+    /// The state folder, by the same rule.
+    pub fn state(&self) -> Option<&Path> {
+        let default = self.is_live().then_some(Path::new(Control::STATE));
+        self.control.state.as_deref().or(default)
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::worker::Poll;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -531,6 +532,14 @@ pub(super) trait Word: Copy + 'static {
 impl Word for Mode {
     const WORDS: &'static [(&'static str, Self)] =
         &[("bridge", Self::Bridge), ("route", Self::Route)];
+}
+
+impl Word for Poll {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("busy", Self::Busy),
+        ("adaptive", Self::Adaptive),
+        ("interrupt", Self::Interrupt),
+    ];
 }
 
 impl Word for Role {

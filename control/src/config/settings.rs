@@ -17,7 +17,7 @@ use super::source::Place;
 
 const DATAPLANE: Shape = Shape {
     what: "[dataplane]",
-    keys: &["mode", "cores", "batch"],
+    keys: &["mode", "cores", "batch", "poll"],
     remarks: &[],
 };
 
@@ -44,7 +44,7 @@ const LIMITS: Shape = Shape {
 
 const CONTROL: Shape = Shape {
     what: "[control]",
-    keys: &["socket"],
+    keys: &["socket", "state"],
     remarks: &[],
 };
 
@@ -90,6 +90,9 @@ pub(super) fn dataplane(report: &mut Report, root: &Table<'_>) -> Dataplane {
         dataplane.batch = entry
             .whole(report, 1..=256, dataplane.batch)
             .unwrap_or(dataplane.batch);
+    }
+    if let Some(entry) = table.get("poll") {
+        dataplane.poll = entry.word(report).unwrap_or(dataplane.poll);
     }
     dataplane
 }
@@ -242,9 +245,12 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
     /// What `sun_path` holds, less the zero at its end (unix(7)).
     const LONGEST: usize = 107;
     let mut control = Control::default();
-    let Some(entry) =
-        table(report, root, "control", &CONTROL).and_then(|table| table.get("socket"))
-    else {
+    let Some(table) = table(report, root, "control", &CONTROL) else {
+        return control;
+    };
+    control.state =
+        table.get("state").and_then(|entry| path(report, &entry)).map(|path| folder.join(path));
+    let Some(entry) = table.get("socket") else {
         return control;
     };
     if let Some(path) = path(report, &entry) {
@@ -259,7 +265,7 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
                 "choose a shorter one, such as `/run/sekisho/control.sock`",
             );
         }
-        control.socket = folder.join(path);
+        control.socket = Some(folder.join(path));
     }
     control
 }

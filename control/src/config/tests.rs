@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::worker::Poll;
 
 use super::*;
 
@@ -30,6 +31,7 @@ const EVERY_KEY: &str = r##"
 mode = "bridge"
 cores = [1, 2]
 batch = 32
+poll = "adaptive"
 
 [[port]]
 name = "access"
@@ -99,6 +101,7 @@ nat64-prefixes = ["2001:db8:64::/96"]
 
 [control]
 socket = "/run/sekisho/test.sock"
+state = "remembered"
 
 [metrics]
 listen = "[::1]:9925"
@@ -160,7 +163,8 @@ mod taken {
             Dataplane {
                 mode: Mode::Bridge,
                 cores: Some(vec![1, 2]),
-                batch: 32
+                batch: 32,
+                poll: Poll::Adaptive
             }
         );
         let port = |name: &str, role, peer, driver| Port {
@@ -257,7 +261,11 @@ mod taken {
             config.checks.nat64_prefixes,
             ["2001:db8:64::/96".parse().unwrap()]
         );
-        assert_eq!(config.control.socket, Path::new("/run/sekisho/test.sock"));
+        assert_eq!(
+            config.socket(),
+            Some(Path::new("/run/sekisho/test.sock"))
+        );
+        assert_eq!(config.state(), Some(Path::new("conf/remembered")));
         assert_eq!(config.metrics.listen, "[::1]:9925".parse().ok());
         assert_eq!(
             config.limits,
@@ -282,7 +290,8 @@ mod taken {
             Dataplane {
                 mode: Mode::Bridge,
                 cores: None,
-                batch: 64
+                batch: 64,
+                poll: Poll::Busy
             }
         );
         assert_eq!(
@@ -293,10 +302,7 @@ mod taken {
             }
         );
         assert_eq!(config.limits, Limits::default());
-        assert_eq!(
-            config.control.socket,
-            Path::new("/run/sekisho/control.sock")
-        );
+        assert_eq!(config.control, Control::default());
         assert_eq!(config.metrics.listen, None);
         let policy = Policy {
             name: "p".into(),
@@ -591,7 +597,7 @@ mod keys {
         );
         assert_eq!(
             only("[control]\nmode = \"0600\"\n"),
-            "14:1: unknown key `mode` in [control]; the keys of [control] are `socket`"
+            "14:1: unknown key `mode` in [control]; the keys of [control] are `socket` and `state`"
         );
         assert_eq!(
             only("[metrics]\nlisten = \"127.0.0.1:1\"\nlistens = 1\n"),
@@ -1509,14 +1515,38 @@ mod settings {
     #[test]
     fn a_socket_has_a_path_that_the_kernel_takes() {
         assert_eq!(
-            accepted("[control]\nsocket = \"c.sock\"\n").control.socket,
-            Path::new("conf/c.sock")
+            accepted("[control]\nsocket = \"c.sock\"\n").socket(),
+            Some(Path::new("conf/c.sock"))
         );
         assert!(
             only(&format!("[control]\nsocket = \"/{}\"\n", "x".repeat(107)))
                 .contains("has at most 107 bytes, this one 108")
         );
         assert!(only("[control]\nsocket = \"\"\n").contains("is no path"));
+        assert!(only("[control]\nstate = \"\"\n").contains("is no path"));
+    }
+
+    #[test]
+    fn a_daemon_on_live_ports_has_a_socket_and_a_state_folder_unasked_one_on_captures_has_not() {
+        let offline = accepted("");
+        assert_eq!((offline.socket(), offline.state()), (None, None));
+        let live = load(&PORTS.replace("\"memory\"", "\"packet\"\ndevice = \"DEV\"").replacen("DEV", "a", 1));
+        let live = live.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(live.socket(), Some(Path::new("/run/sekisho/control.sock")));
+        assert_eq!(live.state(), Some(Path::new("/var/lib/sekisho")));
+    }
+
+    #[test]
+    fn a_worker_with_nothing_to_do_is_busy_adaptive_or_interrupted() {
+        for (word, poll) in [
+            ("busy", Poll::Busy),
+            ("adaptive", Poll::Adaptive),
+            ("interrupt", Poll::Interrupt),
+        ] {
+            let text = format!("[dataplane]\npoll = \"{word}\"\n");
+            assert_eq!(accepted(&text).dataplane.poll, poll);
+        }
+        assert!(only("[dataplane]\npoll = \"adaptiv\"\n").contains("did you mean `adaptive`?"));
     }
 }
 

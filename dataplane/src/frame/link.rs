@@ -6,6 +6,12 @@ use pnet::packet::sll2::SLL2Packet;
 use super::ethernet;
 use super::{Depth, Descent, Frame, Version};
 
+/// The pseudo header of LINKTYPE_LINUX_SLL. What pnet calls its least size lacks the address, which pnet's own
+/// accessors then look behind.
+const COOKED_SIZE: usize = 16;
+/// The same of LINKTYPE_LINUX_SLL2.
+const COOKED2_SIZE: usize = 20;
+
 /// How the bytes of a frame begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Link {
@@ -46,17 +52,19 @@ pub(super) fn parse(link: Link, frame: &[u8], depth: Depth) -> Frame {
         Link::Ipv4 => descent.ip(Version::V4),
         Link::Ipv6 => descent.ip(Version::V6),
         Link::Cooked => {
-            let Some(header) = SLLPacket::new(frame) else { return Frame::NotIp };
+            let header = frame.first_chunk::<COOKED_SIZE>().and_then(|header| SLLPacket::new(header));
+            let Some(header) = header else { return Frame::NotIp };
             descent.group = is_group(header.get_packet_type());
             let protocol = header.get_protocol();
-            descent.at = SLLPacket::minimum_packet_size();
+            descent.at = COOKED_SIZE;
             ethernet::after_type(&mut descent, protocol)
         }
         Link::Cooked2 => {
-            let Some(header) = SLL2Packet::new(frame) else { return Frame::NotIp };
+            let header = frame.first_chunk::<COOKED2_SIZE>().and_then(|header| SLL2Packet::new(header));
+            let Some(header) = header else { return Frame::NotIp };
             descent.group = is_group(u16::from(header.get_packet_type()));
             let protocol = header.get_protocol_type();
-            descent.at = SLL2Packet::minimum_packet_size();
+            descent.at = COOKED2_SIZE;
             ethernet::after_type(&mut descent, protocol)
         }
         Link::Loopback => {

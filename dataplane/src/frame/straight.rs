@@ -1,10 +1,10 @@
 //! The common shape of a frame, read straight from its bytes.
 //!
 //! Nearly all traffic is Ethernet with at most one VLAN tag, IPv4 without options or IPv6 without extension
-//! headers, not a fragment, TCP or UDP, and not port 25. For such a frame the rules need its addresses and
-//! whether it is submission, and nothing in it can be malformed that the checks here do not look at. What is of
-//! any other shape is left to [`parse`](super::parse), whose outcome for these frames is the same: the tests
-//! hold the two against each other.
+//! headers, not a fragment, TCP or UDP. For such a frame the rules need its addresses and whether it is
+//! submission or mail, and nothing in it can be malformed that the checks here do not look at. What is of any
+//! other shape is left to [`parse`](super::parse), whose outcome for these frames is the same: the tests hold
+//! the two against each other.
 //!
 //! Each check reads from an array of known length, so that one comparison of the frame's length serves all.
 
@@ -17,8 +17,10 @@ pub(crate) enum Kind {
     Submission,
     /// Other TCP, not port 25.
     OtherPort,
-    /// UDP, not to port 25.
+    /// UDP, not to or from port 25.
     Udp,
+    /// TCP over IPv4 to port 25, with a whole header.
+    Smtp,
 }
 
 /// A frame of the common shape.
@@ -30,14 +32,19 @@ pub(crate) enum Straight {
 
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
-const IPV4: usize = 20;
-const IPV6: usize = 40;
+/// The IP header and as much as a TCP header has behind it. A shorter UDP packet is left to the general path
+/// unless its frame is padded, as all are on a wire.
+const IPV4: usize = 40;
+const IPV6: usize = 60;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
 const PORTS: usize = 4;
+const TCP_HEADER: usize = 20;
 
 /// Reads an Ethernet frame; none if it is not of the common shape.
 #[inline(always)]
 pub(crate) fn read(frame: &[u8]) -> Option<Straight> {
-    let head = frame.first_chunk::<{ ETHERNET + IPV4 + PORTS }>()?;
+    let head = frame.first_chunk::<{ ETHERNET + IPV4 }>()?;
     match u16::from_be_bytes([head[12], head[13]]) {
         0x0800 => v4(head[ETHERNET..].try_into().ok()?, frame.len() - ETHERNET),
         0x86dd => v6(frame.get(ETHERNET..)?.first_chunk()?, frame.len() - ETHERNET),
@@ -51,12 +58,12 @@ pub(crate) fn read(frame: &[u8]) -> Option<Straight> {
 }
 
 #[inline(always)]
-fn v4(packet: &[u8; IPV4 + PORTS], available: usize) -> Option<Straight> {
+fn v4(packet: &[u8; IPV4], available: usize) -> Option<Straight> {
     let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
     // Don't-fragment and the reserved bit do not make a fragment.
     let fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff;
     let shaped = (packet[0] == 0x45)
-        & (total >= IPV4 + PORTS)
+        & (total >= IPV4_HEADER + PORTS)
         & (total <= available)
         & (fragment == 0);
     let source = u32::from_be_bytes([packet[12], packet[13], packet[14], packet[15]]);
@@ -64,24 +71,36 @@ fn v4(packet: &[u8; IPV4 + PORTS], available: usize) -> Option<Straight> {
     // Rule 5: 0/8, 127/8 and all from 224/3 on are left to the general path.
     let network = source >> 24;
     let plain_source = (network != 0) & (network != 127) & (network < 224);
-    let kind = kind(packet[9], [packet[20], packet[21], packet[22], packet[23]])?;
-    (shaped & plain_source).then_some(Straight::V4 { source, destination, kind })
+    if !(shaped & plain_source) {
+        return None;
+    }
+    let ports = [packet[20], packet[21], packet[22], packet[23]];
+    let kind = match kind(packet[9], ports) {
+        Some(kind) => kind,
+        None => {
+            // Rule 3's last clause.
+            let header = usize::from(packet[32] >> 4) * 4;
+            let whole = (header >= TCP_HEADER) & (IPV4_HEADER + header <= total);
+            let to_smtp = (packet[9] == TCP) & (ports[2..] == [0, 25]);
+            (whole & to_smtp).then_some(Kind::Smtp)?
+        }
+    };
+    Some(Straight::V4 { source, destination, kind })
 }
 
 #[inline(always)]
-fn v6(packet: &[u8; IPV6 + PORTS], available: usize) -> Option<Straight> {
-    let total = IPV6 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
-    let shaped = (packet[0] >> 4 == 6) & (total >= IPV6 + PORTS) & (total <= available);
-    let source = address(packet, 8);
-    let destination = address(packet, 24);
+fn v6(packet: &[u8; IPV6], available: usize) -> Option<Straight> {
+    let total = IPV6_HEADER + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
+    let shaped = (packet[0] >> 4 == 6) & (total >= IPV6_HEADER + PORTS) & (total <= available);
     // Only 2000::/3, the unicast space in use: link-local and rule 5's sources are left to the general path.
     let plain_source = packet[8] >> 5 == 1;
     let kind = kind(packet[6], [packet[40], packet[41], packet[42], packet[43]])?;
+    let (source, destination) = (address(packet, 8), address(packet, 24));
     (shaped & plain_source).then_some(Straight::V6 { source, destination, kind })
 }
 
 #[inline(always)]
-fn address(packet: &[u8; IPV6 + PORTS], at: usize) -> u128 {
+fn address(packet: &[u8; IPV6], at: usize) -> u128 {
     let mut octets = [0; 16];
     octets.copy_from_slice(&packet[at..at + 16]);
     u128::from_be_bytes(octets)

@@ -6,7 +6,6 @@
 
 mod straights;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,13 +18,14 @@ use crate::counters::{PortCells, WorkerCounters};
 use crate::frame::{self, Addresses, Datagram, Fragment, Frame, Headers, Link, Upper, protocol};
 use crate::generation::Generation;
 use crate::policy::decision::{Act, Ruling};
-use crate::policy::fragments::{Fate, FragmentTable, Key, Later};
+use crate::policy::fragments::{Fate, FragmentTable, Key, Known, Later};
 use crate::policy::rules::Case;
 use crate::policy::{
     Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, RejectWith, Role, Taken, Trace,
 };
 use crate::port::MAX_BURST;
-use straights::Straights;
+use crate::stages::{Lap, Stage};
+use straights::{Straights, Turn};
 
 /// What all workers share.
 pub struct Common {
@@ -66,14 +66,20 @@ pub struct Arrival {
     pub now: Instant,
 }
 
-/// One worker's way from frames to decisions, with the state it keeps: the fragment table and its counters.
+/// One worker's way from frames to decisions, with the state it keeps.
 pub struct Pipeline {
-    common: Arc<Common>,
     counters: Arc<WorkerCounters>,
+    state: State,
+    straights: Box<Straights>,
+    measuring: bool,
+}
+
+/// What a worker remembers from one frame to the next, and what it shares.
+struct State {
+    common: Arc<Common>,
     fragments: FragmentTable,
+    /// Room for a destination's sets.
     sets: Vec<u64>,
-    /// Taken while it is at work.
-    straights: Option<Box<Straights>>,
 }
 
 impl Pipeline {
@@ -83,12 +89,12 @@ impl Pipeline {
         counters: Arc<WorkerCounters>,
         fragments: FragmentLimits,
     ) -> Pipeline {
+        let fragments = FragmentTable::new(fragments);
         Pipeline {
-            common,
             counters,
-            fragments: FragmentTable::new(fragments),
-            sets: Vec::new(),
-            straights: Some(Box::new(Straights::new())),
+            state: State { common, fragments, sets: Vec::new() },
+            straights: Box::new(Straights::new()),
+            measuring: false,
         }
     }
 
@@ -109,24 +115,35 @@ impl Pipeline {
     ) {
         let role = self.begin(generation, arrival, frames);
         let decisions = &mut decisions[..frames.len()];
-        let out = generation.port(arrival.port).peer.filter(|_| arrival.link == Link::Ethernet);
-        let (Some(out), Some(mut straights)) = (out, self.straights.take()) else {
-            for (at, (frame, decision)) in frames.iter().zip(decisions).enumerate() {
-                *decision = self.one(generation, arrival, role, frame, at).judge(replies, &mut ());
+        let Pipeline { counters, state, straights, measuring } = self;
+        let mut lap = Lap::start(*measuring);
+        let mut one = One { state, counters, generation, arrival, role };
+        match generation.port(arrival.port).peer {
+            // The common shape may have a tag: where none is allowed, every frame takes the general path.
+            Some(out) if arrival.link == Link::Ethernet && generation.depth().l2_headers > 0 => {
+                let turn = Turn { generation, arrival, out, counters };
+                let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
+                for (chunk, (frames, decisions)) in chunks.enumerate() {
+                    straights.judge(&turn, frames, decisions, &mut lap);
+                    for &at in straights.others() {
+                        let at = usize::from(at);
+                        let place = chunk * MAX_BURST + at;
+                        decisions[at] = one.judge(frames[at], place, replies, &mut ());
+                    }
+                }
             }
-            return;
-        };
-        let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
-        for (chunk, (frames, decisions)) in chunks.enumerate() {
-            straights.judge(generation, arrival.port, out, frames, decisions, &self.counters);
-            for &at in straights.others() {
-                let at = usize::from(at);
-                let place = chunk * MAX_BURST + at;
-                let mut one = self.one(generation, arrival, role, frames[at], place);
-                decisions[at] = one.judge(replies, &mut ());
+            _ => {
+                for (at, (frame, decision)) in frames.iter().zip(decisions).enumerate() {
+                    *decision = one.judge(frame, at, replies, &mut ());
+                }
             }
         }
-        self.straights = Some(straights);
+        lap.end(&counters.stages, Stage::Decide);
+    }
+
+    /// Whether the next bursts are measured by stage.
+    pub(crate) fn measure(&mut self, measuring: bool) {
+        self.measuring = measuring;
     }
 
     /// As [`judge`](Pipeline::judge), one frame at a time, reporting each rule that is looked at. The specification
@@ -144,31 +161,22 @@ impl Pipeline {
         trace: &mut T,
     ) {
         let role = self.begin(generation, arrival, frames);
-        for (at, (&frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
-            *decision = self.one(generation, arrival, role, frame, at).judge(replies, trace);
+        let Pipeline { counters, state, .. } = self;
+        let mut one = One { state, counters, generation, arrival, role };
+        for (at, (frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
+            *decision = one.judge(frame, at, replies, trace);
         }
     }
 
     /// What is done once per burst.
     fn begin(&mut self, generation: &Generation, arrival: Arrival, frames: &[&[u8]]) -> Role {
         generation.advance(arrival.now.utc_micros);
-        self.fragments.expire(arrival.now.monotonic_micros);
-        self.sets.resize(generation.sets().words(), 0);
+        self.state.fragments.expire(arrival.now.monotonic_micros);
+        self.state.sets.resize(generation.sets().words(), 0);
         let cells = self.counters.port(arrival.port);
         cells.received_packets.add(frames.len() as u64);
         cells.received_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
         generation.role(arrival.port)
-    }
-
-    fn one<'a>(
-        &'a mut self,
-        generation: &'a Generation,
-        arrival: Arrival,
-        role: Role,
-        frame: &'a [u8],
-        at: usize,
-    ) -> One<'a> {
-        One { pipeline: self, generation, arrival, role, frame, at }
     }
 
     /// The counters that this pipeline books into.
@@ -178,44 +186,55 @@ impl Pipeline {
 
     /// Datagrams that the fragment table remembers now.
     pub fn fragments_known(&self) -> usize {
-        self.fragments.len()
+        self.state.fragments.len()
     }
 }
 
-/// One frame of a burst.
+/// The general path: any frame, one at a time.
 struct One<'a> {
-    pipeline: &'a mut Pipeline,
+    state: &'a mut State,
+    counters: &'a WorkerCounters,
     generation: &'a Generation,
     arrival: Arrival,
     role: Role,
-    frame: &'a [u8],
-    at: usize,
 }
 
 impl One<'_> {
-    /// Judges it and books the outcome.
-    fn judge<T: Trace>(&mut self, replies: &mut Replies, trace: &mut T) -> Decision {
-        let decision = self.decide(replies, trace);
+    /// Judges the frame at place `at` of its burst and books the outcome.
+    fn judge<T: Trace>(
+        &mut self,
+        frame: &[u8],
+        at: usize,
+        replies: &mut Replies,
+        trace: &mut T,
+    ) -> Decision {
+        let decision = self.decide(frame, at, replies, trace);
         self.cells().count(&decision);
-        self.pipeline.counters.pool_packet(decision.pool);
-        self.pipeline.counters.pool_verdicts(decision.pool, &decision, 1);
+        self.counters.pool_packet(decision.pool);
+        self.counters.pool_verdicts(decision.pool, &decision, 1);
         decision
     }
 
     fn cells(&self) -> &PortCells {
-        self.pipeline.counters.port(self.arrival.port)
+        self.counters.port(self.arrival.port)
     }
 
-    fn decide<T: Trace>(&mut self, replies: &mut Replies, trace: &mut T) -> Decision {
+    fn decide<T: Trace>(
+        &mut self,
+        frame: &[u8],
+        at: usize,
+        replies: &mut Replies,
+        trace: &mut T,
+    ) -> Decision {
         let outbound = self.role == Role::Subscriber;
-        let parsed = frame::parse(self.arrival.link, self.frame, self.generation.depth());
+        let parsed = frame::parse(self.arrival.link, frame, self.generation.depth());
         trace.rule("1", parsed == Frame::NotIp);
         let ruling = match &parsed {
             Frame::Ip(headers) => {
                 trace.rule("3", false);
-                let pool = self.pool(headers);
-                let ruling = self.rule(headers, pool, trace);
-                return self.carry_out(ruling, headers, pool, replies);
+                let packet = Packet { frame, headers, pool: self.pool(headers) };
+                let ruling = self.rule(&packet, trace);
+                return self.carry_out(ruling, &packet, at, replies);
             }
             Frame::NotIp => Ruling::forward(Reason::NotIp),
             Frame::EncapDepth => {
@@ -234,7 +253,7 @@ impl One<'_> {
             Act::Forward => (Taken::Forward, self.way_out(None)),
             _ => (Taken::Drop, None),
         };
-        self.decision(ruling, taken, out, PoolId::NONE)
+        decision(ruling, taken, out, PoolId::NONE)
     }
 
     /// The customer's pool.
@@ -249,26 +268,16 @@ impl One<'_> {
     }
 
     /// Rules 4 to 22 and the fragment rules.
-    fn rule<T: Trace>(&mut self, headers: &Headers, pool: PoolId, trace: &mut T) -> Ruling {
-        self.count_other_mail(headers);
-        let mut case = Case {
-            generation: self.generation,
-            now: self.arrival.now,
-            role: self.role,
-            frame: self.frame,
-            headers,
-            pool,
-            sets: &mut self.pipeline.sets,
-            trace,
-        };
-        let (verdict, spoofed) = case.source();
+    fn rule<T: Trace>(&mut self, packet: &Packet<'_>, trace: &mut T) -> Ruling {
+        self.count_other_mail(packet.headers);
+        let (verdict, spoofed) = self.case(packet, trace).source();
         if let Some(ruling) = verdict {
             return ruling;
         }
-        let ruling = match headers.datagram {
-            Datagram::Whole => case.ports(),
-            Datagram::First(part) => self.first_fragment(headers, pool, &part, trace),
-            Datagram::Later(part) => self.later_fragment(headers, pool, &part, trace),
+        let ruling = match packet.headers.datagram {
+            Datagram::Whole => self.case(packet, trace).ports(),
+            Datagram::First(part) => self.first_fragment(packet, &part, trace),
+            Datagram::Later(part) => self.later_fragment(packet, &part, trace),
         };
         // The rule that would have matched first is the one that is counted.
         match (ruling.act, spoofed) {
@@ -277,44 +286,40 @@ impl One<'_> {
         }
     }
 
-    fn case<'b, T>(
-        &'b mut self,
-        headers: &'b Headers,
-        pool: PoolId,
-        trace: &'b mut T,
-    ) -> Case<'b, T> {
+    fn case<'b, T>(&'b mut self, packet: &Packet<'b>, trace: &'b mut T) -> Case<'b, T> {
         Case {
             generation: self.generation,
             now: self.arrival.now,
             role: self.role,
-            frame: self.frame,
-            headers,
-            pool,
-            sets: &mut self.pipeline.sets,
+            frame: packet.frame,
+            headers: packet.headers,
+            pool: packet.pool,
+            sets: &mut self.state.sets,
             trace,
         }
+    }
+
+    /// What is known of a fragment's datagram; none where there is no room to know anything.
+    fn known(&mut self, packet: &Packet<'_>, part: &Fragment) -> Option<&mut Known> {
+        let key = Key::new(self.arrival.port, packet.headers.addresses, part);
+        self.state.fragments.entry(key, self.arrival.now.monotonic_micros)
     }
 
     /// F11, F3, F4 and rule 8, then F7, F10, and the rules on its own ports. The fate of those that follow
     /// is noted when the action is known.
     fn first_fragment<T: Trace>(
         &mut self,
-        headers: &Headers,
-        pool: PoolId,
+        packet: &Packet<'_>,
         part: &Fragment,
         trace: &mut T,
     ) -> Ruling {
-        if let Some(ruling) = self.case(headers, pool, trace).first_fragment() {
+        if let Some(ruling) = self.case(packet, trace).first_fragment() {
             return ruling;
         }
-        let header_end = self.header_end(headers, part);
-        let now = self.arrival.now.monotonic_micros;
-        let key = Key::new(self.arrival.port, headers.addresses, part);
-        let Some(known) = self.pipeline.fragments.entry(key, now) else {
-            if let Some(ruling) = self.case(headers, pool, trace).must_be_remembered(part.data) {
-                return ruling;
-            }
-            return self.case(headers, pool, trace).ports();
+        let header_end = packet.header_end(part);
+        let Some(known) = self.known(packet, part) else {
+            let refused = self.case(packet, trace).must_be_remembered(part.data);
+            return refused.unwrap_or_else(|| self.case(packet, trace).ports());
         };
         let overlaps = known.first_overlaps(header_end);
         if overlaps {
@@ -323,24 +328,21 @@ impl One<'_> {
         trace.rule("F7", overlaps);
         match overlaps {
             true => Ruling::drop(Reason::FragmentOverlap),
-            false => self.case(headers, pool, trace).ports(),
+            false => self.case(packet, trace).ports(),
         }
     }
 
     /// F11, F5, F7, F6, F8.
     fn later_fragment<T: Trace>(
         &mut self,
-        headers: &Headers,
-        pool: PoolId,
+        packet: &Packet<'_>,
         part: &Fragment,
         trace: &mut T,
     ) -> Ruling {
-        if let Some(ruling) = self.case(headers, pool, trace).later_fragment(part.offset) {
+        if let Some(ruling) = self.case(packet, trace).later_fragment(part.offset) {
             return ruling;
         }
-        let now = self.arrival.now.monotonic_micros;
-        let key = Key::new(self.arrival.port, headers.addresses, part);
-        let later = match self.pipeline.fragments.entry(key, now) {
+        let later = match self.known(packet, part) {
             Some(known) => known.later(part.offset),
             None => {
                 self.cells().unremembered.add(1);
@@ -364,78 +366,55 @@ impl One<'_> {
         }
     }
 
-    /// Where the upper-layer header ends, in bytes from the datagram's start and never beyond the fragment:
-    /// TCP with its options, UDP's 8 bytes, else the end of the chain; the whole fragment where the chain
-    /// was not walked to its end.
-    fn header_end(&self, headers: &Headers, part: &Fragment) -> u32 {
-        let whole = headers.end - part.data;
-        match headers.upper {
-            Upper::Found(transport) => {
-                let header = transport.header_length(&self.frame[..headers.end as usize]) as u32;
-                (transport.offset - part.data + header).min(whole)
-            }
-            _ => whole,
-        }
-    }
-
     /// Carries the ruling out and says what became of the packet.
     fn carry_out(
         &mut self,
         ruling: Ruling,
-        headers: &Headers,
-        pool: PoolId,
+        packet: &Packet<'_>,
+        at: usize,
         replies: &mut Replies,
     ) -> Decision {
+        let addresses = &packet.headers.addresses;
         let mut suppressed = false;
         let (taken, out) = match ruling.act {
-            Act::Forward => (Taken::Forward, self.way_out(Some(&headers.addresses))),
+            Act::Forward => (Taken::Forward, self.way_out(Some(addresses))),
             Act::Drop => (Taken::Drop, None),
-            Act::Reject(with) => self.reject(with, headers, replies, &mut suppressed),
+            Act::Reject(with) => self.reject(with, packet, at, replies, &mut suppressed),
             Act::Divert(fallback, with) => match self.filter() {
                 Some(filter) => {
                     if let Some(out) = self.peer() {
-                        self.pipeline.common.returns.note(&headers.addresses, self.arrival.port, out);
+                        self.state.common.returns.note(addresses, self.arrival.port, out);
                     }
                     (Taken::Divert, Some(filter))
                 }
-                // The fallback never answers what is not outbound, nor a later fragment.
-                None if fallback == DivertFallback::Reject
-                    && self.role == Role::Subscriber
-                    && ruling.reason != Reason::FragmentFollow =>
-                {
-                    self.reject(with, headers, replies, &mut suppressed)
+                // Only what is outbound is ever answered; a later fragment's fallback is to drop.
+                None if fallback == DivertFallback::Reject && self.role == Role::Subscriber => {
+                    self.reject(with, packet, at, replies, &mut suppressed)
                 }
                 None => (Taken::Drop, None),
             },
         };
-        if let Datagram::First(part) = headers.datagram {
-            self.remember_first(headers, &part, taken, ruling.reason);
+        if let Datagram::First(part) = packet.headers.datagram {
+            self.remember_first(packet, &part, taken, ruling.reason);
         }
-        Decision { suppressed, ..self.decision(ruling, taken, out, pool) }
-    }
-
-    fn decision(&self, ruling: Ruling, taken: Taken, out: Option<PortId>, pool: PoolId) -> Decision {
-        Decision {
-            reason: ruling.reason,
-            taken,
-            would: ruling.would,
-            suppressed: false,
-            pool,
-            phase: ruling.phase,
-            out,
-        }
+        Decision { suppressed, ..decision(ruling, taken, out, packet.pool) }
     }
 
     /// Notes the first fragment's fate for those that follow it. What rules 4 to 6 dropped says nothing of
     /// its datagram, and an overlap is noted already.
-    fn remember_first(&mut self, headers: &Headers, part: &Fragment, taken: Taken, reason: Reason) {
+    fn remember_first(
+        &mut self,
+        packet: &Packet<'_>,
+        part: &Fragment,
+        taken: Taken,
+        reason: Reason,
+    ) {
         use Reason::{BogonSource, FragmentOverlap, SourceRoute, SpoofedSource};
         if matches!(reason, SourceRoute | BogonSource | SpoofedSource | FragmentOverlap) {
             return;
         }
-        let header_end = self.header_end(headers, part);
-        let key = Key::new(self.arrival.port, headers.addresses, part);
-        match self.pipeline.fragments.entry(key, self.arrival.now.monotonic_micros) {
+        let header_end = packet.header_end(part);
+        match self.known(packet, part) {
             Some(known) => known.note_first(Fate::after(taken), header_end),
             None => self.cells().unremembered.add(1),
         }
@@ -444,24 +423,25 @@ impl One<'_> {
     fn reject(
         &mut self,
         with: RejectWith,
-        headers: &Headers,
+        packet: &Packet<'_>,
+        at: usize,
         replies: &mut Replies,
         suppressed: &mut bool,
     ) -> (Taken, Option<PortId>) {
-        let answerable = Answerable::new(self.arrival.link, self.frame, headers);
+        let answerable = Answerable::new(self.arrival.link, packet.frame, packet.headers);
         let Some(answerable) = answerable else { return (Taken::Drop, None) };
-        let customer: IpAddr = headers.addresses.source();
-        if !self.pipeline.common.budget.take(customer, self.arrival.now.monotonic_micros) {
+        let customer = packet.headers.addresses.source();
+        if !self.state.common.budget.take(customer, self.arrival.now.monotonic_micros) {
             *suppressed = true;
             return (Taken::Drop, None);
         }
-        answerable.answer(with, self.arrival.port, self.at, replies);
+        answerable.answer(with, self.arrival.port, at, replies);
         (Taken::Reject, Some(self.arrival.port))
     }
 
     /// The filter, if there is one and it works.
     fn filter(&self) -> Option<PortId> {
-        self.generation.filter().filter(|&port| self.pipeline.common.is_up(port))
+        self.generation.filter().filter(|&port| self.state.common.is_up(port))
     }
 
     fn peer(&self) -> Option<PortId> {
@@ -472,7 +452,7 @@ impl One<'_> {
     /// that it would have left by without the filter.
     fn way_out(&self, addresses: Option<&Addresses>) -> Option<PortId> {
         self.peer().or_else(|| {
-            let noted = addresses.and_then(|addresses| self.pipeline.common.returns.port(addresses));
+            let noted = addresses.and_then(|addresses| self.state.common.returns.port(addresses));
             noted.or_else(|| {
                 let to_customer = addresses.is_some_and(|addresses| {
                     self.generation.pool_of(addresses.source()) == PoolId::NONE
@@ -494,5 +474,41 @@ impl One<'_> {
                 _ => {}
             }
         }
+    }
+}
+
+/// An IP packet on the general path.
+struct Packet<'a> {
+    frame: &'a [u8],
+    headers: &'a Headers,
+    /// The customer's pool.
+    pool: PoolId,
+}
+
+impl Packet<'_> {
+    /// Where the upper-layer header of a first fragment ends, in bytes from the datagram's start and never
+    /// beyond the fragment: TCP with its options, UDP's 8 bytes, else the end of the chain; the whole
+    /// fragment where the chain was not walked to its end.
+    fn header_end(&self, part: &Fragment) -> u32 {
+        let whole = self.headers.end - part.data;
+        match self.headers.upper {
+            Upper::Found(transport) => {
+                let header = transport.header_length(&self.frame[..self.headers.end as usize]) as u32;
+                (transport.offset - part.data + header).min(whole)
+            }
+            _ => whole,
+        }
+    }
+}
+
+fn decision(ruling: Ruling, taken: Taken, out: Option<PortId>, pool: PoolId) -> Decision {
+    Decision {
+        reason: ruling.reason,
+        taken,
+        would: ruling.would,
+        suppressed: false,
+        pool,
+        phase: ruling.phase,
+        out,
     }
 }

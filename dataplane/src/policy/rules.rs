@@ -200,53 +200,18 @@ impl<T: Trace> Case<'_, T> {
         self.mirror()
     }
 
-    /// Rules 12 to 19 for port 25 from a customer to `destination`.
+    /// Rules 12 to 19 for port 25 between these addresses, the customer being the source.
     fn egress(&mut self, addresses: Addresses) -> Ruling {
-        let generation = self.generation;
-        let policy = generation.policy_of(self.pool);
-        let mut would = None;
-        let mut phase = None;
-
-        let quarantined = policy.is_some_and(|policy| policy.kind == Kind::Quarantine);
-        if self.rule("12", quarantined) && let Some(policy) = policy {
-            match policy.act(policy.action) {
-                Some(act) => return Ruling { reason: Reason::Port25Quarantine, act, would, phase },
-                None => would = Some(Reason::Port25Quarantine),
-            }
-        }
-        if self.rule("13", self.headers.routed) {
-            return Ruling::drop(Reason::RoutedHeader);
-        }
-        generation.sets().of_destination(&addresses, self.sets);
-        let allowed = policy.is_some_and(|policy| policy.allow.intersects(self.sets));
-        if self.rule("14", allowed) {
-            return Ruling { would, ..Ruling::forward(Reason::AllowedDestination) };
-        }
-        if self.rule("15", policy.is_some_and(|policy| policy.kind == Kind::Exempt)) {
-            return Ruling { would, ..Ruling::forward(Reason::ExemptPool) };
-        }
-        let granted = generation.grants().cover(addresses.source(), self.now.utc_micros);
-        if self.rule("16", granted) {
-            return Ruling { would, ..Ruling::forward(Reason::ExemptGrant) };
-        }
-        let unknown = policy.is_none() && generation.phases().any_in_force();
-        if self.rule("17", unknown) {
-            return Ruling::drop(Reason::Port25UnknownSource);
-        }
-        let deciding = policy.and_then(|policy| generation.deciding_phase(policy, self.sets));
-        if self.rule("18", deciding.is_some())
-            && let (Some(policy), Some((id, action))) = (policy, deciding)
-        {
-            match policy.act(action) {
-                Some(act) => {
-                    return Ruling { reason: Reason::Port25Egress, act, would: None, phase: Some(id) };
-                }
-                None if would.is_none() => (would, phase) = (Some(Reason::Port25Egress), Some(id)),
-                None => {}
-            }
-        }
-        self.rule("19", true);
-        Ruling { reason: Reason::NotInScope, act: Act::Forward, would, phase }
+        self.generation.sets().of_destination(&addresses, self.sets);
+        let egress = Egress {
+            generation: self.generation,
+            now: self.now,
+            pool: self.pool,
+            customer: addresses.source(),
+            routed: self.headers.routed,
+            sets: self.sets,
+        };
+        egress.judge(self.trace)
     }
 
     /// Rules 20 and 21 for port 25's answers from outside.
@@ -274,6 +239,73 @@ impl<T: Trace> Case<'_, T> {
             Some(_) => Ruling { would: Some(Reason::Port25Mirror), phase: swapped.phase, ..passes },
             None => passes,
         }
+    }
+}
+
+/// Port 25 from a customer: what rules 12 to 19 look at.
+pub(crate) struct Egress<'a> {
+    pub(crate) generation: &'a Generation,
+    pub(crate) now: Instant,
+    pub(crate) pool: PoolId,
+    pub(crate) customer: IpAddr,
+    /// Behind an IPv6 routing header that hides the destination.
+    pub(crate) routed: bool,
+    /// The sets that hold the destination.
+    pub(crate) sets: &'a [u64],
+}
+
+impl Egress<'_> {
+    pub(crate) fn judge<T: Trace>(&self, trace: &mut T) -> Ruling {
+        let mut rule = |number, matched| {
+            trace.rule(number, matched);
+            matched
+        };
+        let generation = self.generation;
+        let policy = generation.policy_of(self.pool);
+        let mut would = None;
+        let mut phase = None;
+
+        let quarantined = policy.is_some_and(|policy| policy.kind == Kind::Quarantine);
+        if rule("12", quarantined)
+            && let Some(policy) = policy
+        {
+            match policy.act(policy.action) {
+                Some(act) => return Ruling { reason: Reason::Port25Quarantine, act, would, phase },
+                None => would = Some(Reason::Port25Quarantine),
+            }
+        }
+        if rule("13", self.routed) {
+            return Ruling::drop(Reason::RoutedHeader);
+        }
+        let allowed = policy.is_some_and(|policy| policy.allow.intersects(self.sets));
+        if rule("14", allowed) {
+            return Ruling { would, ..Ruling::forward(Reason::AllowedDestination) };
+        }
+        if rule("15", policy.is_some_and(|policy| policy.kind == Kind::Exempt)) {
+            return Ruling { would, ..Ruling::forward(Reason::ExemptPool) };
+        }
+        let granted = generation.grants().cover(self.customer, self.now.utc_micros);
+        if rule("16", granted) {
+            return Ruling { would, ..Ruling::forward(Reason::ExemptGrant) };
+        }
+        let unknown = policy.is_none() && generation.phases().any_in_force();
+        if rule("17", unknown) {
+            return Ruling::drop(Reason::Port25UnknownSource);
+        }
+        let deciding = policy.and_then(|policy| generation.deciding_phase(policy, self.sets));
+        if rule("18", deciding.is_some())
+            && let (Some(policy), Some((id, action))) = (policy, deciding)
+        {
+            match policy.act(action) {
+                Some(act) => {
+                    return Ruling { reason: Reason::Port25Egress, act, would: None, phase: Some(id) };
+                }
+                None if would.is_none() => (would, phase) = (Some(Reason::Port25Egress), Some(id)),
+                None => {}
+            }
+        }
+        rule("19", true);
+        Ruling { reason: Reason::NotInScope, act: Act::Forward, would, phase }
     }
 }
 

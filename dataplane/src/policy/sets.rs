@@ -95,10 +95,20 @@ impl Sets {
     }
 
     fn add(&self, id: u32, bits: &mut [u64]) {
-        let at = id as usize * self.words;
-        for (bit, union) in bits.iter_mut().zip(&self.unions[at..at + self.words]) {
+        for (bit, union) in bits.iter_mut().zip(self.union(id)) {
             *bit |= union;
         }
+    }
+
+    /// The numbers of the unions that hold IPv4 destinations.
+    pub(crate) fn unions_v4(&self, destinations: &[u32], ids: &mut [u32]) {
+        self.v4.lookup_burst(destinations, ids);
+    }
+
+    /// The bitmap of a union.
+    pub(crate) fn union(&self, id: u32) -> &[u64] {
+        let at = id as usize * self.words;
+        &self.unions[at..at + self.words]
     }
 
     pub(crate) fn tables(&self) -> (&Table4, &Table6) {

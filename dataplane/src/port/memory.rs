@@ -1,12 +1,11 @@
 //! Ports in memory, for tests and benches: rings of frames that lie in one arena.
 
-use std::collections::VecDeque;
-
 use arrayvec::ArrayVec;
 
 use super::{Burst, Driver, Held, MAX_BURST, PortError};
 use crate::frame::Link;
 use crate::policy::PortId;
+use crate::prefetch;
 
 /// What becomes of frames that were transmitted or released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +16,69 @@ pub enum Ring {
     Endless,
 }
 
-#[derive(Default)]
+/// A ring of frames. It has room for all the frames of the driver, so it is never full.
+struct Queue {
+    frames: Box<[Held]>,
+    head: usize,
+    count: usize,
+}
+
+impl Queue {
+    fn new(room: usize) -> Queue {
+        let room = room.next_power_of_two();
+        Queue { frames: (0..room).map(|_| Held::NONE).collect(), head: 0, count: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, frame: Held) {
+        let mask = self.frames.len() - 1;
+        self.frames[(self.head + self.count) & mask] = frame;
+        self.count += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Held> {
+        if self.count == 0 {
+            return None;
+        }
+        let frame = std::mem::replace(&mut self.frames[self.head], Held::NONE);
+        self.head = (self.head + 1) & (self.frames.len() - 1);
+        self.count -= 1;
+        Some(frame)
+    }
+
+    /// Moves up to `limit` frames out, in order.
+    #[inline]
+    fn pop_into(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>, limit: usize) {
+        let count = self.count.min(limit);
+        let mask = self.frames.len() - 1;
+        let head = self.head;
+        let places = (0..count).map(|n| (head + n) & mask);
+        frames.extend(places.map(|at| std::mem::replace(&mut self.frames[at], Held::NONE)));
+        self.head = (head + count) & mask;
+        self.count -= count;
+    }
+
+    #[inline]
+    fn push_all(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>) {
+        let mask = self.frames.len() - 1;
+        let (tail, count) = (self.head + self.count, frames.len());
+        for (n, frame) in frames.drain(..).enumerate() {
+            self.frames[(tail + n) & mask] = frame;
+        }
+        self.count += count;
+    }
+
+    /// The frames that come next.
+    fn ahead(&self, limit: usize) -> impl Iterator<Item = &Held> {
+        let mask = self.frames.len() - 1;
+        (0..self.count.min(limit)).map(move |n| &self.frames[(self.head + n) & mask])
+    }
+}
+
 struct MemoryPort {
-    receive: VecDeque<Held>,
-    transmit: VecDeque<Held>,
+    receive: Queue,
+    transmit: Queue,
 }
 
 /// The driver `memory`.
@@ -28,6 +86,9 @@ pub struct MemoryDriver {
     arena: Box<[u8]>,
     /// By place: the port that its frame was loaded on.
     homes: Box<[PortId]>,
+    /// The one port that frames were loaded on, if there is only one.
+    only_home: Option<PortId>,
+    loaded: bool,
     slot_size: usize,
     free: Vec<Held>,
     ports: Vec<MemoryPort>,
@@ -37,13 +98,12 @@ pub struct MemoryDriver {
 impl MemoryDriver {
     /// Room for `frames` frames of up to `slot_size` bytes.
     pub fn new(ports: usize, frames: usize, slot_size: usize, ring: Ring) -> MemoryDriver {
-        let port = || MemoryPort {
-            receive: VecDeque::with_capacity(frames),
-            transmit: VecDeque::with_capacity(frames),
-        };
+        let port = || MemoryPort { receive: Queue::new(frames), transmit: Queue::new(frames) };
         MemoryDriver {
             arena: vec![0; frames * slot_size].into(),
             homes: vec![PortId(0); frames].into(),
+            only_home: None,
+            loaded: false,
             slot_size,
             free: (0..frames as u32).rev().map(|place| Held { place, length: 0 }).collect(),
             ports: (0..ports).map(|_| port()).collect(),
@@ -55,7 +115,7 @@ impl MemoryDriver {
     pub fn load(&mut self, port: PortId, bytes: &[u8]) -> bool {
         match self.store(port, bytes) {
             Some(frame) => {
-                self.port(port).receive.push_back(frame);
+                self.port(port).receive.push(frame);
                 true
             }
             None => false,
@@ -64,7 +124,7 @@ impl MemoryDriver {
 
     /// Takes a frame that left by `port`.
     pub fn take(&mut self, port: PortId) -> Option<Vec<u8>> {
-        let frame = self.port(port).transmit.pop_front()?;
+        let frame = self.port(port).transmit.pop()?;
         let bytes = self.bytes(&frame).to_vec();
         self.free.push(frame);
         Some(bytes)
@@ -87,6 +147,11 @@ impl MemoryDriver {
         let start = place as usize * self.slot_size;
         self.arena[start..start + bytes.len()].copy_from_slice(bytes);
         self.homes[place as usize] = home;
+        self.only_home = match self.loaded {
+            false => Some(home),
+            true => self.only_home.filter(|only| *only == home),
+        };
+        self.loaded = true;
         Some(Held { place, length: bytes.len() as u32 })
     }
 }
@@ -94,10 +159,13 @@ impl MemoryDriver {
 impl Driver for MemoryDriver {
     #[inline]
     fn receive(&mut self, port: PortId, burst: &mut Burst) -> Result<(), PortError> {
-        let ring = &mut self.ports[usize::from(port.0)].receive;
-        let count = ring.len().min(burst.limit - burst.frames.len());
-        burst.frames.extend(ring.drain(..count));
+        let queue = &mut self.ports[usize::from(port.0)].receive;
+        queue.pop_into(&mut burst.frames, burst.limit);
         burst.link = Link::Ethernet;
+        // As a driver does with the descriptors behind those that it hands over.
+        for frame in self.ports[usize::from(port.0)].receive.ahead(burst.limit) {
+            prefetch::line(self.bytes(frame));
+        }
         Ok(())
     }
 
@@ -110,7 +178,7 @@ impl Driver for MemoryDriver {
     #[inline]
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {
         match self.ring {
-            Ring::Once => self.ports[usize::from(port.0)].transmit.push_back(frame),
+            Ring::Once => self.ports[usize::from(port.0)].transmit.push(frame),
             Ring::Endless => self.release(frame),
         }
         true
@@ -119,7 +187,7 @@ impl Driver for MemoryDriver {
     #[inline]
     fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> usize {
         match self.ring {
-            Ring::Once => self.ports[usize::from(port.0)].transmit.extend(frames.drain(..)),
+            Ring::Once => self.ports[usize::from(port.0)].transmit.push_all(frames),
             Ring::Endless => self.release_all(frames),
         }
         0
@@ -129,7 +197,7 @@ impl Driver for MemoryDriver {
         match self.ring {
             Ring::Once => {
                 let Some(frame) = self.store(port, bytes) else { return false };
-                self.port(port).transmit.push_back(frame);
+                self.port(port).transmit.push(frame);
                 true
             }
             Ring::Endless => true,
@@ -142,19 +210,17 @@ impl Driver for MemoryDriver {
             Ring::Once => self.free.push(frame),
             Ring::Endless => {
                 let home = self.homes[frame.place as usize];
-                self.ports[usize::from(home.0)].receive.push_back(frame);
+                self.ports[usize::from(home.0)].receive.push(frame);
             }
         }
     }
 
     #[inline]
     fn release_all(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>) {
-        let Some(home) = frames.first().map(|frame| self.homes[frame.place as usize]) else { return };
-        let all_at_home = frames.iter().all(|frame| self.homes[frame.place as usize] == home);
-        match self.ring {
-            Ring::Once => self.free.extend(frames.drain(..)),
-            Ring::Endless if all_at_home => self.port(home).receive.extend(frames.drain(..)),
-            Ring::Endless => frames.drain(..).for_each(|frame| self.release(frame)),
+        match (self.ring, self.only_home) {
+            (Ring::Once, _) => self.free.extend(frames.drain(..)),
+            (Ring::Endless, Some(home)) => self.port(home).receive.push_all(frames),
+            (Ring::Endless, None) => frames.drain(..).for_each(|frame| self.release(frame)),
         }
     }
 
@@ -162,7 +228,16 @@ impl Driver for MemoryDriver {
         Ok(())
     }
 
+    fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool {
+        if self.ring == Ring::Endless {
+            return true;
+        }
+        let Some(frame) = self.store(port, bytes) else { return false };
+        self.port(port).transmit.push(frame);
+        true
+    }
+
     fn is_exhausted(&self, port: PortId) -> bool {
-        self.ring == Ring::Once && self.ports[usize::from(port.0)].receive.is_empty()
+        self.ring == Ring::Once && self.ports[usize::from(port.0)].receive.count == 0
     }
 }

@@ -6,12 +6,16 @@
 //! releasing it.
 
 pub mod memory;
+mod mixed;
 pub mod pcap;
 mod spread;
 
 pub use memory::MemoryDriver;
+pub use mixed::{AnyDriver, MixedDriver, Route};
 pub use pcap::{PcapDriver, PcapPort, Rate};
 pub use spread::worker_for;
+
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
@@ -30,6 +34,9 @@ pub struct Held {
 }
 
 impl Held {
+    /// Stands where no frame is.
+    const NONE: Held = Held { place: u32::MAX, length: 0 };
+
     /// The frame's length in bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty)]
@@ -105,4 +112,17 @@ pub trait Driver {
 
     /// Whether a port will never receive again.
     fn is_exhausted(&self, port: PortId) -> bool;
+
+    /// Queues a copy of an Ethernet frame that another driver received; false if there is no room.
+    fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool;
+
+    /// Sleeps until a port may have frames to receive, for `timeout` at most. Never while frames are in hand.
+    fn wait(&mut self, timeout: Duration) {
+        std::thread::sleep(timeout.min(Duration::from_millis(1)));
+    }
+
+    /// Whether a port works now: a cable that was pulled may be plugged in again. Asked often.
+    fn is_up(&self, _port: PortId) -> bool {
+        true
+    }
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use super::config::{Limits, Micros};
 
-/// A bucket. `cost` of its units pay for one answer; it holds `capacity` and gains `rate` of them a microsecond.
+/// A bucket. `cost` of its units pay for one answer; it holds `capacity` and gains `rate` of them a
+/// microsecond.
 #[derive(Clone, Debug)]
 struct Bucket {
     units: u128,
@@ -63,7 +64,8 @@ impl Budgets {
             .or_insert_with(|| Bucket::full(u128::from(self.burst) * interval, 1, interval, now));
         // All customers: one second's answers, full at the start.
         let per_second = u128::from(self.per_second);
-        let all = self.all.get_or_insert_with(|| Bucket::full(per_second * 1_000_000, per_second, 1_000_000, now));
+        let all =
+            self.all.get_or_insert_with(|| Bucket::full(per_second * 1_000_000, per_second, 1_000_000, now));
         let both = own.can_pay(now) & all.can_pay(now);
         if both {
             own.pay();

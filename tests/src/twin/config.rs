@@ -1,7 +1,8 @@
-//! What the twin knows of a configuration: plain lists, read by its own small structs and searched from end to end.
+//! What the twin knows of a configuration: plain lists, read by its own small structs and searched from end
+//! to end.
 //!
-//! It takes any configuration for correct (refusing wrong ones is `sekisho check`'s work) and leaves out everything
-//! that no decision hangs on.
+//! It takes any configuration for correct (refusing wrong ones is `sekisho check`'s work) and leaves out
+//! everything that no decision hangs on.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -221,7 +222,9 @@ impl TwinConfig {
     /// Reads a configuration that is already a table.
     pub fn from_table(table: toml::Table) -> Result<Self, ConfigError> {
         let file: File = table.try_into()?;
-        let mut nat64 = vec![Ipv6Network::new_checked(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96).expect("a prefix")];
+        let mut nat64 = vec![
+            Ipv6Network::new_checked(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96).expect("a prefix"),
+        ];
         for text in &file.checks.nat64_prefixes {
             match prefix(text)? {
                 IpNetwork::V6(p) => nat64.push(p),
@@ -284,7 +287,8 @@ impl TwinConfig {
         self.policies.iter().position(|p| p.name == pool.policy).expect("a pool names a policy of the file")
     }
 
-    /// Whether the set holds the destination, or the IPv4 address that it embeds (section 2, notes; section 7, 12).
+    /// Whether the set holds the destination, or the IPv4 address that it embeds (section 2, notes; section
+    /// 7, 12).
     pub(super) fn set_holds(&self, set: &str, destination: IpAddr) -> bool {
         let prefixes = &self.sets[set];
         self.spellings(destination).iter().any(|a| prefixes.iter().any(|p| p.contains(*a)))

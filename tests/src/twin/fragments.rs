@@ -27,8 +27,8 @@ pub(super) enum Fate {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     born: Micros,
-    /// The verdict of its first fragments: a deny denies the datagram and is never taken back (F9). `None`: no first
-    /// fragment was seen.
+    /// The verdict of its first fragments: a deny denies the datagram and is never taken back (F9). `None`:
+    /// no first fragment was seen.
     pub(super) fate: Option<Fate>,
     /// Where L4 ends, the longest reach of all first fragments (7.15).
     pub(super) l4_end: usize,
@@ -39,8 +39,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// F7: some later fragment lies on an L4 header that ends at `l4_end` or, of several first fragments, where the
-    /// longest one does; in either order of arrival.
+    /// F7: some later fragment lies on an L4 header that ends at `l4_end` or, of several first fragments,
+    /// where the longest one does; in either order of arrival.
     pub(super) fn overlaps(&self, l4_end: usize) -> bool {
         self.lowest < self.l4_end.max(l4_end)
     }

@@ -1,8 +1,9 @@
 //! The slow, obvious twin of the decision engine.
 //!
-//! It is written from policy.md alone, rule by rule, and shares no code with the product: every header is read by its
-//! offset, every prefix is looked at, every table is a map. Numbers in comments are policy.md's: a plain number is a
-//! rule of section 2, F1–F11 are section 3's, 7.n is the n-th detail of section 7.
+//! It is written from policy.md alone, rule by rule, and shares no code with the product: every header is
+//! read by its offset, every prefix is looked at, every table is a map. Numbers in comments are
+//! policy.md's: a plain number is a rule of section 2, F1–F11 are section 3's, 7.n is the n-th detail of
+//! section 7.
 //!
 //! Where policy.md leaves something open, the reading taken is marked "Reading:".
 
@@ -18,8 +19,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use budget::Budgets;
-pub use config::{ConfigError, Micros, TwinConfig, duration, instant};
 use config::{Action, Block, Kind, Pool, Port, RejectWith, Role, SourceValidation};
+pub use config::{ConfigError, Micros, TwinConfig, duration, instant};
 use fragments::{Datagram, Fate, Fragments};
 use link::{Envelope, Link};
 use packet::{Chain, Fragment, ICMPV6, Packet, Ports, RST, TCP, UDP};
@@ -68,7 +69,8 @@ pub struct Twin {
     begun: Vec<Vec<bool>>,
     fragments: Fragments,
     budgets: Budgets,
-    /// By which ports packets from one address to another leave without the filter, as far as diverted ones tell.
+    /// By which ports packets from one address to another leave without the filter, as far as diverted ones
+    /// tell.
     diverted: HashMap<(IpAddr, IpAddr), BTreeSet<String>>,
 }
 
@@ -116,7 +118,10 @@ enum Does {
     /// The verdict of an earlier fragment that was diverted.
     Divert,
     /// A deny of the policy of that index, with its action.
-    Deny { action: Action, policy: usize },
+    Deny {
+        action: Action,
+        policy: usize,
+    },
 }
 
 fn forward(reason: &'static str) -> Ruling {
@@ -146,7 +151,12 @@ enum End {
     Open(&'static str),
     /// A rule's own drop.
     Dropped(&'static str),
-    Denied { reason: &'static str, action: Action, policy: usize, phase: Option<String> },
+    Denied {
+        reason: &'static str,
+        action: Action,
+        policy: usize,
+        phase: Option<String>,
+    },
 }
 
 impl Twin {
@@ -171,7 +181,9 @@ impl Twin {
             // Rule 1.
             Link::NotIp => return without_packet(port, forward("not-ip")),
             // Rule 2.
-            Link::TooDeep if port.role == Role::Subscriber => return without_packet(port, drop("encap-depth")),
+            Link::TooDeep if port.role == Role::Subscriber => {
+                return without_packet(port, drop("encap-depth"));
+            }
             Link::TooDeep => return without_packet(port, forward("not-ip")),
             Link::Ip(envelope) => envelope,
         };
@@ -217,7 +229,8 @@ impl Twin {
                 }
             },
         };
-        // `would` is what a deny would have been: on a deny it says nothing. The first one goes before the later.
+        // `would` is what a deny would have been: on a deny it says nothing. The first one goes before the
+        // later.
         ruling.would = if matches!(done, Done::Forwarded) { would.or(ruling.would) } else { None };
         (ruling, done)
     }
@@ -293,7 +306,8 @@ impl Twin {
                 Ruling { does: Does::Deny { action, policy }, reason, phase, would: None }
             }
             End::Open(reason) => {
-                let (would, phase) = judgement.would.map_or((None, None), |(would, phase)| (Some(would), phase));
+                let (would, phase) =
+                    judgement.would.map_or((None, None), |(would, phase)| (Some(would), phase));
                 Ruling { does: Does::Forward, reason, phase, would }
             }
         }
@@ -354,7 +368,10 @@ impl Twin {
                 // 7.8: the reason goes into `would`, and the rules go on.
                 Action::Monitor => would = Some((reason, None)),
                 action => {
-                    return Judgement { end: End::Denied { reason, action, policy: index, phase: None }, would };
+                    return Judgement {
+                        end: End::Denied { reason, action, policy: index, phase: None },
+                        would,
+                    };
                 }
             }
         }
@@ -385,8 +402,8 @@ impl Twin {
             }
             return Judgement { end: End::Open("not-in-scope"), would };
         };
-        // Rule 18. 7.9, 7.19: an enforced phase goes before a monitored one, then the one that began first decides,
-        // then the first in the file.
+        // Rule 18. 7.9, 7.19: an enforced phase goes before a monitored one, then the one that began first
+        // decides, then the first in the file.
         let deciding = config.policies[index]
             .phases
             .iter()
@@ -439,7 +456,9 @@ impl Twin {
                 // F7, the later fragment first; and further first fragments after an overlap.
                 Some(entry) if entry.overlapped || entry.overlaps(l4_end) => drop(entry.overlap()),
                 // F10: outbound, what cannot be remembered must have its upper-layer header at offset 0.
-                None if a.outbound() && !remembered && upper_at(a.packet, first) != Some(0) => drop("header-chain"),
+                None if a.outbound() && !remembered && upper_at(a.packet, first) != Some(0) => {
+                    drop("header-chain")
+                }
                 _ => self.whole(a),
             }
         });
@@ -455,8 +474,8 @@ impl Twin {
         (ruling, done)
     }
 
-    /// F11, F3, F4, and rule 8, which stands with F4. They do not look at what is known of the datagram, but for:
-    /// after an overlap, what they let through is `fragment-overlap`.
+    /// F11, F3, F4, and rule 8, which stands with F4. They do not look at what is known of the datagram,
+    /// but for: after an overlap, what they let through is `fragment-overlap`.
     fn cut_short(&self, a: &Arrival<'_>, first: &Fragment<'_>, overlapped: bool) -> Option<Ruling> {
         match a.packet.chain {
             // F11 and rule 8.
@@ -530,7 +549,9 @@ impl Twin {
             Action::Divert => match self.divert(a) {
                 Some(done) => done,
                 // The filter is down.
-                None if self.config.policies[policy].divert_fallback == Action::Reject => self.reject(a, policy),
+                None if self.config.policies[policy].divert_fallback == Action::Reject => {
+                    self.reject(a, policy)
+                }
                 None => DROPPED,
             },
             Action::Drop => DROPPED,
@@ -553,10 +574,10 @@ impl Twin {
     /// Answers the packet if it may be answered and the budgets allow it.
     fn reject(&mut self, a: &Arrival<'_>, policy: usize) -> Done {
         let dropped = Done::Dropped { suppressed: false };
-        // Never in answer to an inbound packet (so rule 20 drops), to a multicast or broadcast, a bogon, a RST, nor
-        // inside MPLS (7.2). Later fragments do not come here.
-        // Reading: rule 5 has dropped what a bogon sends, so "a bogon" is what is sent to one; the answer would have it
-        // for its source.
+        // Never in answer to an inbound packet (so rule 20 drops), to a multicast or broadcast, a bogon, a
+        // RST, nor inside MPLS (7.2). Later fragments do not come here.
+        // Reading: rule 5 has dropped what a bogon sends, so "a bogon" is what is sent to one; the answer
+        // would have it for its source.
         let segment = a.packet.tcp().expect("a policy denies nothing but TCP");
         if a.inbound()
             || a.envelope.mpls
@@ -578,7 +599,8 @@ impl Twin {
 
     /// The line that `replay` prints.
     fn outcome(&self, a: &Arrival<'_>, ruling: Ruling, done: Done) -> Outcome {
-        let pool: Option<&Pool> = a.customer_and_peer().and_then(|(customer, _)| self.config.pool_of(customer));
+        let pool: Option<&Pool> =
+            a.customer_and_peer().and_then(|(customer, _)| self.config.pool_of(customer));
         let mut outcome = without_packet(a.port, ruling);
         outcome.pool = pool.map(|p| p.name.clone());
         outcome.policy = pool.map(|p| p.policy.clone());
@@ -586,8 +608,9 @@ impl Twin {
             Done::Forwarded => {
                 outcome.verdict = "forward";
                 outcome.action = None;
-                // What comes back from the filter leaves by the port it would have left by without the filter. Which one
-                // that is, nobody says where nothing was diverted between the two, or by different ports.
+                // What comes back from the filter leaves by the port it would have left by without the
+                // filter. Which one that is, nobody says where nothing was diverted between the two, or by
+                // different ports.
                 if a.port.role == Role::Filter {
                     let exits = self.diverted.get(&(a.packet.source, a.packet.destination));
                     let only = exits.filter(|exits| exits.len() == 1).and_then(BTreeSet::first);

@@ -78,7 +78,8 @@ impl<'a> Packet<'a> {
     /// Reads the packet that link headers of that `version` promise; `limit` extension headers are walked.
     pub(super) fn read(version: u8, body: &'a [u8], limit: usize) -> Result<Self, Malformed> {
         let packet = if version == 4 { Self::read_v4(body, limit)? } else { Self::read_v6(body, limit)? };
-        // Rule 3: an unfragmented TCP or UDP too short for its ports; TCP also: the data offset, when a port is 25.
+        // Rule 3: an unfragmented TCP or UDP too short for its ports; TCP also: the data offset, when a
+        // port is 25.
         if packet.fragment.is_none()
             && let Chain::Whole { protocol, payload } = packet.chain
         {
@@ -216,7 +217,15 @@ impl<'a> Packet<'a> {
             next = bytes[at];
             at += length;
         };
-        Ok(Self { bytes, source: v6(bytes, 8), destination: v6(bytes, 24), source_route, routed, fragment, chain })
+        Ok(Self {
+            bytes,
+            source: v6(bytes, 8),
+            destination: v6(bytes, 24),
+            source_route,
+            routed,
+            fragment,
+            chain,
+        })
     }
 
     /// The TCP segment, where the chain leads to one.
@@ -287,7 +296,8 @@ fn header_length(kind: u8, bytes: &[u8]) -> Option<usize> {
     (length <= bytes.len()).then_some(length)
 }
 
-/// Rule 4; 7.18: LSRR (131) or SSRR (137) of whatever length. An option list that breaks off ends there (7.4).
+/// Rule 4; 7.18: LSRR (131) or SSRR (137) of whatever length. An option list that breaks off ends there
+/// (7.4).
 fn has_source_route(mut options: &[u8]) -> bool {
     while let [kind, rest @ ..] = options {
         match kind {

@@ -16,8 +16,8 @@ pub(super) fn reset(envelope: &Envelope<'_>, packet: &Packet<'_>, segment: &[u8]
         // <SEQ=SEG.ACK><CTL=RST>
         (be32(segment, 8), 0, RST)
     } else {
-        // <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>. 7.11: a fragment counts the payload bytes present; 7.15: a data
-        // offset below 5 counts as a header of 20 bytes.
+        // <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>. 7.11: a fragment counts the payload bytes present;
+        // 7.15: a data offset below 5 counts as a header of 20 bytes.
         let header = data_offset(segment).unwrap_or(20).max(20);
         let mut length = u32::try_from(segment.len().saturating_sub(header)).expect("an IP packet's length");
         length += u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);

@@ -8,23 +8,25 @@
 //! per lookup and everything it leads to is immutable.
 #![allow(unsafe_code)]
 
-use std::hint;use std::mem::MaybeUninit;
+use std::hint;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::{BuildError, MAX_ID};
 use super::super::arena::Arena;
-use super::super::cpu::{LANES, Level, Machine, Portable, prefetch};
-#[cfg(target_arch = "x86_64")]
-use super::super::cpu::{V3, V4};
+use super::super::cpu::{Level, prefetch};
 use super::super::prefix::Run;
 use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, Places, TAIL, TAIL_IDS};
 
 /// Words of the direct level, at the start of the arena.
 pub(super) const ROOT_WORDS: usize = CHUNKS / 2;
 
+/// How many lookups of a burst go through the levels together.
+const LANES: usize = 64;
+
 /// How many lanes look at their tails together.
-const TAILS_AT_ONCE: usize = 8;
+const TAILS_AT_ONCE: usize = 4;
 
 /// Words behind the last block that a lookup may read, but not use: it takes any block for a tail.
 const OVERHANG: usize = 4 + 256usize.div_ceil(4) + 1;
@@ -128,6 +130,22 @@ impl Blocks {
     /// The id of the longest prefix around `address`.
     #[inline]
     pub(super) fn lookup(&self, address: u32) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        if self.level.has_v3() {
+            // SAFETY: the processor has these instructions.
+            return unsafe { self.lookup_v3(address) };
+        }
+        self.descend(address)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn lookup_v3(&self, address: u32) -> u32 {
+        self.descend(address)
+    }
+
+    #[inline(always)]
+    fn descend(&self, address: u32) -> u32 {
         let block = self.block(self.block_at(address));
         // SAFETY: a reference leads to a block, and an answer marked so to one of its tails.
         let id = unsafe {
@@ -140,59 +158,36 @@ impl Blocks {
     /// [`lookup`](Self::lookup) for each address; the slices are of one length.
     pub(super) fn lookup_burst(&self, addresses: &[u32], ids: &mut [u32]) {
         #[cfg(target_arch = "x86_64")]
-        if false {
-            // SAFETY: the processor has these instructions.
-            unsafe { self.burst_v4(addresses, ids) };
-            return;
-        } else if self.level.has_v3() {
+        if self.level.has_v3() {
             // SAFETY: the processor has these instructions.
             unsafe { self.burst_v3(addresses, ids) };
             return;
         }
-        // SAFETY: portable.
-        unsafe { self.burst::<Portable>(addresses, ids) };
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
-    fn burst_v4(&self, addresses: &[u32], ids: &mut [u32]) {
-        // SAFETY: the processor has these instructions, or this function could not be called.
-        unsafe { self.burst::<V4>(addresses, ids) };
+        self.burst(addresses, ids);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn burst_v3(&self, addresses: &[u32], ids: &mut [u32]) {
-        // SAFETY: as above.
-        unsafe { self.burst::<V3>(addresses, ids) };
+        self.burst(addresses, ids);
     }
 
-    /// # Safety
-    ///
-    /// The processor has what `M` uses.
     #[inline(always)]
-    unsafe fn burst<M: Machine>(&self, addresses: &[u32], ids: &mut [u32]) {
+    fn burst(&self, addresses: &[u32], ids: &mut [u32]) {
         for (addresses, ids) in addresses.chunks(LANES).zip(ids.chunks_mut(LANES)) {
-            // SAFETY: says the caller.
-            unsafe {
-                match addresses.len() {
-                    // With the usual counts known, the loops have no exit to mispredict.
-                    64 => self.group::<M>(64, addresses, ids),
-                    32 => self.group::<M>(32, addresses, ids),
-                    lanes => self.group::<M>(lanes, addresses, ids),
-                }
+            match addresses.len() {
+                // With the usual counts known, the loops have no exit to mispredict.
+                64 => self.group(64, addresses, ids),
+                32 => self.group(32, addresses, ids),
+                lanes => self.group(lanes, addresses, ids),
             }
         }
     }
 
     /// All lanes level by level, so that their cache misses overlap; no branch depends on one lane. The lanes that need a
     /// tail are few: they are marked, and served last.
-    ///
-    /// # Safety
-    ///
-    /// The processor has what `M` uses.
     #[inline(always)]
-    unsafe fn group<M: Machine>(&self, lanes: usize, addresses: &[u32], ids: &mut [u32]) {
+    fn group(&self, lanes: usize, addresses: &[u32], ids: &mut [u32]) {
         assert!(addresses.len() == lanes && ids.len() == lanes && lanes <= LANES);
         let (addresses, ids) = (addresses.as_ptr(), ids.as_mut_ptr());
         let mut blocks = [MaybeUninit::<u32>::uninit(); LANES];
@@ -212,17 +207,17 @@ impl Blocks {
                 tails |= u64::from(answer >> 15) << lane;
             }
         }
-        // Several at once, whether there are so many or not: how often this goes round would be hard to predict otherwise, and
-        // a wrong guess shows only when all misses are through.
+        // A few at once, whether there are so many or not: how often this goes round is easier to predict so, and a wrong guess
+        // shows only when all misses are through.
         while tails != 0 {
             for _ in 0..TAILS_AT_ONCE {
-                let lane = tails.trailing_zeros() as usize % LANES;
-                let lane = hint::select_unpredictable(tails == 0, 0, lane);
+                let lane = hint::select_unpredictable(tails == 0, 0, tails.trailing_zeros() as usize % LANES);
                 tails &= tails.wrapping_sub(1);
-                // SAFETY: the answer of this lane came from this block, in a table that has room behind its blocks.
-                unsafe { 
-                let block = self.block(blocks[lane].assume_init());
-                *ids.add(lane) = Blocks::finish(block, *ids.add(lane) as u16, *addresses.add(lane)).into(); }
+                // SAFETY: the answer of this lane came from this block, and lane 0 is always there.
+                unsafe {
+                    let block = self.block(blocks[lane].assume_init());
+                    *ids.add(lane) = Blocks::finish(block, *ids.add(lane) as u16, *addresses.add(lane)).into();
+                }
             }
         }
     }

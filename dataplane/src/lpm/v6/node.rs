@@ -3,7 +3,7 @@
 //! ```text
 //! index   2^index_bits links         by the first bits of the address
 //! table   2^bits links               by the bits behind: where prefixes crowd, another table; else
-//! leaf    9 bounds, 10 answers       one cache line, all bounds compared at once with 32 bits of the address
+//! leaf    8 bounds, 9 answers        one cache line, all bounds compared at once with 32 bits of the address
 //! ```
 //!
 //! Tables are as wide as their runs are many, so most addresses are through after one or two; then the few runs that are left
@@ -18,9 +18,13 @@ use super::super::prefix::Run;
 
 /// Words (u32) of a cache line; nodes are whole lines.
 pub(super) const LINE_WORDS: usize = 16;
-/// The bounds of a leaf: its first words.
-pub(super) const BOUNDS: usize = 9;
-/// Where the answers of a leaf start, in units of u16; there is one more than there are bounds.
+/// Where the bounds of a leaf start, in words. The word before is the link to the leaf itself: so a lane of a burst that is
+/// there already can go through one more table like the others, and still be there.
+pub(super) const BOUNDS_AT: usize = 1;
+/// The bounds of a leaf.
+pub(super) const BOUNDS: usize = 8;
+/// Where the answers of a leaf start, in units of u16: the last first, so that their place is the number of bounds above the
+/// key. There is one more than there are bounds.
 pub(super) const ANSWERS: usize = 18;
 /// Where a leaf has the place of its deep links, in words.
 pub(super) const DEEP_LINKS: usize = 14;
@@ -65,11 +69,6 @@ impl Link {
     #[inline(always)]
     pub(super) fn is_table(self) -> bool {
         self.0 & Link::TABLE != 0
-    }
-    /// Whether it is not to a leaf on the upper half.
-    #[inline(always)]
-    pub(super) fn is_late(self) -> bool {
-        self.0 & (Link::TABLE | Link::LOWER) != 0
     }
     #[inline(always)]
     pub(super) fn is_lower(self) -> bool {
@@ -238,15 +237,23 @@ impl<'s, S: Store> Builder<'s, S> {
                 continue;
             }
             let inside = runs[now + 1..].iter().take_while(|run| place(run) == at).count();
-            links[at] = self.entering(&runs[now..=now + inside], depth + bits)?.0;
+            links[at] = self.below_table(&runs[now..=now + inside], depth + bits)?.0;
             now += inside;
             at += 1;
         }
         Ok(links)
     }
 
-    /// A node that may be the first of its half.
-    fn entering(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
+    /// What a table has for a region: a leaf on the upper half if the region is below it, so that only deep links cross over.
+    fn below_table(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
+        if depth == 64 {
+            return self.leaf(&[Segment { start: 0, holds: Holds::Deeper(runs) }], 63, 0);
+        }
+        self.node(runs, depth)
+    }
+
+    /// What a leaf has beside it for a region.
+    fn below_leaf(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
         let link = self.node(runs, depth)?;
         Ok(if depth == 64 { Link(link.0 | Link::LOWER) } else { link })
     }
@@ -261,7 +268,8 @@ impl<'s, S: Store> Builder<'s, S> {
             None => {
                 let line = self.take(1)?;
                 let mut words = [0; LINE_WORDS];
-                words[..BOUNDS].fill(u32::MAX ^ BIAS);
+                words[0] = Link::new(line, 0, 0)?.0;
+                words[BOUNDS_AT..][..BOUNDS].fill(u32::MAX ^ BIAS);
                 (0..=BOUNDS).for_each(|place| answer(&mut words, place, id));
                 self.store.write(line, &words);
                 *self.store.uniform(id) = Some(line);
@@ -285,13 +293,13 @@ impl<'s, S: Store> Builder<'s, S> {
                     Holds::Same(id) => id,
                     Holds::Deeper(runs) => {
                         let below = depth / 64 * 64 + 64 - lowest_bit;
-                        deep.push(self.entering(runs, below)?.0);
+                        deep.push(self.below_leaf(runs, below)?.0);
                         DEEP | (deep.len() - 1) as u16
                     }
                 };
             }
             if place > 0 {
-                words[place - 1] = bound ^ BIAS;
+                words[BOUNDS_AT + place - 1] = bound ^ BIAS;
             }
             answer(&mut words, place, last);
         }
@@ -301,14 +309,16 @@ impl<'s, S: Store> Builder<'s, S> {
             words[DEEP_LINKS] = (line * LINE_WORDS) as u32;
         }
         let line = self.take(1)?;
+        let link = Link::new(line, lowest_bit, 0)?;
+        words[0] = link.0;
         self.store.write(line, &words);
-        Link::new(line, lowest_bit, 0)
+        Ok(link)
     }
 }
 
 /// Writes an answer into a leaf that has none there.
 fn answer(words: &mut [u32; LINE_WORDS], place: usize, answer: u16) {
-    let half_word = ANSWERS + place;
+    let half_word = ANSWERS + BOUNDS - place;
     let upper = (half_word % 2 == 1) != cfg!(target_endian = "big");
     words[half_word / 2] |= u32::from(answer) << if upper { 16 } else { 0 };
 }

@@ -8,7 +8,7 @@ use super::super::arena::Arena;
 use super::super::cpu::Level;
 use super::super::prefix::Run;
 use super::super::{BuildError, MAX_ID};
-use super::node::{ANSWERS, BIAS, BOUNDS, Builder, DEEP, DEEP_LINKS, LINE_WORDS, Link, Store, index_bits};
+use super::node::{ANSWERS, BIAS, BOUNDS, BOUNDS_AT, Builder, DEEP, DEEP_LINKS, LINE_WORDS, Link, Store, index_bits};
 
 /// How many lookups of a burst go through the levels together.
 const LANES: usize = 64;
@@ -32,12 +32,12 @@ trait Machine {
     /// The processor has what the implementation uses.
     unsafe fn place(link: Link, half: u64) -> usize;
 
-    /// How many of the bounds of a leaf `key` has reached.
+    /// How many of the bounds of a leaf are above `key`.
     ///
     /// # Safety
     ///
     /// `leaf` is a leaf, and the processor has what the implementation uses.
-    unsafe fn reached(leaf: *const u32, key: u32) -> usize;
+    unsafe fn above(leaf: *const u32, key: u32) -> usize;
 }
 
 /// Any machine.
@@ -50,22 +50,22 @@ impl Machine for Portable {
     }
 
     #[inline(always)]
-    unsafe fn reached(leaf: *const u32, key: u32) -> usize {
+    unsafe fn above(leaf: *const u32, key: u32) -> usize {
         let mut count = 0;
         for word in 0..BOUNDS {
             // SAFETY: a leaf has that many bounds.
-            count += usize::from(unsafe { *leaf.add(word) } ^ BIAS <= key);
+            count += usize::from(unsafe { *leaf.add(BOUNDS_AT + word) } ^ BIAS > key);
         }
         count
     }
 }
 
-/// AVX2 and BMI1: eight bounds at once, and one.
+/// AVX2, BMI1 and POPCNT: all bounds at once.
 #[cfg(target_arch = "x86_64")]
-struct Avx2;
+struct V3;
 
 #[cfg(target_arch = "x86_64")]
-impl Machine for Avx2 {
+impl Machine for V3 {
     #[inline(always)]
     unsafe fn place(link: Link, half: u64) -> usize {
         // SAFETY: the processor has BMI1, says the caller.
@@ -73,37 +73,13 @@ impl Machine for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn reached(leaf: *const u32, key: u32) -> usize {
+    unsafe fn above(leaf: *const u32, key: u32) -> usize {
         use std::arch::x86_64::*;
-        // SAFETY: the processor has AVX2, says the caller; a leaf is a line, so its first half is there and aligned.
+        // SAFETY: the processor has AVX2, says the caller; a leaf has eight bounds.
         unsafe {
-            let key = (key ^ BIAS) as i32;
-            let above = _mm256_cmpgt_epi32(_mm256_load_si256(leaf.cast()), _mm256_set1_epi32(key));
-            let above = _mm256_movemask_ps(_mm256_castsi256_ps(above)).count_ones() as usize;
-            BOUNDS - above - usize::from(*leaf.add(BOUNDS - 1).cast::<i32>() > key)
-        }
-    }
-}
-
-/// AVX-512 and BMI1: all bounds at once.
-#[cfg(target_arch = "x86_64")]
-struct Avx512;
-
-#[cfg(target_arch = "x86_64")]
-impl Machine for Avx512 {
-    #[inline(always)]
-    unsafe fn place(link: Link, half: u64) -> usize {
-        // SAFETY: the processor has BMI1, says the caller.
-        unsafe { Avx2::place(link, half) }
-    }
-
-    #[inline(always)]
-    unsafe fn reached(leaf: *const u32, key: u32) -> usize {
-        use std::arch::x86_64::*;
-        // SAFETY: the processor has AVX-512, says the caller; a leaf is a line, aligned.
-        unsafe {
-            let key = _mm512_set1_epi32((key ^ BIAS) as i32);
-            _mm512_mask_cmple_epi32_mask((1 << BOUNDS) - 1, _mm512_load_si512(leaf.cast()), key).count_ones() as usize
+            let key = _mm256_set1_epi32((key ^ BIAS) as i32);
+            let above = _mm256_cmpgt_epi32(_mm256_loadu_si256(leaf.add(BOUNDS_AT).cast()), key);
+            _mm256_movemask_ps(_mm256_castsi256_ps(above)).count_ones() as usize
         }
     }
 }
@@ -138,14 +114,26 @@ impl Nodes {
     #[inline(always)]
     unsafe fn answer<M: Machine>(leaf: *const u32, key: u32) -> u16 {
         // SAFETY: a leaf has an answer for each number of bounds.
-        unsafe { *leaf.cast::<u16>().add(ANSWERS + M::reached(leaf, key)) }
+        unsafe { *leaf.cast::<u16>().add(ANSWERS + M::above(leaf, key)) }
     }
 
     /// The id of the longest prefix around `address`.
     #[inline]
     pub(super) fn lookup(&self, address: u128) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        if self.level.has_v3() {
+            // SAFETY: the processor has these instructions.
+            return unsafe { self.lookup_v3(address) };
+        }
         // SAFETY: the link is of this table and on the way of this address; the machine is any.
         unsafe { self.descend::<Portable>(self.first((address >> 64) as u64), false, address) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn lookup_v3(&self, address: u128) -> u32 {
+        // SAFETY: as above, and the processor has AVX2, or this function could not be called.
+        unsafe { self.descend::<V3>(self.first((address >> 64) as u64), false, address) }
     }
 
     /// Follows a link to the end.
@@ -178,11 +166,7 @@ impl Nodes {
     /// [`lookup`](Self::lookup) for each address; the slices are of one length.
     pub(super) fn lookup_burst(&self, addresses: &[u128], ids: &mut [u32]) {
         #[cfg(target_arch = "x86_64")]
-        if self.level.has_v4() {
-            // SAFETY: the processor has these instructions.
-            unsafe { self.burst_v4(addresses, ids) };
-            return;
-        } else if self.level.has_v3() {
+        if self.level.has_v3() {
             // SAFETY: the processor has these instructions.
             unsafe { self.burst_v3(addresses, ids) };
             return;
@@ -192,17 +176,10 @@ impl Nodes {
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
-    fn burst_v4(&self, addresses: &[u128], ids: &mut [u32]) {
-        // SAFETY: the processor has AVX-512, or this function could not be called.
-        unsafe { self.burst::<Avx512>(addresses, ids) };
-    }
-
-    #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn burst_v3(&self, addresses: &[u128], ids: &mut [u32]) {
         // SAFETY: the processor has AVX2, or this function could not be called.
-        unsafe { self.burst::<Avx2>(addresses, ids) };
+        unsafe { self.burst::<V3>(addresses, ids) };
     }
 
     /// # Safety
@@ -212,7 +189,14 @@ impl Nodes {
     unsafe fn burst<M: Machine>(&self, addresses: &[u128], ids: &mut [u32]) {
         for (addresses, ids) in addresses.chunks(LANES).zip(ids.chunks_mut(LANES)) {
             // SAFETY: says the caller.
-            unsafe { self.group::<M>(addresses.len(), addresses, ids) };
+            unsafe {
+                match addresses.len() {
+                    // With the usual counts known, the loops have no exit to mispredict.
+                    64 => self.group::<M>(64, addresses, ids),
+                    32 => self.group::<M>(32, addresses, ids),
+                    lanes => self.group::<M>(lanes, addresses, ids),
+                }
+            }
         }
     }
 
@@ -241,23 +225,22 @@ impl Nodes {
         if any & Link::TABLE != 0 {
             for _ in 0..self.usual_tables {
                 for lane in 0..lanes {
-                    // SAFETY: the link was written above. A table has a link for all values of its bits; what is read at the
-                    // start of a leaf is not used.
+                    // SAFETY: the link was written above. A table has a link for all values of its bits; a leaf starts with
+                    // the link to itself.
                     unsafe {
                         let link = links[lane].assume_init();
-                        let next = self.link(link.start() + M::place(link, upper(lane)));
-                        links[lane].write(std::hint::select_unpredictable(link.is_table(), next, link));
+                        links[lane].write(self.link(link.start() + M::place(link, upper(lane))));
                     }
                 }
             }
             for lane in 0..lanes {
                 // SAFETY: as above.
-                late |= u64::from(unsafe { links[lane].assume_init() }.is_late()) << lane;
+                late |= u64::from(unsafe { links[lane].assume_init() }.is_table()) << lane;
             }
         }
         let mut deep = 0u64;
         for lane in 0..lanes {
-            // SAFETY: the link is to a leaf, or late: then what is read at the start of a table is not used.
+            // SAFETY: the link is to a leaf, or to a table, of which any line will do: what it gives is not used.
             unsafe {
                 let link = links[lane].assume_init();
                 let answer = Nodes::answer::<M>(self.word(link.start()), link.key(upper(lane)));
@@ -269,7 +252,7 @@ impl Nodes {
         while late != 0 {
             let lane = late.trailing_zeros() as usize;
             late &= late - 1;
-            // SAFETY: the link is on the way of this address, and still in its upper half or just entering the lower.
+            // SAFETY: the link is on the way of this address.
             unsafe {
                 let link = links[lane % LANES].assume_init();
                 *ids.get_unchecked_mut(lane) = self.descend::<M>(link, false, *addresses.get_unchecked(lane));
@@ -323,7 +306,7 @@ impl Trie {
         let mut lines = Lines { words: vec![0; 1 << index_bits], uniform: vec![None; MAX_ID as usize + 1] };
         let mut builder = Builder::new(&mut lines);
         let links = builder.links(runs, 0, index_bits)?;
-        let usual_tables = std::env::var("LPM_USUAL").map_or(builder.depths.usual(), |v| v.parse().unwrap()); /*TEMP*/ if std::env::var("DBG").is_ok() {eprintln!("{:?} {}", builder.depths, builder.depths.usual());}
+        let usual_tables = builder.depths.usual();
         lines.write(0, &links);
         let mut arena = Arena::zeroed(lines.words.len() * 4).ok_or(BuildError::OutOfSpace)?;
         arena.fill(0, &lines.words);

@@ -6,7 +6,7 @@
 //! order, however the workers raced.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedFrame, Format};
 use super::{LinkType, Truncation};
@@ -156,11 +156,16 @@ impl PcapDriver {
 
     /// Whether the frame with this time is due.
     fn is_due(started: (Instant, i64), rate: Rate, nanos: i64) -> bool {
+        Self::due_in(started, rate, nanos).is_zero()
+    }
+
+    /// After what time the frame with this time is due.
+    fn due_in(started: (Instant, i64), rate: Rate, nanos: i64) -> Duration {
         match rate {
-            Rate::AsFastAsPossible => true,
+            Rate::AsFastAsPossible => Duration::ZERO,
             Rate::Capture => {
                 let after = nanos.saturating_sub(started.1).max(0) as u64;
-                started.0.elapsed() >= Duration::from_nanos(after)
+                Duration::from_nanos(after).saturating_sub(started.0.elapsed())
             }
         }
     }
@@ -224,6 +229,25 @@ impl Driver for PcapDriver {
             self.free.push(held);
         }
         result
+    }
+
+    fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool {
+        let Some(Held { place, .. }) = self.free.pop() else { return false };
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let frame = &mut self.frames[place as usize];
+        frame.bytes.clear();
+        frame.bytes.extend_from_slice(bytes);
+        frame.nanos = i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX);
+        (frame.link, frame.original_len) = (LinkType::Ethernet, bytes.len() as u32);
+        self.queued.push((port, Held { place, length: bytes.len() as u32 }));
+        true
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let inputs = self.ports.iter().filter_map(|port| port.input.as_ref());
+        let waiting = inputs.filter(|input| input.has_next);
+        let due = waiting.map(|input| Self::due_in(self.started, input.rate, input.next.nanos)).min();
+        std::thread::sleep(due.unwrap_or(timeout).min(timeout));
     }
 
     fn is_exhausted(&self, port: PortId) -> bool {

@@ -1,0 +1,185 @@
+//! Network interfaces, as netdevice(7) and the ethtool interface of the kernel describe them.
+
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::socket::{Errno, Socket};
+
+/// The longest name of an interface.
+const MAX_NAME: usize = libc::IFNAMSIZ - 1;
+
+/// Commands and limits of linux/ethtool.h.
+mod ethtool {
+    pub(super) const GET_STRINGS: u32 = 0x1b;
+    pub(super) const GET_FEATURES: u32 = 0x3a;
+    pub(super) const SET_FEATURES: u32 = 0x3b;
+    pub(super) const GET_STRING_COUNTS: u32 = 0x37;
+    pub(super) const FEATURE_NAMES: u32 = 4;
+    pub(super) const NAME_SIZE: usize = 32;
+    /// More features than a kernel has; bounds what it may write.
+    pub(super) const MAX_FEATURES: usize = 512;
+}
+
+/// An interface's name, known to have the form of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    text: String,
+    bytes: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl Name {
+    /// None if no interface can have this name.
+    pub(super) fn new(text: &str) -> Option<Name> {
+        let fits = (1..=MAX_NAME).contains(&text.len()) && text != "." && text != "..";
+        if !fits || text.bytes().any(|byte| matches!(byte, 0 | b'/' | b':') || byte.is_ascii_whitespace()) {
+            return None;
+        }
+        let mut bytes = [0; libc::IFNAMSIZ];
+        for (to, from) in bytes.iter_mut().zip(text.bytes()) {
+            *to = from as libc::c_char;
+        }
+        Some(Name { text: text.to_owned(), bytes })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What an interface says of its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flags {
+    /// Switched on by the administrator.
+    pub(super) enabled: bool,
+    /// A carrier is there.
+    pub(super) running: bool,
+}
+
+/// The interfaces of the network namespace in which this was made.
+pub(super) struct Interfaces(Socket);
+
+impl Interfaces {
+    pub(super) fn new() -> Result<Interfaces, Errno> {
+        Socket::new().map(Interfaces)
+    }
+
+    fn ask(&self, request: libc::Ioctl, name: &Name, with: libc::__c_anonymous_ifr_ifru) -> Result<libc::ifreq, Errno> {
+        let mut question = libc::ifreq { ifr_name: name.bytes, ifr_ifru: with };
+        // SAFETY: the requests of this file all take an `ifreq`, which is what they get; a pointer in it is
+        // the caller's matter.
+        match unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), request, &mut question) } {
+            0.. => Ok(question),
+            _ => Err(Errno::from(std::io::Error::last_os_error())),
+        }
+    }
+
+    fn get(&self, request: libc::Ioctl, name: &Name) -> Result<libc::ifreq, Errno> {
+        self.ask(request, name, libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 })
+    }
+
+    /// The number of the interface that has this name now, if there is one.
+    pub(super) fn index(&self, name: &Name) -> Result<Option<u32>, Errno> {
+        match self.get(libc::SIOCGIFINDEX as libc::Ioctl, name) {
+            // SAFETY: SIOCGIFINDEX fills this member.
+            Ok(answer) => Ok(u32::try_from(unsafe { answer.ifr_ifru.ifru_ifindex }).ok()),
+            Err(Errno(libc::ENODEV)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn flags(&self, name: &Name) -> Result<Flags, Errno> {
+        let answer = self.get(libc::SIOCGIFFLAGS as libc::Ioctl, name)?;
+        // SAFETY: SIOCGIFFLAGS fills this member.
+        let flags = i32::from(unsafe { answer.ifr_ifru.ifru_flags });
+        Ok(Flags { enabled: flags & libc::IFF_UP != 0, running: flags & libc::IFF_RUNNING != 0 })
+    }
+
+    /// The longest packet that it sends, without the link's header.
+    pub(super) fn mtu(&self, name: &Name) -> Result<usize, Errno> {
+        let answer = self.get(libc::SIOCGIFMTU as libc::Ioctl, name)?;
+        // SAFETY: SIOCGIFMTU fills this member.
+        Ok(usize::try_from(unsafe { answer.ifr_ifru.ifru_mtu }).unwrap_or(0))
+    }
+
+    /// Its kind, an ARPHRD number.
+    pub(super) fn hardware(&self, name: &Name) -> Result<u16, Errno> {
+        let answer = self.get(libc::SIOCGIFHWADDR as libc::Ioctl, name)?;
+        // SAFETY: SIOCGIFHWADDR fills this member.
+        Ok(unsafe { answer.ifr_ifru.ifru_hwaddr.sa_family })
+    }
+
+    /// # Safety
+    /// `command` is what the ethtool command in its first word takes, with room for all that the kernel
+    /// writes in answer.
+    unsafe fn ethtool(&self, name: &Name, command: &mut [u32]) -> Result<(), Errno> {
+        let with = libc::__c_anonymous_ifr_ifru { ifru_data: command.as_mut_ptr().cast() };
+        self.ask(libc::SIOCETHTOOL as libc::Ioctl, name, with).map(drop)
+    }
+
+    /// The names of all features, by number.
+    fn feature_names(&self, name: &Name) -> Result<Vec<String>, Errno> {
+        // struct ethtool_sset_info: command, reserved, a 64-bit mask, then one count.
+        let mut counts = [ethtool::GET_STRING_COUNTS, 0, 0, 0, 0];
+        let mask = (1u64 << ethtool::FEATURE_NAMES).to_ne_bytes();
+        let half = |at: usize| u32::from_ne_bytes([mask[at], mask[at + 1], mask[at + 2], mask[at + 3]]);
+        (counts[2], counts[3]) = (half(0), half(4));
+        // SAFETY: one bit of the mask is set, so one count is written.
+        unsafe { self.ethtool(name, &mut counts)? };
+        let count = (counts[4] as usize).min(ethtool::MAX_FEATURES);
+        // struct ethtool_gstrings: command, set, count, then the names. The kernel writes as many as it has, so
+        // there is room for more than it said a moment ago.
+        let mut strings = vec![0u32; 3 + ethtool::MAX_FEATURES * ethtool::NAME_SIZE / 4];
+        (strings[0], strings[1], strings[2]) = (ethtool::GET_STRINGS, ethtool::FEATURE_NAMES, count as u32);
+        // SAFETY: as laid out above; a kernel's features are fixed when it is built, far fewer than MAX_FEATURES.
+        unsafe { self.ethtool(name, &mut strings)? };
+        let bytes: Vec<u8> = strings[3..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let name_of = |field: &[u8]| {
+            let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+            String::from_utf8_lossy(&field[..end]).into_owned()
+        };
+        Ok(bytes.chunks_exact(ethtool::NAME_SIZE).take(count).map(name_of).collect())
+    }
+
+    /// The names of the features that are on, as `ethtool -k` lists them.
+    pub(super) fn features(&self, name: &Name) -> Result<Vec<String>, Errno> {
+        let names = self.feature_names(name)?;
+        // struct ethtool_gfeatures: command, blocks, then per 32 features: available, requested, active, fixed.
+        let blocks = names.len().div_ceil(32);
+        let mut features = vec![0u32; 2 + 4 * blocks];
+        (features[0], features[1]) = (ethtool::GET_FEATURES, blocks as u32);
+        // SAFETY: as laid out above; the kernel writes no more blocks than it was told there is room for.
+        unsafe { self.ethtool(name, &mut features)? };
+        let is_on = |number: usize| features[2 + 4 * (number / 32) + 2] >> (number % 32) & 1 != 0;
+        Ok(names.into_iter().enumerate().filter(|(number, _)| is_on(*number)).map(|(_, name)| name).collect())
+    }
+
+    /// Switches features off, those that there are and that can be, as `ethtool -K` does.
+    pub(super) fn switch_off(&self, name: &Name, unwanted: impl Fn(&str) -> bool) -> Result<(), Errno> {
+        let names = self.feature_names(name)?;
+        // struct ethtool_sfeatures: command, blocks, then per 32 features: which to change, what to.
+        let blocks = names.len().div_ceil(32);
+        let mut features = vec![0u32; 2 + 2 * blocks];
+        (features[0], features[1]) = (ethtool::SET_FEATURES, blocks as u32);
+        for (number, _) in names.iter().enumerate().filter(|(_, name)| unwanted(name)) {
+            features[2 + 2 * (number / 32)] |= 1 << (number % 32);
+        }
+        // SAFETY: as laid out above; the kernel only reads it.
+        unsafe { self.ethtool(name, &mut features) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_interface_can_be_called_is_refused() {
+        for name in ["", ".", "..", "a/b", "eth 0", "eth0:1", "sixteen-letters-", "e\0"] {
+            assert_eq!(Name::new(name), None, "{name:?}");
+        }
+        for name in ["eth0", "enp3s0f1np1", "vlan.100", "fifteen-letters"] {
+            assert_eq!(Name::new(name).unwrap().as_str(), name);
+        }
+    }
+}
