@@ -119,11 +119,23 @@ impl<T: Send + Sync> Publisher<T> {
         unsafe { &*current }
     }
 
+    /// How many retired values a reader may still hold; the others can be freed.
+    pub fn held(&self) -> usize {
+        fence(Ordering::SeqCst);
+        let oldest = self.oldest();
+        self.retired.iter().filter(|retired| retired.epoch > oldest).count()
+    }
+
+    /// The epoch that every reader has reached.
+    fn oldest(&self) -> u64 {
+        let cells = self.shared.cells.iter().map(|cell| cell.load(Ordering::Acquire));
+        cells.min().unwrap_or(OFFLINE)
+    }
+
     /// Frees the retired values that no reader can still hold, and says how many are left.
     pub fn reclaim(&mut self) -> usize {
         fence(Ordering::SeqCst);
-        let cells = self.shared.cells.iter().map(|cell| cell.load(Ordering::Acquire));
-        let oldest = cells.min().unwrap_or(OFFLINE);
+        let oldest = self.oldest();
         self.retired.retain(|retired| {
             if retired.epoch > oldest {
                 return true;
@@ -247,7 +259,9 @@ mod tests {
         online.quiescent();
         publisher.publish(3);
         assert_eq!(publisher.reclaim(), 1, "online, and has not passed a quiescent point");
+        assert_eq!(publisher.held(), 1);
         drop(online);
+        assert_eq!(publisher.held(), 0, "though it is not freed yet");
         assert_eq!(publisher.reclaim(), 0);
     }
 

@@ -319,8 +319,9 @@ impl<D: Driver> Corridor<D> {
         self.replies.clear();
         {
             let driver = &self.driver;
-            let frames: ArrayVec<&[u8], MAX_BURST> =
-                self.burst.frames.iter().map(|held| driver.bytes(held)).collect();
+            // Extended and not collected: a collected one is moved, room and all.
+            let mut frames = ArrayVec::<&[u8], MAX_BURST>::new();
+            frames.extend(self.burst.frames.iter().map(|held| driver.bytes(held)));
             let arrival = Arrival { port, link: self.burst.link, now };
             let decisions = &mut self.decisions;
             self.pipeline.judge(generation, arrival, &frames, decisions, &mut self.replies);

@@ -12,6 +12,7 @@ use super::transport::protocol::{TCP, UDP};
 
 /// What a frame of the common shape is, in the words of rules 9 and 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// TCP with a port 587 or 465.
     Submission,
@@ -19,7 +20,7 @@ pub(crate) enum Kind {
     OtherPort,
     /// UDP, not to or from port 25.
     Udp,
-    /// TCP over IPv4 to port 25, with a whole header.
+    /// TCP to port 25, with a whole header.
     Smtp,
 }
 
@@ -45,58 +46,69 @@ const TCP_HEADER: usize = 20;
 #[inline(always)]
 pub(crate) fn read(frame: &[u8]) -> Option<Straight> {
     let head = frame.first_chunk::<{ ETHERNET + IPV4 }>()?;
-    match u16::from_be_bytes([head[12], head[13]]) {
-        0x0800 => v4(head[ETHERNET..].try_into().ok()?, frame.len() - ETHERNET),
-        0x86dd => v6(frame.get(ETHERNET..)?.first_chunk()?, frame.len() - ETHERNET),
-        0x8100 => match u16::from_be_bytes([head[16], head[17]]) {
-            0x0800 => v4(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG),
-            0x86dd => v6(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG),
+    match u16::from_ne_bytes([head[12], head[13]]) {
+        IPV4_TYPE => v4(head[ETHERNET..].try_into().ok()?, frame.len() - ETHERNET),
+        IPV6_TYPE => v6(frame.get(ETHERNET..)?.first_chunk()?, frame.len() - ETHERNET),
+        VLAN_TYPE => match u16::from_ne_bytes([head[16], head[17]]) {
+            IPV4_TYPE => v4(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG),
+            IPV6_TYPE => v6(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG),
             _ => None,
         },
         _ => None,
     }
 }
 
+// EtherTypes as they lie in a frame, so that they are compared without being turned round.
+const IPV4_TYPE: u16 = u16::from_ne_bytes([0x08, 0x00]);
+const IPV6_TYPE: u16 = u16::from_ne_bytes([0x86, 0xdd]);
+const VLAN_TYPE: u16 = u16::from_ne_bytes([0x81, 0x00]);
+
 #[inline(always)]
 fn v4(packet: &[u8; IPV4], available: usize) -> Option<Straight> {
-    let total = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+    let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+    // Version, header length, type of service and total length.
+    let first = word(0);
+    let total = (first & 0xffff) as usize;
     // Don't-fragment and the reserved bit do not make a fragment.
-    let fragment = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff;
-    let shaped = (packet[0] == 0x45)
-        & (total >= IPV4_HEADER + PORTS)
-        & (total <= available)
-        & (fragment == 0);
-    let source = u32::from_be_bytes([packet[12], packet[13], packet[14], packet[15]]);
-    let destination = u32::from_be_bytes([packet[16], packet[17], packet[18], packet[19]]);
+    let fragment = word(4) & 0x3fff;
+    let (source, destination) = (word(12), word(16));
     // Rule 5: 0/8, 127/8 and all from 224/3 on are left to the general path.
     let network = source >> 24;
-    let plain_source = (network != 0) & (network != 127) & (network < 224);
-    if !(shaped & plain_source) {
+    let shaped = (first >> 24 == 0x45)
+        & (total.wrapping_sub(IPV4_HEADER + PORTS) <= available.wrapping_sub(IPV4_HEADER + PORTS))
+        & (fragment == 0)
+        & (network.wrapping_sub(1) < 223)
+        & (network != 127);
+    if !shaped {
         return None;
     }
-    let ports = [packet[20], packet[21], packet[22], packet[23]];
-    let kind = match kind(packet[9], ports) {
-        Some(kind) => kind,
-        None => {
-            // Rule 3's last clause.
-            let header = usize::from(packet[32] >> 4) * 4;
-            let whole = (header >= TCP_HEADER) & (IPV4_HEADER + header <= total);
-            let to_smtp = (packet[9] == TCP) & (ports[2..] == [0, 25]);
-            (whole & to_smtp).then_some(Kind::Smtp)?
-        }
-    };
+    let kind = kind(packet[9], word(20), || {
+        // Rule 3's last clause.
+        let header = usize::from(packet[32] >> 4) * 4;
+        (header >= TCP_HEADER) & (IPV4_HEADER + header <= total)
+    })?;
     Some(Straight::V4 { source, destination, kind })
 }
 
 #[inline(always)]
 fn v6(packet: &[u8; IPV6], available: usize) -> Option<Straight> {
-    let total = IPV6_HEADER + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
-    let shaped = (packet[0] >> 4 == 6) & (total >= IPV6_HEADER + PORTS) & (total <= available);
+    let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+    // Payload length, next header and hop limit.
+    let second = word(4);
+    let payload = (second >> 16) as usize;
     // Only 2000::/3, the unicast space in use: link-local and rule 5's sources are left to the general path.
-    let plain_source = packet[8] >> 5 == 1;
-    let kind = kind(packet[6], [packet[40], packet[41], packet[42], packet[43]])?;
-    let (source, destination) = (address(packet, 8), address(packet, 24));
-    (shaped & plain_source).then_some(Straight::V6 { source, destination, kind })
+    let shaped = (packet[0] >> 4 == 6)
+        & (payload >= PORTS)
+        & (payload <= available - IPV6_HEADER)
+        & (packet[8] >> 5 == 1);
+    if !shaped {
+        return None;
+    }
+    let kind = kind((second >> 8) as u8, word(40), || {
+        let header = usize::from(packet[52] >> 4) * 4;
+        (header >= TCP_HEADER) & (header <= payload)
+    })?;
+    Some(Straight::V6 { source: address(packet, 8), destination: address(packet, 24), kind })
 }
 
 #[inline(always)]
@@ -106,17 +118,33 @@ fn address(packet: &[u8; IPV6], at: usize) -> u128 {
     u128::from_be_bytes(octets)
 }
 
-/// Without a branch: which ports a packet has is not to be predicted.
+/// Ports that the rules know by number, one bit each; everything from 1023 on is like 1023.
+const KNOWN: [u8; 1024] = {
+    let mut known = [0; 1024];
+    known[25] = SMTP;
+    known[465] = SUBMISSION;
+    known[587] = SUBMISSION;
+    known
+};
+const SMTP: u8 = 1;
+const SUBMISSION: u8 = 2;
+
+/// The kind of a packet with these ports, the source in the upper half. Which ports a packet has is not to be
+/// predicted, so only mail takes a branch; it is TCP with a `whole` header, or of another shape.
 #[inline(always)]
-fn kind(protocol: u8, ports: [u8; PORTS]) -> Option<Kind> {
-    let source = u16::from_be_bytes([ports[0], ports[1]]);
-    let destination = u16::from_be_bytes([ports[2], ports[3]]);
-    let is = |port: u16| (source == port) | (destination == port);
+fn kind(protocol: u8, ports: u32, whole: impl Fn() -> bool) -> Option<Kind> {
+    let destination = KNOWN[(ports & 0xffff).min(1023) as usize];
+    let known = KNOWN[(ports >> 16).min(1023) as usize] | destination;
     let udp = protocol == UDP;
-    let submission = is(587) | is(465);
-    let kind = KINDS[usize::from(udp) * 2 + usize::from(submission)];
-    (!is(25) & ((protocol == TCP) | udp)).then_some(kind)
+    if (known & SMTP != 0) | ((protocol != TCP) & !udp) {
+        let mail = (destination == SMTP) & (protocol == TCP);
+        return (mail && whole()).then_some(Kind::Smtp);
+    }
+    Some(KINDS[usize::from(udp) * 4 + usize::from(known) % 4])
 }
 
-/// By whether it is UDP, and by whether a port is submission's.
-const KINDS: [Kind; 4] = [Kind::OtherPort, Kind::Submission, Kind::Udp, Kind::Udp];
+/// By whether it is UDP, and by the ports known.
+const KINDS: [Kind; 8] = {
+    let (other, submission, udp) = (Kind::OtherPort, Kind::Submission, Kind::Udp);
+    [other, other, submission, submission, udp, udp, udp, udp]
+};

@@ -10,9 +10,10 @@ use std::net::IpAddr;
 
 use super::Arrival;
 use crate::counters::WorkerCounters;
+use crate::frame::Addresses;
 use crate::frame::straight::{self, Kind, Straight};
 use crate::generation::Generation;
-use crate::policy::decision::Act;
+use crate::policy::decision::{Act, Ruling};
 use crate::policy::rules::Egress;
 use crate::policy::{Decision, PoolId, PortId, Reason, Role, SourceValidation, Taken};
 use crate::port::MAX_BURST;
@@ -49,21 +50,46 @@ impl<A: Copy> Lane<A> {
     }
 }
 
-/// The burst's segments to port 25 over IPv4.
-struct Mail {
-    customers: [u32; MAX_BURST],
-    destinations: [u32; MAX_BURST],
+/// The burst's segments from customers to port 25.
+struct Mail<A> {
+    customers: [A; MAX_BURST],
+    destinations: [A; MAX_BURST],
     places: [u8; MAX_BURST],
     count: usize,
+}
+
+impl<A: Copy> Mail<A> {
+    fn new(nobody: A) -> Mail<A> {
+        Mail {
+            customers: [nobody; MAX_BURST],
+            destinations: [nobody; MAX_BURST],
+            places: [0; MAX_BURST],
+            count: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, count: usize, customer: A, destination: A, at: usize) {
+        self.customers[count % MAX_BURST] = customer;
+        self.destinations[count % MAX_BURST] = destination;
+        self.places[count % MAX_BURST] = at as u8;
+    }
+
+    fn customers(&self) -> &[A] {
+        &self.customers[..self.count]
+    }
 }
 
 /// Room for the stages of one burst.
 pub(super) struct Straights {
     v4: Lane<u32>,
     v6: Lane<u128>,
-    mail: Mail,
+    mail_v4: Mail<u32>,
+    mail_v6: Mail<u128>,
     ids: [u32; MAX_BURST],
     unions: [u32; MAX_BURST],
+    /// Room for a destination's sets.
+    sets: Vec<u64>,
     others: [u8; MAX_BURST],
     others_count: usize,
 }
@@ -82,14 +108,11 @@ impl Straights {
         Straights {
             v4: Lane::new(0),
             v6: Lane::new(0),
-            mail: Mail {
-                customers: [0; MAX_BURST],
-                destinations: [0; MAX_BURST],
-                places: [0; MAX_BURST],
-                count: 0,
-            },
+            mail_v4: Mail::new(0),
+            mail_v6: Mail::new(0),
             ids: [0; MAX_BURST],
             unions: [0; MAX_BURST],
+            sets: Vec::new(),
             others: [0; MAX_BURST],
             others_count: 0,
         }
@@ -136,8 +159,11 @@ impl Straights {
             let counts = decide(&outcomes, v6.places(), ids6, turn.counters, decisions);
             outcomes.book(counts, turn);
         }
-        if self.mail.count > 0 {
-            self.mail(turn, &outcomes, decisions);
+        if self.mail_v4.count > 0 {
+            self.mail_v4(turn, &outcomes, decisions);
+        }
+        if self.mail_v6.count > 0 {
+            self.mail_v6(turn, &outcomes, decisions);
         }
     }
 
@@ -145,22 +171,24 @@ impl Straights {
     fn parse(&mut self, role: Role, frames: &[&[u8]]) {
         let inbound = role == Role::Internet;
         let outbound = role == Role::Subscriber;
-        let (mut v4, mut v6, mut mail, mut others) = (0, 0, 0, 0);
+        let (mut v4, mut v6, mut mail4, mut mail6, mut others) = (0, 0, 0, 0, 0);
         for (at, frame) in frames.iter().enumerate() {
             match straight::read(frame) {
-                Some(Straight::V4 { source, destination, kind: Kind::Smtp }) if outbound => {
-                    self.mail.customers[mail % MAX_BURST] = source;
-                    self.mail.destinations[mail % MAX_BURST] = destination;
-                    self.mail.places[mail % MAX_BURST] = at as u8;
-                    mail += 1;
-                }
                 Some(Straight::V4 { source, destination, kind }) if kind != Kind::Smtp => {
                     self.v4.put(v4, if inbound { destination } else { source }, at, kind);
                     v4 += 1;
                 }
-                Some(Straight::V6 { source, destination, kind }) => {
+                Some(Straight::V6 { source, destination, kind }) if kind != Kind::Smtp => {
                     self.v6.put(v6, if inbound { destination } else { source }, at, kind);
                     v6 += 1;
+                }
+                Some(Straight::V4 { source, destination, .. }) if outbound => {
+                    self.mail_v4.put(mail4, source, destination, at);
+                    mail4 += 1;
+                }
+                Some(Straight::V6 { source, destination, .. }) if outbound => {
+                    self.mail_v6.put(mail6, source, destination, at);
+                    mail6 += 1;
                 }
                 _ => {
                     self.others[others % MAX_BURST] = at as u8;
@@ -169,56 +197,63 @@ impl Straights {
             }
         }
         (self.v4.count, self.v6.count) = (v4, v6);
-        (self.mail.count, self.others_count) = (mail, others);
+        (self.mail_v4.count, self.mail_v6.count) = (mail4, mail6);
+        self.others_count = others;
     }
 
-    /// Rules 6 and 12 to 19 for port 25 from customers. What has to be answered or diverted is left to the
-    /// general path.
-    fn mail(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
-        let Turn { generation, arrival, counters, .. } = *turn;
-        let count = self.mail.count;
-        let (ids, unions) = (&mut self.ids[..count], &mut self.unions[..count]);
-        generation.pools_v4().lookup_burst(&self.mail.customers[..count], ids);
-        generation.sets().unions_v4(&self.mail.destinations[..count], unions);
-        let cells = counters.port(arrival.port);
+    /// Rules 6 and 12 to 19 for port 25 over IPv4.
+    fn mail_v4(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
+        let generation = turn.generation;
+        let count = self.mail_v4.count;
+        let Straights { ids, unions, .. } = self;
+        generation.pools_v4().lookup_burst(self.mail_v4.customers(), &mut ids[..count]);
+        generation.sets().unions_v4(&self.mail_v4.destinations[..count], &mut unions[..count]);
         for at in 0..count {
-            let (pool, place) = (PoolId(ids[at] as u16), self.mail.places[at]);
-            let unknown = pool == PoolId::NONE;
-            let spoofed = &outcomes.0[Kind::OtherPort as usize * 2 + usize::from(unknown)];
-            let decision = if spoofed.taken == Taken::Drop {
-                *spoofed
-            } else {
-                let egress = Egress {
-                    generation,
-                    now: arrival.now,
-                    pool,
-                    customer: IpAddr::V4(self.mail.customers[at].into()),
-                    routed: false,
-                    sets: generation.sets().union(unions[at]),
-                };
-                let ruling = egress.judge(&mut ());
-                let (taken, out) = match ruling.act {
-                    Act::Forward => (Taken::Forward, Some(turn.out)),
-                    Act::Drop => (Taken::Drop, None),
-                    Act::Reject(_) | Act::Divert(..) => {
-                        self.others[self.others_count % MAX_BURST] = place;
-                        self.others_count += 1;
-                        continue;
-                    }
-                };
-                let (would, phase) = match (taken, spoofed.would) {
-                    (Taken::Forward, Some(_)) => (spoofed.would, None),
-                    _ => (ruling.would, ruling.phase),
-                };
-                Decision { reason: ruling.reason, taken, would, phase, pool, out, ..*spoofed }
-            };
-            cells.count(&decision);
-            counters.pool_packet(pool);
-            counters.pool_verdicts(pool, &decision, 1);
-            decisions[usize::from(place)] = decision;
+            let sets = generation.sets().union(self.unions[at]);
+            let customer = IpAddr::V4(self.mail_v4.customers[at].into());
+            let place = self.mail_v4.places[at];
+            let decision = outcomes.mail(turn, PoolId(self.ids[at] as u16), customer, sets);
+            self.settle(turn, decision, place, decisions);
         }
-        // Answers and what they cost follow the order of the packets.
         self.others[..self.others_count].sort_unstable();
+    }
+
+    /// The same over IPv6, where a destination may be of NAT64.
+    fn mail_v6(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
+        let generation = turn.generation;
+        let count = self.mail_v6.count;
+        self.sets.resize(generation.sets().words(), 0);
+        generation.pools_v6().lookup_burst(self.mail_v6.customers(), &mut self.ids[..count]);
+        for at in 0..count {
+            let (source, destination) = (self.mail_v6.customers[at], self.mail_v6.destinations[at]);
+            let addresses = Addresses::V6 { source, destination };
+            generation.sets().of_destination(&addresses, &mut self.sets);
+            let place = self.mail_v6.places[at];
+            let pool = PoolId(self.ids[at] as u16);
+            let decision = outcomes.mail(turn, pool, addresses.source(), &self.sets);
+            self.settle(turn, decision, place, decisions);
+        }
+        self.others[..self.others_count].sort_unstable();
+    }
+
+    /// Books and notes a decision on mail; what has to be answered or diverted is left to the general path,
+    /// where answers and what they cost follow the order of the packets.
+    fn settle(
+        &mut self,
+        turn: &Turn<'_>,
+        decision: Option<Decision>,
+        place: u8,
+        decisions: &mut [Decision],
+    ) {
+        let Some(decision) = decision else {
+            self.others[self.others_count % MAX_BURST] = place;
+            self.others_count += 1;
+            return;
+        };
+        turn.counters.port(turn.arrival.port).count(&decision);
+        turn.counters.pool_packet(decision.pool);
+        turn.counters.pool_verdicts(decision.pool, &decision, 1);
+        decisions[usize::from(place)] = decision;
     }
 }
 
@@ -256,7 +291,10 @@ fn decide(
         let outcome = (kind as usize * 2 + usize::from(id == 0)) % OUTCOMES;
         counts.add(outcome);
         let pool = PoolId(id as u16);
-        decisions[usize::from(at)] = Decision { pool, ..outcomes.0[outcome] };
+        let decision = &mut decisions[usize::from(at)];
+        // The whole of it, then its pool: two moves, where a new value would be put together field by field.
+        *decision = outcomes.0[outcome];
+        decision.pool = pool;
         counters.pool_packet(pool);
     }
     counts
@@ -294,6 +332,30 @@ impl Outcomes {
                 _ => forward,
             }
         }))
+    }
+
+    /// The decision on a customer's mail; none if it has to be answered or diverted.
+    fn mail(
+        &self,
+        turn: &Turn<'_>,
+        pool: PoolId,
+        customer: IpAddr,
+        sets: &[u64],
+    ) -> Option<Decision> {
+        let (generation, now) = (turn.generation, turn.arrival.now);
+        // Rule 6 says the same of mail as of any other port.
+        let base = &self.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
+        if base.taken == Taken::Drop {
+            return Some(*base);
+        }
+        let egress = Egress { generation, now, pool, customer, routed: false, sets };
+        let Ruling { reason, act, would, phase } = egress.judge(&mut ());
+        match act {
+            Act::Forward if base.would.is_some() => Some(Decision { reason, pool, ..*base }),
+            Act::Forward => Some(Decision { reason, would, phase, pool, ..*base }),
+            Act::Drop => Some(Decision { reason, pool, phase, ..Decision::UNDECIDED }),
+            Act::Reject(_) | Act::Divert(..) => None,
+        }
     }
 
     /// Books what was counted by outcome.

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// Declares the reasons once: variant, code, and what it means.
+/// Declares the reasons once: what it means, variant, code, and the rule of the policy that gives it.
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal,)+) => {
-        /// Why a packet was forwarded or denied. Adding one means adding a variant here, with its code and
-        /// its meaning; counters, metrics and reports follow from [`Reason::ALL`].
+    ($(#[doc = $meaning:literal] $variant:ident = $code:literal, rule $rule:literal;)+) => {
+        /// Why a packet was forwarded or denied. Adding one means adding a variant here, with its code, its
+        /// meaning and its rule; counters, metrics and reports follow from [`Reason::ALL`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Reason {
-            $($(#[doc = $doc])+ $variant,)+
+            $(#[doc = $meaning] $variant,)+
         }
 
         impl Reason {
@@ -24,69 +24,74 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $code,)+ }
             }
 
-            /// One sentence for people.
+            /// A few words for people.
             pub const fn meaning(self) -> &'static str {
-                match self { $(Reason::$variant => concat!($($doc),+).trim_ascii(),)+ }
+                match self { $(Reason::$variant => $meaning.trim_ascii(),)+ }
+            }
+
+            /// The rules of the policy that give it.
+            pub const fn rule(self) -> &'static str {
+                match self { $(Reason::$variant => $rule,)+ }
             }
         }
     };
 }
 
 reasons! {
-    /// Not IPv4 or IPv6 after the link's headers (rule 1).
-    NotIp = "not-ip",
-    /// More VLAN tags and MPLS labels than the limit, from a customer (rule 2).
-    EncapDepth = "encap-depth",
-    /// Headers that contradict themselves or the frame (rule 3).
-    Malformed = "malformed",
-    /// IPv4 source route or IPv6 routing header type 0 (rule 4).
-    SourceRoute = "source-route",
-    /// A source address that no host has (rule 5).
-    BogonSource = "bogon-source",
-    /// A customer-side source address in no pool (rule 6).
-    SpoofedSource = "spoofed-source",
-    /// A first fragment too small for TCP's header, or one aimed at its flags (F3, F5).
-    TinyFragment = "tiny-fragment",
-    /// A header chain too long, nested, or not whole in the first fragment (F4, F10, F11, rule 8).
-    HeaderChain = "header-chain",
-    /// A fragment that would overwrite its datagram's upper-layer header (F7).
-    FragmentOverlap = "fragment-overlap",
-    /// A later fragment, treated as its first was (F6).
-    FragmentFollow = "fragment-follow",
-    /// A later fragment whose first is not known (F8, F10).
-    FragmentOrphan = "fragment-orphan",
-    /// UDP, ICMP, SCTP and other protocols without TCP's ports (rule 9).
-    NotTcp = "not-tcp",
-    /// ESP, tunnels and unknown next headers (rule 9).
-    Opaque = "opaque",
-    /// Message submission, port 587 or 465 (rule 10).
-    Submission = "submission",
-    /// TCP to another port (rule 10).
-    OtherPort = "other-port",
-    /// TCP from the provider's own servers or filter (rule 11).
-    ServerOrigin = "server-origin",
-    /// Port 25 from a customer in quarantine (rule 12).
-    Port25Quarantine = "port25-quarantine",
-    /// Port 25 behind an IPv6 routing header that hides the destination (rule 13).
-    RoutedHeader = "routed-header",
-    /// Port 25 to a server that is always reachable (rule 14).
-    AllowedDestination = "allowed-destination",
-    /// Port 25 from an exempt pool (rule 15).
-    ExemptPool = "exempt-pool",
-    /// Port 25 from a customer with a live grant (rule 16).
-    ExemptGrant = "exempt-grant",
-    /// Port 25 from a source in no pool while a phase is in force (rule 17).
-    Port25UnknownSource = "port25-unknown-source",
-    /// Port 25 to a destination that a phase in force blocks (rule 18).
-    Port25Egress = "port25-egress",
-    /// Port 25 that no phase in force covers (rule 19).
-    NotInScope = "not-in-scope",
-    /// An outside server's answer on port 25 to a customer who may not talk to it (rule 20).
-    Port25Mirror = "port25-mirror",
-    /// An outside server's answer on port 25 that may pass (rule 21).
-    ReturnAllowed = "return-allowed",
-    /// Mail from outside to port 25 (rule 22).
-    InboundMail = "inbound-mail",
+    /// not IPv4 or IPv6 after the link's headers
+    NotIp = "not-ip", rule "1";
+    /// too many VLAN tags and MPLS labels
+    EncapDepth = "encap-depth", rule "2";
+    /// headers contradict themselves or the frame
+    Malformed = "malformed", rule "3";
+    /// source route, or IPv6 routing header type 0
+    SourceRoute = "source-route", rule "4";
+    /// a source address that no host has
+    BogonSource = "bogon-source", rule "5";
+    /// a customer-side source in no pool
+    SpoofedSource = "spoofed-source", rule "6";
+    /// a fragment that cuts TCP's header
+    TinyFragment = "tiny-fragment", rule "F3 F5";
+    /// header chain too long, nested or cut
+    HeaderChain = "header-chain", rule "F4 F10 F11 8";
+    /// a fragment over its datagram's header
+    FragmentOverlap = "fragment-overlap", rule "F7";
+    /// a later fragment, treated as its first was
+    FragmentFollow = "fragment-follow", rule "F6";
+    /// a later fragment whose first is not known
+    FragmentOrphan = "fragment-orphan", rule "F8 F10";
+    /// UDP, ICMP, SCTP and other protocols
+    NotTcp = "not-tcp", rule "9";
+    /// ESP, tunnels, unknown headers
+    Opaque = "opaque", rule "8 9";
+    /// message submission, port 587 or 465
+    Submission = "submission", rule "10";
+    /// TCP to another port
+    OtherPort = "other-port", rule "10";
+    /// TCP from the provider's servers or filter
+    ServerOrigin = "server-origin", rule "11";
+    /// port 25 from a customer in quarantine
+    Port25Quarantine = "port25-quarantine", rule "12";
+    /// port 25 behind a hidden destination
+    RoutedHeader = "routed-header", rule "13";
+    /// port 25 to a server always reachable
+    AllowedDestination = "allowed-destination", rule "14";
+    /// port 25 from an exempt pool
+    ExemptPool = "exempt-pool", rule "15";
+    /// port 25 from a customer with a grant
+    ExemptGrant = "exempt-grant", rule "16";
+    /// port 25 from a source in no pool
+    Port25UnknownSource = "port25-unknown-source", rule "17";
+    /// port 25 to what a phase in force blocks
+    Port25Egress = "port25-egress", rule "18";
+    /// port 25 that no phase in force covers
+    NotInScope = "not-in-scope", rule "19";
+    /// port 25's answer to who may not ask
+    Port25Mirror = "port25-mirror", rule "20";
+    /// port 25's answer that may pass
+    ReturnAllowed = "return-allowed", rule "21";
+    /// mail from outside to port 25
+    InboundMail = "inbound-mail", rule "22";
 }
 
 impl fmt::Display for Reason {
@@ -103,7 +108,7 @@ mod tests {
     fn codes_are_unique_and_every_reason_has_a_meaning() {
         let codes: std::collections::HashSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
         assert_eq!(codes.len(), Reason::COUNT);
-        assert!(Reason::ALL.iter().all(|r| r.meaning().ends_with('.')));
+        assert!(Reason::ALL.iter().all(|r| (10..=44).contains(&r.meaning().len())));
         assert!(Reason::ALL.iter().enumerate().all(|(at, r)| *r as usize == at));
     }
 }

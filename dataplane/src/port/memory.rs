@@ -1,5 +1,7 @@
 //! Ports in memory, for tests and benches: rings of frames that lie in one arena.
 
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 
 use super::{Burst, Driver, Held, MAX_BURST, PortError};
@@ -18,21 +20,25 @@ pub enum Ring {
 
 /// A ring of frames. It has room for all the frames of the driver, so it is never full.
 struct Queue {
-    frames: Box<[Held]>,
+    /// Places and lengths; those in the ring are owned by it.
+    frames: Box<[(u32, u32)]>,
     head: usize,
     count: usize,
 }
 
 impl Queue {
     fn new(room: usize) -> Queue {
-        let room = room.next_power_of_two();
-        Queue { frames: (0..room).map(|_| Held::NONE).collect(), head: 0, count: 0 }
+        Queue { frames: vec![(0, 0); room.next_power_of_two()].into(), head: 0, count: 0 }
+    }
+
+    fn mask(&self) -> usize {
+        self.frames.len() - 1
     }
 
     #[inline]
     fn push(&mut self, frame: Held) {
-        let mask = self.frames.len() - 1;
-        self.frames[(self.head + self.count) & mask] = frame;
+        let at = (self.head + self.count) & self.mask();
+        self.frames[at] = (frame.place, frame.length);
         self.count += 1;
     }
 
@@ -41,38 +47,45 @@ impl Queue {
         if self.count == 0 {
             return None;
         }
-        let frame = std::mem::replace(&mut self.frames[self.head], Held::NONE);
-        self.head = (self.head + 1) & (self.frames.len() - 1);
+        let (place, length) = self.frames[self.head];
+        self.head = (self.head + 1) & self.mask();
         self.count -= 1;
-        Some(frame)
+        Some(Held { place, length })
     }
 
     /// Moves up to `limit` frames out, in order.
     #[inline]
     fn pop_into(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>, limit: usize) {
         let count = self.count.min(limit);
-        let mask = self.frames.len() - 1;
-        let head = self.head;
-        let places = (0..count).map(|n| (head + n) & mask);
-        frames.extend(places.map(|at| std::mem::replace(&mut self.frames[at], Held::NONE)));
-        self.head = (head + count) & mask;
+        for part in self.parts(self.head, count) {
+            frames.extend(self.frames[part].iter().map(|&(place, length)| Held { place, length }));
+        }
+        self.head = (self.head + count) & self.mask();
         self.count -= count;
     }
 
     #[inline]
     fn push_all(&mut self, frames: &mut ArrayVec<Held, MAX_BURST>) {
-        let mask = self.frames.len() - 1;
-        let (tail, count) = (self.head + self.count, frames.len());
-        for (n, frame) in frames.drain(..).enumerate() {
-            self.frames[(tail + n) & mask] = frame;
+        let count = frames.len();
+        let mut taken = frames.drain(..);
+        for part in self.parts((self.head + self.count) & self.mask(), count) {
+            for (slot, frame) in self.frames[part].iter_mut().zip(&mut taken) {
+                *slot = (frame.place, frame.length);
+            }
         }
         self.count += count;
     }
 
-    /// The frames that come next.
-    fn ahead(&self, limit: usize) -> impl Iterator<Item = &Held> {
-        let mask = self.frames.len() - 1;
-        (0..self.count.min(limit)).map(move |n| &self.frames[(self.head + n) & mask])
+    /// The places of `count` frames from `at` on: one run, or two where the ring ends in between.
+    #[inline]
+    fn parts(&self, at: usize, count: usize) -> [Range<usize>; 2] {
+        let first = count.min(self.frames.len() - at);
+        [at..at + first, 0..count - first]
+    }
+
+    /// The places and lengths of the frames that come next.
+    fn ahead(&self, limit: usize) -> impl Iterator<Item = &(u32, u32)> {
+        self.parts(self.head, self.count.min(limit)).into_iter().flat_map(|part| &self.frames[part])
     }
 }
 
@@ -163,8 +176,8 @@ impl Driver for MemoryDriver {
         queue.pop_into(&mut burst.frames, burst.limit);
         burst.link = Link::Ethernet;
         // As a driver does with the descriptors behind those that it hands over.
-        for frame in self.ports[usize::from(port.0)].receive.ahead(burst.limit) {
-            prefetch::line(self.bytes(frame));
+        for &(place, _) in self.ports[usize::from(port.0)].receive.ahead(burst.limit) {
+            prefetch::line(&self.arena[place as usize * self.slot_size..]);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use super::{Burst, Driver, Held, MAX_BURST, MemoryDriver, PcapDriver, PortError};
+use super::{Burst, Driver, Held, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError};
 use crate::frame::Link;
 use crate::policy::PortId;
 
@@ -19,6 +19,8 @@ pub enum AnyDriver {
     Memory(MemoryDriver),
     /// Captures.
     Pcap(PcapDriver),
+    /// AF_PACKET rings.
+    Packet(PacketDriver),
     /// Several together.
     Mixed(MixedDriver),
 }
@@ -29,6 +31,7 @@ macro_rules! each {
         match $any {
             AnyDriver::Memory($driver) => $call,
             AnyDriver::Pcap($driver) => $call,
+            AnyDriver::Packet($driver) => $call,
             AnyDriver::Mixed($driver) => $call,
         }
     };
@@ -126,6 +129,12 @@ impl MixedDriver {
         assert!(drivers.len() <= MAX_DRIVERS, "{} drivers, more than {MAX_DRIVERS}", drivers.len());
         assert!(routes.iter().all(|route| route.driver < drivers.len()), "a route to no driver");
         MixedDriver { drivers, routes: routes.into(), link: Link::Ethernet }
+    }
+
+    /// The driver that serves a port, and the port's number there.
+    pub fn driver_of(&self, port: PortId) -> (&AnyDriver, PortId) {
+        let route = self.route(port);
+        (&self.drivers[route.driver], route.port)
     }
 
     /// The drivers, one by one.

@@ -7,11 +7,13 @@
 
 pub mod memory;
 mod mixed;
+pub mod packet;
 pub mod pcap;
 mod spread;
 
 pub use memory::MemoryDriver;
 pub use mixed::{AnyDriver, MixedDriver, Route};
+pub use packet::{PacketDriver, PacketError, PacketPort};
 pub use pcap::{PcapDriver, PcapPort, Rate};
 pub use spread::worker_for;
 
@@ -34,9 +36,6 @@ pub struct Held {
 }
 
 impl Held {
-    /// Stands where no frame is.
-    const NONE: Held = Held { place: u32::MAX, length: 0 };
-
     /// The frame's length in bytes.
     #[inline]
     #[allow(clippy::len_without_is_empty)]
@@ -69,6 +68,9 @@ pub enum PortError {
     /// A capture can't be read or written.
     #[error(transparent)]
     Capture(#[from] pcap::CaptureError),
+    /// A network interface can't be used.
+    #[error(transparent)]
+    Packet(#[from] packet::PacketError),
 }
 
 /// The ports of one worker.

@@ -30,7 +30,7 @@ enum Form {
 }
 
 /// Above this size a paged table loses to a packed one: its pages no longer stay in the second-level cache.
-const PAGED_BYTES: usize = 16 << 20;
+const PAGED_BYTES: usize = 3 << 20;
 
 impl Form {
     fn build(runs: &[Run<u32>], level: Level) -> Result<Form, BuildError> {

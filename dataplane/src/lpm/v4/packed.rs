@@ -17,10 +17,10 @@ use super::super::{BuildError, MAX_ID};
 use super::super::arena::Arena;
 use super::super::cpu::{Level, prefetch};
 use super::super::prefix::Run;
-use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, Places, TAIL, TAIL_IDS};
+use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, LINE_WORDS, Places, TAIL, TAIL_IDS};
 
 /// Words of the direct level, at the start of the arena.
-pub(super) const ROOT_WORDS: usize = CHUNKS / 2;
+const ROOT_WORDS: usize = CHUNKS / 2;
 
 /// How many lookups of a burst go through the levels together.
 const LANES: usize = 64;
@@ -28,8 +28,11 @@ const LANES: usize = 64;
 /// How many lanes look at their tails together.
 const TAILS_AT_ONCE: usize = 4;
 
-/// Words behind the last block that a lookup may read, but not use: it takes any block for a tail.
-const OVERHANG: usize = 4 + 256usize.div_ceil(4) + 1;
+/// Where there is a tail that nobody needs, for lanes without one; a line, behind the direct level.
+const NO_TAIL: usize = ROOT_WORDS;
+
+/// Where blocks start.
+pub(super) const FIRST_BLOCK: usize = NO_TAIL + LINE_WORDS;
 
 /// The direct level and the blocks below it.
 #[derive(Debug)]
@@ -51,8 +54,10 @@ impl Blocks {
     ///
     /// Before the first lookup, every chunk must have been published.
     pub(super) unsafe fn reserve(words: usize, level: Level) -> Option<Blocks> {
-        debug_assert!(words >= ROOT_WORDS);
-        Some(Blocks { arena: Arena::zeroed(words * 8)?, level })
+        debug_assert!(words >= FIRST_BLOCK);
+        let mut arena = Arena::zeroed(words * 8)?;
+        arena.fill(NO_TAIL, &[1u64]);
+        Some(Blocks { arena, level })
     }
 
     /// Copies a block to its place.
@@ -61,7 +66,7 @@ impl Blocks {
     ///
     /// `at..at + block.len()` is within the arena, behind the direct level, and no reader can reach it.
     pub(super) unsafe fn write(&self, at: u32, block: &[u64]) {
-        debug_assert!(at as usize >= ROOT_WORDS && at as usize + block.len() <= self.arena.len::<u64>());
+        debug_assert!(at as usize >= FIRST_BLOCK && at as usize + block.len() <= self.arena.len::<u64>());
         // SAFETY: inside the arena and unshared, says the caller.
         unsafe { self.arena.as_ptr::<u64>().add(at as usize).copy_from_nonoverlapping(block.as_ptr(), block.len()) };
     }
@@ -109,17 +114,16 @@ impl Blocks {
         }
     }
 
-    /// What the tail at `offset` of a block answers.
+    /// What a tail answers.
     ///
     /// # Safety
     ///
-    /// `block` is a block, and `answer` one of its answers with `TAIL` set.
+    /// `tail` is a tail.
     #[inline(always)]
-    unsafe fn tail(block: *const u64, answer: u32, address: u32) -> u16 {
-        // SAFETY: the offset leads to a tail; it has four words, four counts, and an id for each set bit. Bit 0 of the
-        // first word is set, so at least one bit is.
+    unsafe fn tail(tail: *const u64, address: u32) -> u16 {
+        // SAFETY: a tail has four words, four counts, and an id for each set bit. Bit 0 of the first word is set, so at least
+        // one bit is.
         unsafe {
-            let tail = block.add((answer & !u32::from(TAIL)) as usize);
             let word = (address % 256 / 64) as usize;
             let before = *tail.cast::<u8>().add(32 + word);
             let count = through(*tail.add(word), address);
@@ -150,7 +154,7 @@ impl Blocks {
         // SAFETY: a reference leads to a block, and an answer marked so to one of its tails.
         let id = unsafe {
             let answer = Blocks::answer(block, address);
-            if answer & TAIL == 0 { answer } else { Blocks::tail(block, answer.into(), address) }
+            if answer & TAIL == 0 { answer } else { Blocks::tail(block.add(usize::from(answer & !TAIL)), address) }
         };
         id.into()
     }
@@ -216,23 +220,24 @@ impl Blocks {
                 // SAFETY: the answer of this lane came from this block, and lane 0 is always there.
                 unsafe {
                     let block = self.block(blocks[lane].assume_init());
-                    *ids.add(lane) = Blocks::finish(block, *ids.add(lane) as u16, *addresses.add(lane)).into();
+                    *ids.add(lane) = self.finish(block, *ids.add(lane) as u16, *addresses.add(lane)).into();
                 }
             }
         }
     }
 
-    /// The id that an answer of `block` leads to, without a branch.
+    /// The id that an answer leads to, without a branch.
     ///
     /// # Safety
     ///
-    /// `answer` is one of `block`, or the id that one has led to, and there are [`OVERHANG`] words behind.
+    /// `answer` is one of `block`, or the id that one has led to.
     #[inline(always)]
-    unsafe fn finish(block: *const u64, answer: u16, address: u32) -> u16 {
-        let offset = hint::select_unpredictable(answer & TAIL != 0, answer, 0);
-        // SAFETY: as a tail is read; without one it is the block that is taken for it, and what is read is not used.
-        let id = unsafe { Blocks::tail(block, offset.into(), address) };
-        hint::select_unpredictable(answer & TAIL != 0, id, answer)
+    unsafe fn finish(&self, block: *const u64, answer: u16, address: u32) -> u16 {
+        let marked = answer & TAIL != 0;
+        let tail = block.wrapping_add(usize::from(answer & !TAIL));
+        let tail = hint::select_unpredictable(marked, tail, self.block(NO_TAIL as u32));
+        // SAFETY: either of them is a tail.
+        hint::select_unpredictable(marked, unsafe { Blocks::tail(tail, address) }, answer)
     }
 }
 
@@ -246,9 +251,9 @@ pub(super) struct Packed {
 impl Packed {
     /// Compiles the runs of a table, in linear time.
     pub(super) fn build(runs: &[Run<u32>], level: Level) -> Result<Packed, BuildError> {
-        let mut places = Places::new(ROOT_WORDS, usize::MAX);
+        let mut places = Places::new(FIRST_BLOCK, usize::MAX);
         let mut assembler = Assembler::default();
-        let mut words = vec![0u64; ROOT_WORDS];
+        let mut words = vec![0u64; FIRST_BLOCK];
         let mut roots = vec![0u32; CHUNKS];
         let mut uniform: Vec<Option<u32>> = vec![None; MAX_ID as usize + 1];
         for_each_block(runs, |chunks, runs| {
@@ -272,11 +277,10 @@ impl Packed {
             roots[chunks].fill(at);
             Ok(())
         })?;
-        words.resize(words.len() + OVERHANG, 0);
         // SAFETY: every chunk is filled in before anyone looks anything up.
         let blocks = unsafe { Blocks::reserve(words.len(), level) };
         let mut blocks = blocks.ok_or(BuildError::OutOfSpace)?;
-        blocks.arena.fill(ROOT_WORDS, &words[ROOT_WORDS..]);
+        blocks.arena.fill(FIRST_BLOCK, &words[FIRST_BLOCK..]);
         blocks.arena.fill(0, &roots);
         Ok(Packed { blocks, words: words.len() })
     }

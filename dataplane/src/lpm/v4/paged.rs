@@ -11,6 +11,8 @@
 //! bits the index has is chosen so that the whole is smallest.
 #![allow(unsafe_code)]
 
+use std::hint;
+
 use super::super::MAX_ID;
 use super::super::arena::Arena;
 use super::super::cpu::Level;
@@ -25,6 +27,9 @@ const MAX_RUNS: usize = 1 << 17;
 
 /// How many lookups of a burst go through the levels together.
 const LANES: usize = 64;
+
+/// How many lanes look at their tails together.
+const TAILS_AT_ONCE: usize = 4;
 
 /// A paged table.
 #[derive(Debug)]
@@ -208,20 +213,13 @@ impl Paged {
             }
             return;
         };
-        for (addresses, ids) in addresses.chunks(LANES).zip(ids.chunks_mut(LANES)) {
-            let mut lanes = [0u8; LANES];
-            let mut count = 0;
-            for (lane, (&address, id)) in addresses.iter().zip(ids.iter_mut()).enumerate() {
-                let answer = self.answer(address);
-                *id = answer.into();
-                lanes[count % LANES] = lane as u8;
-                count += usize::from(answer >> 15);
-            }
-            for &lane in &lanes[..count] {
-                let lane = usize::from(lane);
-                // SAFETY: the answer of this lane is marked as a tail.
-                ids[lane] = unsafe { self.tail(tails, ids[lane], addresses[lane]) }.into();
-            }
+        for (id, &address) in ids.iter_mut().zip(addresses) {
+            let answer = self.answer(address);
+            let marked = answer & TAIL != 0;
+            let tail = hint::select_unpredictable(marked, answer, 0);
+            // SAFETY: without the mark, the first tail is read in vain; there is one.
+            let found = unsafe { self.tail(tails, tail.into(), address) };
+            *id = hint::select_unpredictable(marked, found, answer).into();
         }
     }
 

@@ -221,7 +221,6 @@ impl Nodes {
             links[lane].write(link);
             any |= link.0;
         }
-        let mut late = 0u64;
         if any & Link::TABLE != 0 {
             for _ in 0..self.usual_tables {
                 for lane in 0..lanes {
@@ -233,29 +232,32 @@ impl Nodes {
                     }
                 }
             }
+            let mut late = 0u64;
             for lane in 0..lanes {
                 // SAFETY: as above.
                 late |= u64::from(unsafe { links[lane].assume_init() }.is_table()) << lane;
             }
+            while late != 0 {
+                let lane = late.trailing_zeros() as usize % LANES;
+                late &= late - 1;
+                // SAFETY: as above.
+                unsafe {
+                    let mut link = links[lane].assume_init();
+                    while link.is_table() {
+                        link = self.link(link.start() + M::place(link, upper(lane)));
+                    }
+                    links[lane].write(link);
+                }
+            }
         }
         let mut deep = 0u64;
         for lane in 0..lanes {
-            // SAFETY: the link is to a leaf, or to a table, of which any line will do: what it gives is not used.
+            // SAFETY: all links are to leaves now.
             unsafe {
                 let link = links[lane].assume_init();
                 let answer = Nodes::answer::<M>(self.word(link.start()), link.key(upper(lane)));
                 *ids.get_unchecked_mut(lane) = answer.into();
                 deep |= u64::from(answer >> 15) << lane;
-            }
-        }
-        deep &= !late;
-        while late != 0 {
-            let lane = late.trailing_zeros() as usize;
-            late &= late - 1;
-            // SAFETY: the link is on the way of this address.
-            unsafe {
-                let link = links[lane % LANES].assume_init();
-                *ids.get_unchecked_mut(lane) = self.descend::<M>(link, false, *addresses.get_unchecked(lane));
             }
         }
         while deep != 0 {

@@ -64,7 +64,12 @@ impl Interfaces {
         Socket::new().map(Interfaces)
     }
 
-    fn ask(&self, request: libc::Ioctl, name: &Name, with: libc::__c_anonymous_ifr_ifru) -> Result<libc::ifreq, Errno> {
+    fn ask(
+        &self,
+        request: libc::Ioctl,
+        name: &Name,
+        with: libc::__c_anonymous_ifr_ifru,
+    ) -> Result<libc::ifreq, Errno> {
         let mut question = libc::ifreq { ifr_name: name.bytes, ifr_ifru: with };
         // SAFETY: the requests of this file all take an `ifreq`, which is what they get; a pointer in it is
         // the caller's matter.

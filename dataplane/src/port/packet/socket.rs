@@ -259,8 +259,7 @@ impl Socket {
 
     fn attach(&self, level: c_int, option: c_int, program: &[sock_filter]) -> Result<(), Errno> {
         // The kernel reads the program before the call returns and never writes to it.
-        let program =
-            libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
         self.set(level, option, &program)
     }
 
@@ -280,14 +279,7 @@ impl Socket {
     pub(super) fn send_queued(&self) -> Result<(), Errno> {
         // SAFETY: no buffer and no address; the frames are in the ring.
         let sent = unsafe {
-            libc::sendto(
-                self.0.as_raw_fd(),
-                std::ptr::null(),
-                0,
-                libc::MSG_DONTWAIT,
-                std::ptr::null(),
-                0,
-            )
+            libc::sendto(self.0.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
         };
         match sent {
             0.. => Ok(()),

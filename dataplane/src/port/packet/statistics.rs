@@ -1,0 +1,119 @@
+//! What a port's driver counts, and where others read it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam::utils::CachePadded;
+
+use super::error::PacketError;
+use crate::counters::Cell;
+
+/// Whether a port works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// Frames come and go.
+    Up,
+    /// They don't. What is transmitted is lost and counted.
+    Down(Outage),
+}
+
+/// Why a port does not work now. It is looked at again and again, so each may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// There is no interface of its name.
+    Absent,
+    /// The interface is switched off (`ip link set … up` switches it on).
+    Disabled,
+    /// The interface has no carrier.
+    NoCarrier,
+    /// The interface is there again, and sockets are being opened.
+    Opening,
+    /// The interface is there again, but can't be used.
+    Refused(PacketError),
+}
+
+/// What a worker counted on a port, beside what the pipeline counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortStatistics {
+    /// Received by the interface, but the ring was full.
+    pub kernel_drops: u64,
+    /// Longer than a ring has room for. Not forwarded.
+    pub truncated: u64,
+    /// Several segments in one, as GRO, LRO and TSO make them. Not forwarded.
+    pub merged: u64,
+    /// Left by the sender without a checksum, which was completed here.
+    pub checksum_completed: u64,
+    /// Left by the sender without a checksum that could be completed here. Not forwarded.
+    pub checksum_incomplete: u64,
+    /// What the ring said of them can't be right. Not forwarded.
+    pub unreadable: u64,
+    /// To be sent, but longer than the MTU allows.
+    pub oversize: u64,
+    /// To be sent, but all slots were in use.
+    pub transmit_full: u64,
+    /// To be sent, but the device would not have them.
+    pub transmit_failed: u64,
+    /// To be sent while the port was down.
+    pub transmit_down: u64,
+}
+
+/// One writer, any readers.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    pub(super) kernel_drops: Cell,
+    pub(super) truncated: Cell,
+    pub(super) merged: Cell,
+    pub(super) checksum_completed: Cell,
+    pub(super) checksum_incomplete: Cell,
+    pub(super) unreadable: Cell,
+    pub(super) oversize: Cell,
+    pub(super) transmit_full: Cell,
+    pub(super) transmit_failed: Cell,
+    pub(super) transmit_down: Cell,
+}
+
+#[derive(Debug)]
+struct Board {
+    cells: CachePadded<Cells>,
+    /// Written when it changes, which is seldom.
+    state: Mutex<PortState>,
+}
+
+/// What one worker knows of one port, for any thread to read.
+#[derive(Clone, Debug)]
+pub struct PortWatch(Arc<Board>);
+
+impl PortWatch {
+    pub(super) fn new(state: PortState) -> PortWatch {
+        PortWatch(Arc::new(Board { cells: CachePadded::default(), state: Mutex::new(state) }))
+    }
+
+    pub(super) fn cells(&self) -> &Cells {
+        &self.0.cells
+    }
+
+    pub(super) fn set_state(&self, state: PortState) {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Whether the port works, as of the last time that the worker looked (about four times a second).
+    pub fn state(&self) -> PortState {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was counted so far.
+    pub fn statistics(&self) -> PortStatistics {
+        let cells = self.cells();
+        PortStatistics {
+            kernel_drops: cells.kernel_drops.get(),
+            truncated: cells.truncated.get(),
+            merged: cells.merged.get(),
+            checksum_completed: cells.checksum_completed.get(),
+            checksum_incomplete: cells.checksum_incomplete.get(),
+            unreadable: cells.unreadable.get(),
+            oversize: cells.oversize.get(),
+            transmit_full: cells.transmit_full.get(),
+            transmit_failed: cells.transmit_failed.get(),
+            transmit_down: cells.transmit_down.get(),
+        }
+    }
+}
