@@ -299,34 +299,49 @@ mod tests {
 mod loom_tests {
     use super::*;
 
-    /// A value whose destruction is visible to whoever still reads it.
-    struct Watched(Arc<loom::cell::UnsafeCell<u32>>);
+    /// A number whose destruction is an access that loom watches.
+    struct Number(loom::cell::UnsafeCell<u32>);
+
+    // SAFETY: loom reports every access that is not ordered against the others; that is the point.
+    unsafe impl Sync for Number {}
+
+    /// A value whose end is a write to its number, as freeing it is to its memory.
+    struct Watched(Arc<Number>);
 
     impl Drop for Watched {
         fn drop(&mut self) {
-            // Loom reports a race if a reader's access is not ordered before this one.
-            self.0.with_mut(|value| unsafe { *value = 0 });
+            // SAFETY: loom reports a race if a reader's access is not ordered before this one.
+            self.0.0.with_mut(|number| unsafe { *number = 0 });
         }
     }
 
-    fn watched(n: u32) -> Watched {
-        Watched(Arc::new(loom::cell::UnsafeCell::new(n)))
+    fn watched(number: u32) -> Watched {
+        Watched(Arc::new(Number(loom::cell::UnsafeCell::new(number))))
     }
 
     fn read(value: &Watched) -> u32 {
-        value.0.with(|value| unsafe { *value })
+        // SAFETY: loom reports a race if the value's end is not ordered after this access.
+        value.0.0.with(|number| unsafe { *number })
+    }
+
+    fn one_reader() -> (Publisher<Watched>, Reader<Watched>) {
+        let (publisher, mut readers) = publish(watched(1), 1);
+        (publisher, readers.pop().unwrap())
+    }
+
+    /// Whether loom finds an interleaving that goes wrong.
+    fn is_refuted(model: impl Fn() + Sync + Send + std::panic::UnwindSafe + 'static) -> bool {
+        std::panic::catch_unwind(|| loom::model(model)).is_err()
     }
 
     #[test]
     fn loom_a_value_is_freed_only_after_its_readers() {
         loom::model(|| {
-            let (mut publisher, mut readers) = publish(watched(1), 1);
-            let mut reader = readers.pop().unwrap();
+            let (mut publisher, mut reader) = one_reader();
             let worker = loom::thread::spawn(move || {
                 let mut online = reader.online();
                 for _ in 0..2 {
-                    let burst = online.burst();
-                    assert!(matches!(read(&burst), 1 | 2));
+                    assert!(matches!(read(&online.burst()), 1 | 2));
                 }
             });
             publisher.publish(watched(2));
@@ -340,13 +355,10 @@ mod loom_tests {
     #[test]
     fn loom_a_reader_that_sleeps_and_wakes_is_waited_for() {
         loom::model(|| {
-            let (mut publisher, mut readers) = publish(watched(1), 1);
-            let mut reader = readers.pop().unwrap();
+            let (mut publisher, mut reader) = one_reader();
             let worker = loom::thread::spawn(move || {
                 for _ in 0..2 {
-                    let mut online = reader.online();
-                    let burst = online.burst();
-                    assert!(matches!(read(&burst), 1 | 2));
+                    assert!(matches!(read(&reader.online().burst()), 1 | 2));
                 }
             });
             publisher.publish(watched(2));
@@ -354,5 +366,58 @@ mod loom_tests {
             worker.join().unwrap();
             assert_eq!(publisher.reclaim(), 0);
         });
+    }
+
+    #[test]
+    fn loom_refutes_a_reader_that_reports_before_it_is_done() {
+        assert!(is_refuted(|| {
+            let (mut publisher, mut reader) = one_reader();
+            let worker = loom::thread::spawn(move || {
+                let online = reader.online();
+                let current = online.reader.shared.current.load(Ordering::Acquire);
+                quiescent(online.reader);
+                // SAFETY: there is none; this is the fault that loom has to find.
+                read(unsafe { &*current });
+            });
+            publisher.publish(watched(2));
+            publisher.reclaim();
+            worker.join().unwrap();
+        }));
+    }
+
+    #[test]
+    fn loom_refutes_a_publisher_that_counts_before_it_swaps() {
+        assert!(is_refuted(|| {
+            let (mut publisher, mut reader) = one_reader();
+            let worker = loom::thread::spawn(move || {
+                let mut online = reader.online();
+                for _ in 0..2 {
+                    read(&online.burst());
+                }
+            });
+            publisher.shared.epoch.store(1, Ordering::Release);
+            let next = Box::into_raw(Box::new(watched(2)));
+            let value = publisher.shared.current.swap(next, Ordering::AcqRel);
+            publisher.retired.push(Retired { value, epoch: 1 });
+            publisher.reclaim();
+            worker.join().unwrap();
+        }));
+    }
+
+    #[test]
+    fn loom_refutes_coming_online_without_the_fence() {
+        assert!(is_refuted(|| {
+            let (mut publisher, reader) = one_reader();
+            let worker = loom::thread::spawn(move || {
+                let epoch = reader.shared.epoch.load(Ordering::Acquire);
+                reader.cell().store(epoch, Ordering::Release);
+                let current = reader.shared.current.load(Ordering::Acquire);
+                // SAFETY: there is none; this is the fault that loom has to find.
+                read(unsafe { &*current });
+            });
+            publisher.publish(watched(2));
+            publisher.reclaim();
+            worker.join().unwrap();
+        }));
     }
 }

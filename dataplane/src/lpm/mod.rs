@@ -3,6 +3,8 @@
 mod arena;
 mod cpu;
 mod error;
+mod grace;
+mod places;
 mod prefix;
 mod v4;
 mod v6;

@@ -157,21 +157,33 @@ pub(super) struct Run<A> {
     pub(super) id: u16,
 }
 
-/// Flattens nested prefixes, in order of (address, length), into runs: the first starts at `origin`, where `outer` is
-/// the answer unless a prefix says otherwise, and neighbours always differ. Linear in the number of prefixes.
-///
-/// `runs` and `stack` are working memory, emptied first, so that small repeated jobs allocate nothing; `stack` holds the
-/// prefixes around the present address, innermost last, each as its last address and its id.
+/// A part of the address space.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region<A> {
+    /// Its lowest address.
+    pub(super) first: A,
+    /// Its highest address.
+    pub(super) last: A,
+    /// What a lookup answers where no prefix inside the region matches.
+    pub(super) outer: u16,
+}
+
+/// Working memory of [`flatten_into`], so that small repeated jobs allocate nothing: the prefixes around the present address,
+/// innermost last, each as its last address and its id.
+pub(super) type Stack<A> = Vec<(A, u16)>;
+
+/// Flattens nested prefixes within a region, in order of (address, length), into the runs of the region: the first starts
+/// where it starts, none starts beyond it, and neighbours differ. Linear in the number of prefixes.
 pub(super) fn flatten_into<A: Address>(
-    origin: A,
-    outer: u16,
+    region: Region<A>,
     prefixes: impl IntoIterator<Item = Prefix<A>>,
-    stack: &mut Vec<(A, u16)>,
+    stack: &mut Stack<A>,
     runs: &mut Vec<Run<A>>,
 ) {
     runs.clear();
     stack.clear();
-    runs.push(Run { start: origin, id: outer });
+    runs.push(Run { start: region.first, id: region.outer });
+    let outer = region.outer;
     let mut emit = |start: A, id: u16| {
         let count = runs.len();
         let last = &mut runs[count - 1];
@@ -195,7 +207,7 @@ pub(super) fn flatten_into<A: Address>(
         stack.push((prefix.last(), prefix.id));
     }
     while let Some((last, _)) = stack.pop() {
-        if last == A::MAX {
+        if last == region.last {
             break;
         }
         emit(last.next(), stack.last().map_or(outer, |&(_, id)| id));
@@ -205,6 +217,7 @@ pub(super) fn flatten_into<A: Address>(
 /// The runs of a whole table: from the lowest address on, no match outside all prefixes.
 pub(super) fn flatten<A: Address>(prefixes: &[Prefix<A>]) -> Vec<Run<A>> {
     let mut runs = Vec::with_capacity(prefixes.len() / 2 + 16);
-    flatten_into(A::ZERO, 0, prefixes.iter().copied(), &mut Vec::new(), &mut runs);
+    let whole = Region { first: A::ZERO, last: A::MAX, outer: 0 };
+    flatten_into(whole, prefixes.iter().copied(), &mut Vec::new(), &mut runs);
     runs
 }

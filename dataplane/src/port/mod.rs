@@ -70,7 +70,7 @@ pub enum PortError {
     Capture(#[from] pcap::CaptureError),
     /// A network interface can't be used.
     #[error(transparent)]
-    Packet(#[from] packet::PacketError),
+    Packet(#[from] PacketError),
 }
 
 /// The ports of one worker.

@@ -12,6 +12,7 @@
 //! A lookup counts the bits up to its own and takes that answer. Everything below a chunk is in its block, so one store of
 //! the block's place publishes a change, and offsets within a block always fit: the largest has 4,433 words.
 
+use super::super::places::LINE_WORDS;
 use super::super::prefix::Run;
 
 /// Bits of an address that choose the chunk.
@@ -24,8 +25,6 @@ pub(super) const CHUNK_SHIFT: u32 = 32 - CHUNK_BITS;
 pub(super) const TAIL: u16 = 0x8000;
 /// Where the ids of a tail start, in units of u16 from the tail.
 pub(super) const TAIL_IDS: usize = 18;
-/// Words of a cache line.
-pub(super) const LINE_WORDS: usize = 8;
 
 /// Compiles chunks; keeps its memory from one to the next.
 #[derive(Debug, Default)]
@@ -126,91 +125,4 @@ impl Assembler {
 fn put(words: &mut [u64], index: usize, value: u16) {
     let lane = if cfg!(target_endian = "big") { 3 - index % 4 } else { index % 4 };
     words[index / 4] |= u64::from(value) << (16 * lane);
-}
-
-/// Hands out places for blocks in an arena, by words: a block of up to one cache line lies in one line, a larger one starts
-/// on a line.
-#[derive(Debug)]
-pub(super) struct Places {
-    /// The next fresh line, in words.
-    top: usize,
-    /// Words that may be used at most.
-    limit: usize,
-    /// Words in use, or lost to rounding up to lines.
-    used: usize,
-    /// Parts of lines, by size in words.
-    scraps: [Vec<u32>; LINE_WORDS],
-    /// Whole lines in a row, by their number.
-    rows: Vec<Vec<u32>>,
-}
-
-impl Places {
-    /// Places from word `start`, the start of a line, up to `limit`.
-    pub(super) fn new(start: usize, limit: usize) -> Places {
-        debug_assert_eq!(start % LINE_WORDS, 0);
-        Places { top: start, limit: limit.min(u32::MAX as usize), used: start, scraps: Default::default(), rows: Vec::new() }
-    }
-
-    /// A place for `words`, or `None` if the arena is full.
-    pub(super) fn take(&mut self, words: usize) -> Option<u32> {
-        let whole = words.div_ceil(LINE_WORDS);
-        if words >= LINE_WORDS {
-            let at = self.lines(whole)?;
-            self.used += whole * LINE_WORDS;
-            return Some(at);
-        }
-        let scrap = (words..LINE_WORDS).find_map(|size| self.scraps[size].pop().map(|at| (at, size)));
-        let (at, size) = match scrap {
-            Some(scrap) => scrap,
-            None => (self.lines(1)?, LINE_WORDS),
-        };
-        if size > words {
-            self.scraps[size - words].push(at + words as u32);
-        }
-        self.used += words;
-        Some(at)
-    }
-
-    /// Takes back what [`take`](Self::take) gave for `words`.
-    pub(super) fn give(&mut self, at: u32, words: usize) {
-        if words < LINE_WORDS {
-            self.scraps[words].push(at);
-            self.used -= words;
-        } else {
-            let whole = words.div_ceil(LINE_WORDS);
-            self.used -= whole * LINE_WORDS;
-            self.row(at, whole);
-        }
-    }
-
-    fn lines(&mut self, count: usize) -> Option<u32> {
-        let row = (count..self.rows.len()).find_map(|size| self.rows[size].pop().map(|at| (at, size)));
-        if let Some((at, size)) = row {
-            if size > count {
-                self.row(at + (count * LINE_WORDS) as u32, size - count);
-            }
-            return Some(at);
-        }
-        let at = self.top;
-        let end = at.checked_add(count * LINE_WORDS).filter(|end| *end <= self.limit)?;
-        self.top = end;
-        Some(at as u32)
-    }
-
-    fn row(&mut self, at: u32, lines: usize) {
-        if self.rows.len() <= lines {
-            self.rows.resize_with(lines + 1, Vec::new);
-        }
-        self.rows[lines].push(at);
-    }
-
-    /// The first word that was never handed out.
-    pub(super) fn top(&self) -> usize {
-        self.top
-    }
-
-    /// Words in use.
-    pub(super) fn used(&self) -> usize {
-        self.used
-    }
 }

@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::super::{BuildError, MAX_ID};
 use super::super::arena::Arena;
 use super::super::cpu::{Level, prefetch};
+use super::super::places::{LINE_WORDS, Places};
 use super::super::prefix::Run;
-use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, LINE_WORDS, Places, TAIL, TAIL_IDS};
+use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, TAIL, TAIL_IDS};
 
 /// Words of the direct level, at the start of the arena.
 const ROOT_WORDS: usize = CHUNKS / 2;
@@ -251,7 +252,7 @@ pub(super) struct Packed {
 impl Packed {
     /// Compiles the runs of a table, in linear time.
     pub(super) fn build(runs: &[Run<u32>], level: Level) -> Result<Packed, BuildError> {
-        let mut places = Places::new(FIRST_BLOCK, usize::MAX);
+        let mut places = Places::new(FIRST_BLOCK / LINE_WORDS, usize::MAX);
         let mut assembler = Assembler::default();
         let mut words = vec![0u64; FIRST_BLOCK];
         let mut roots = vec![0u32; CHUNKS];
@@ -266,7 +267,7 @@ impl Packed {
                 None => {
                     let block = assembler.block((chunks.start as u32) << CHUNK_SHIFT, runs);
                     let at = places.take(block.len()).ok_or(BuildError::OutOfSpace)?;
-                    words.resize(places.top(), 0);
+                    words.resize(places.end(), 0);
                     words[at as usize..][..block.len()].copy_from_slice(block);
                     if let [run] = runs {
                         uniform[usize::from(run.id)] = Some(at);

@@ -85,11 +85,6 @@ impl Blocks {
         })
     }
 
-    /// The longest frame that has room in a block.
-    pub(super) fn room(&self) -> usize {
-        (1 << self.shift) - OVERHEAD
-    }
-
     fn base(&self, block: usize) -> usize {
         block << self.shift
     }

@@ -304,20 +304,23 @@ impl PacketDriver {
 
     /// Has a port's device send; false if some of it is to be tried again.
     fn send(&mut self, port: usize) -> bool {
-        let Port { outlet: Some(outlet), watch, .. } = &mut self.ports[port] else { return true };
+        let Some(outlet) = &mut self.ports[port].outlet else { return true };
         match outlet.flush() {
             Flushed::All => true,
             Flushed::Later => false,
             Flushed::Refused => {
-                outlet.give_up_first();
-                watch.cells().transmit_failed.add(1);
                 // It may be that nothing can be sent at all.
                 self.look(port);
-                self.ports[port].outlet.as_ref().is_none_or(|outlet| outlet.queued() == 0)
+                let Port { outlet: Some(outlet), watch, .. } = &mut self.ports[port] else { return true };
+                if outlet.queued() > 0 {
+                    outlet.give_up_first();
+                    watch.cells().transmit_failed.add(1);
+                }
+                outlet.queued() == 0
             }
             Flushed::Down => {
                 self.look(port);
-                // Up again: an error that the socket had kept.
+                // If it is up after all, that was an error which the socket had kept.
                 self.ports[port].outlet.as_ref().is_none_or(|outlet| outlet.queued() == 0)
             }
         }

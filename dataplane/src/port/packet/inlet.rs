@@ -73,11 +73,6 @@ impl Inlet {
         &self.socket
     }
 
-    /// The longest frame that it can receive.
-    pub(super) fn room(&self) -> usize {
-        each!(&self.ring, ring => ring.room())
-    }
-
     /// Frames that have been handed out and not given back.
     pub(super) fn held(&self) -> usize {
         self.held

@@ -38,10 +38,6 @@ impl Mapping {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-
     /// Where `count` bytes at `at` are.
     ///
     /// # Panics

@@ -141,8 +141,10 @@ impl Outlet {
     /// Queues a frame of up to [`room`](Outlet::room) bytes; false if all slots are in use.
     #[inline]
     pub(super) fn put(&mut self, frame: &[u8]) -> bool {
+        debug_assert!(frame.len() <= self.room(), "a frame of {} bytes", frame.len());
         let slot = self.next << self.shift;
-        if self.status(self.next).load(Ordering::Acquire) != libc::TP_STATUS_AVAILABLE {
+        let is_free = self.status(self.next).load(Ordering::Acquire) == libc::TP_STATUS_AVAILABLE;
+        if !is_free || frame.len() > self.room() {
             return false;
         }
         let copied = if frame.len() <= COPIED { frame.len() } else { HEADERS };

@@ -67,11 +67,6 @@ impl Slots {
         })
     }
 
-    /// The longest frame that has room in a slot.
-    pub(super) fn room(&self) -> usize {
-        (1 << self.shift) - OVERHEAD
-    }
-
     fn status(&self) -> u32 {
         self.memory.word((self.slot << self.shift) + STATUS).load(Ordering::Acquire)
     }

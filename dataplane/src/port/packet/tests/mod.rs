@@ -1,1 +1,253 @@
-//! Tests.
+//! The driver at real interfaces: veth pairs in network namespaces that the tests make. They need root.
+
+mod far_ends;
+mod frames;
+mod lab;
+mod links;
+mod sizes;
+mod spreading;
+
+use std::time::{Duration, Instant};
+
+use super::{Outage, PacketDriver, PacketPort, PortState, PortStatistics, Receive};
+use crate::policy::PortId;
+use crate::port::{Burst, Driver, Held, MAX_BURST};
+use lab::{Station, in_namespace, pair};
+
+const A: PortId = PortId(0);
+const B: PortId = PortId(1);
+
+const BOTH: [Receive; 2] = [Receive::Blocks, Receive::Slots];
+
+fn port(interface: &str, receive: Receive) -> PacketPort {
+    PacketPort { receive, ..PacketPort::new(interface) }
+}
+
+/// One worker's driver.
+fn open(ports: &[PacketPort]) -> PacketDriver {
+    PacketDriver::open(ports, 1).unwrap().remove(0)
+}
+
+/// Two pairs with a driver at the near ends, and stations at the far ends.
+fn bridge(receive: Receive) -> (PacketDriver, Station, Station) {
+    pair("near0", "far0");
+    pair("near1", "far1");
+    let driver = open(&[port("near0", receive), port("near1", receive)]);
+    (driver, Station::at("far0"), Station::at("far1"))
+}
+
+/// Forwards one burst from A to B; how many were in it.
+fn forward(driver: &mut PacketDriver) -> usize {
+    let mut burst = Burst::new(64);
+    driver.receive(A, &mut burst).unwrap();
+    let count = burst.frames.len();
+    for frame in burst.frames.drain(..) {
+        driver.transmit(B, frame);
+    }
+    driver.flush().unwrap();
+    count
+}
+
+/// Forwards until nothing has come for a while.
+fn forward_all(driver: &mut PacketDriver) -> usize {
+    let (mut count, mut last) = (0, Instant::now());
+    while last.elapsed() < Duration::from_millis(50) {
+        match forward(driver) {
+            0 => std::thread::sleep(Duration::from_micros(100)),
+            some => (count, last) = (count + some, Instant::now()),
+        }
+    }
+    count
+}
+
+/// Receives at a port until nothing has come for a while.
+fn receive_all(driver: &mut PacketDriver, port: PortId) -> Vec<Vec<u8>> {
+    let (mut received, mut last) = (Vec::new(), Instant::now());
+    while last.elapsed() < Duration::from_millis(50) {
+        let mut burst = Burst::new(MAX_BURST);
+        driver.receive(port, &mut burst).unwrap();
+        if !burst.frames.is_empty() {
+            last = Instant::now();
+        }
+        for frame in burst.frames.drain(..) {
+            received.push(driver.bytes(&frame).to_vec());
+            driver.release(frame);
+        }
+    }
+    received
+}
+
+/// Receives one frame at a port and keeps it.
+fn hold_one(driver: &mut PacketDriver, port: PortId) -> Held {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let mut burst = Burst::new(1);
+        driver.receive(port, &mut burst).unwrap();
+        match burst.frames.pop() {
+            Some(frame) => return frame,
+            None => assert!(Instant::now() < deadline, "no frame came"),
+        }
+    }
+}
+
+/// Looks at a port until it is in this state.
+fn await_state(driver: &mut PacketDriver, port: PortId, wanted: &PortState) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let state = driver.state(port);
+        if state == *wanted {
+            assert_eq!(driver.is_up(port), state == PortState::Up);
+            return;
+        }
+        assert!(Instant::now() < deadline, "{state:?} and not {wanted:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn down(outage: Outage) -> PortState {
+    PortState::Down(outage)
+}
+
+#[test]
+fn frames_leave_unchanged_and_in_the_order_in_which_they_came() {
+    for receive in BOTH {
+        in_namespace(|| {
+            let (mut driver, left, right) = bridge(receive);
+            let sent: Vec<Vec<u8>> =
+                (0..500).map(|n| frames::numbered(n, 60 + (n as usize * 53) % 1455)).collect();
+            sent.iter().for_each(|frame| left.send(frame));
+            assert_eq!(forward_all(&mut driver), sent.len());
+            for frame in &sent {
+                assert_eq!(right.receive().as_ref(), Some(frame), "{receive:?}");
+            }
+            assert_eq!(right.receive_now(), None);
+            assert_eq!(left.receive_now(), None, "nothing goes back");
+        });
+    }
+}
+
+#[test]
+fn tags_labels_and_sessions_leave_byte_for_byte_as_they_came() {
+    for receive in BOTH {
+        in_namespace(|| {
+            let (mut driver, left, right) = bridge(receive);
+            let packets = [
+                frames::udp4([192, 0, 2, 1], [198, 51, 100, 9], [7, 9], 0, 0),
+                frames::udp6(1, 2, [7, 9], None),
+            ];
+            let mut sent = Vec::new();
+            for packet in &packets {
+                sent.extend(Wrap::ALL.map(|wrap| frames::wrapped(wrap, packet)));
+                // Priority tags: of VLAN 0, and with every bit.
+                sent.push(frames::wrapped(Wrap::Vlan(0), packet));
+                sent.push(frames::wrapped(Wrap::Vlan(0xffff), packet));
+            }
+            // The tag that some switches write for a service, and three tags.
+            let mut odd = frames::numbered(1, 100);
+            odd.splice(12..12, [0x91, 0x00, 0x00, 0x05]);
+            sent.push(odd.clone());
+            odd.splice(12..12, [0x88, 0xa8, 0x00, 0x06, 0x81, 0x00, 0xe0, 0x07]);
+            sent.push(odd);
+            for frame in &sent {
+                left.send(frame);
+                forward_all(&mut driver);
+                assert_eq!(right.receive().as_ref(), Some(frame), "{receive:?}");
+            }
+            // And as the driver shows them to the pipeline.
+            sent.iter().for_each(|frame| left.send(frame));
+            assert_eq!(receive_all(&mut driver, A), sent);
+        });
+    }
+}
+
+use frames::Wrap;
+
+#[test]
+fn a_hundred_thousand_frames_pass_and_none_is_lost() {
+    const COUNT: u32 = 100_000;
+    const C: PortId = PortId(2);
+    in_namespace(|| {
+        pair("near0", "far0");
+        pair("near1", "far1");
+        let ports = ["near0", "near1", "far1"].map(PacketPort::new);
+        let mut driver = open(&ports);
+        let left = Station::at("far0");
+        let sender = std::thread::spawn(move || {
+            let began = Instant::now();
+            for n in 0..COUNT {
+                left.send(&frames::numbered(n, 60));
+                // At most so many a second.
+                while began.elapsed() < Duration::from_micros(u64::from(n) * 10) {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let mut next = 0;
+        let mut last = Instant::now();
+        while next < COUNT && last.elapsed() < Duration::from_secs(5) {
+            forward(&mut driver);
+            let mut burst = Burst::new(MAX_BURST);
+            driver.receive(C, &mut burst).unwrap();
+            for frame in burst.frames.drain(..) {
+                assert_eq!(frames::number(driver.bytes(&frame)), next);
+                (next, last) = (next + 1, Instant::now());
+                driver.release(frame);
+            }
+        }
+        sender.join().unwrap();
+        let statistics = [A, B, C].map(|port| driver.statistics(port));
+        assert_eq!(next, COUNT, "{statistics:?}");
+        assert_eq!(statistics, [PortStatistics::default(); 3]);
+    });
+}
+
+#[test]
+fn what_this_host_sends_by_the_interface_is_not_received() {
+    for (receive, workers) in [(Receive::Blocks, 1), (Receive::Slots, 1), (Receive::Blocks, 2)] {
+        in_namespace(|| {
+            pair("near0", "far0");
+            let mut drivers = PacketDriver::open(&[port("near0", receive)], workers).unwrap();
+            let (host, far) = (Station::at("near0"), Station::at("far0"));
+            for n in 0..10 {
+                host.send(&frames::numbered(n, 60));
+                assert!(drivers[0].inject(A, &frames::numbered(n, 60)));
+                drivers[0].flush().unwrap();
+            }
+            for _ in 0..20 {
+                assert!(far.receive().is_some());
+            }
+            for driver in &mut drivers {
+                assert_eq!(receive_all(driver, A), Vec::<Vec<u8>>::new());
+            }
+        });
+    }
+}
+
+#[test]
+fn waiting_ends_when_a_frame_comes_and_when_the_time_is_over() {
+    for receive in BOTH {
+        in_namespace(|| {
+            let (mut driver, left, _right) = bridge(receive);
+            let began = Instant::now();
+            driver.wait(Duration::from_millis(30));
+            assert!(began.elapsed() >= Duration::from_millis(29));
+
+            let sender = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                left.send(&frames::numbered(1, 60));
+                left
+            });
+            let began = Instant::now();
+            driver.wait(Duration::from_secs(20));
+            assert!(began.elapsed() < Duration::from_secs(10), "{receive:?}");
+            assert_eq!(receive_all(&mut driver, A).len(), 1);
+            let left = sender.join().unwrap();
+
+            left.send(&frames::numbered(2, 60));
+            std::thread::sleep(Duration::from_millis(20));
+            let began = Instant::now();
+            driver.wait(Duration::from_secs(20));
+            assert!(began.elapsed() < Duration::from_secs(10), "what is there already is not waited for");
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! Links that go down, interfaces that go away and come back.
+
+use super::frames::numbered;
+use super::lab::{Station, in_namespace, ip, pair};
+use super::*;
+use crate::port::packet::PacketError;
+
+#[test]
+fn a_link_that_goes_down_is_told_and_comes_up_again() {
+    for receive in BOTH {
+        in_namespace(|| {
+            let (mut driver, left, right) = bridge(receive);
+            assert_eq!(driver.state(A), PortState::Up);
+
+            ip("link set far1 down");
+            await_state(&mut driver, B, &down(Outage::NoCarrier));
+            left.send(&numbered(1, 60));
+            forward_all(&mut driver);
+            assert_eq!(driver.statistics(B).transmit_down, 1);
+            ip("link set far1 up");
+            await_state(&mut driver, B, &PortState::Up);
+
+            ip("link set near0 down");
+            await_state(&mut driver, A, &down(Outage::Disabled));
+            // The other end of the pair has no carrier, and this one does not hear it.
+            driver.wait(Duration::from_millis(5));
+            ip("link set near0 up");
+            await_state(&mut driver, A, &PortState::Up);
+            left.send(&numbered(2, 60));
+            assert_eq!(forward_all(&mut driver), 1, "{receive:?}");
+            assert_eq!(right.receive(), Some(numbered(2, 60)), "and not what was lost");
+        });
+    }
+}
+
+#[test]
+fn what_was_queued_when_the_link_went_down_is_lost_counted_and_not_sent_later() {
+    in_namespace(|| {
+        let (mut driver, _left, right) = bridge(Receive::Blocks);
+        (0..5).for_each(|n| assert!(driver.inject(B, &numbered(n, 60))));
+        ip("link set near1 down");
+        driver.flush().unwrap();
+        assert!(!driver.is_up(B), "the device said so itself");
+        assert_eq!(driver.statistics(B).transmit_down, 5);
+        assert!(!driver.inject(B, &numbered(5, 60)));
+        assert_eq!(driver.statistics(B).transmit_down, 6);
+
+        ip("link set near1 up");
+        await_state(&mut driver, B, &PortState::Up);
+        (6..600).for_each(|n| {
+            assert!(driver.inject(B, &numbered(n, 60)));
+            driver.flush().unwrap();
+        });
+        for n in 6..600 {
+            assert_eq!(right.receive(), Some(numbered(n, 60)));
+        }
+    });
+}
+
+#[test]
+fn a_short_interruption_that_nobody_saw_changes_nothing() {
+    in_namespace(|| {
+        let (mut driver, left, right) = bridge(Receive::Blocks);
+        ip("link set near1 down");
+        ip("link set near1 up");
+        left.send(&numbered(1, 60));
+        forward_all(&mut driver);
+        assert_eq!(right.receive(), Some(numbered(1, 60)));
+        assert_eq!(driver.statistics(B), Default::default());
+    });
+}
+
+#[test]
+fn an_interface_that_is_removed_and_made_again_is_picked_up_by_itself() {
+    for receive in BOTH {
+        in_namespace(|| {
+            let (mut driver, left, right) = bridge(receive);
+            left.send(&numbered(1, 100));
+            left.send(&numbered(2, 100));
+            let (one, other) = (hold_one(&mut driver, A), hold_one(&mut driver, A));
+
+            ip("link del near0");
+            await_state(&mut driver, A, &down(Outage::Absent));
+            assert!(!driver.inject(A, &numbered(3, 60)));
+            assert_eq!(driver.statistics(A).transmit_down, 1);
+            assert_eq!(driver.bytes(&one), numbered(1, 100), "frames in hand stay what they were");
+
+            pair("near0", "far0");
+            let left = Station::at("far0");
+            let began = Instant::now();
+            while !driver.is_up(A) {
+                assert!(began.elapsed() < Duration::from_secs(10));
+                let mut burst = Burst::new(1);
+                driver.receive(A, &mut burst).unwrap();
+                assert!(burst.frames.is_empty());
+            }
+            assert!(driver.transmit(B, one));
+            driver.flush().unwrap();
+            assert_eq!(right.receive(), Some(numbered(1, 100)));
+            assert_eq!(driver.bytes(&other), numbered(2, 100));
+            driver.release(other);
+
+            left.send(&numbered(4, 60));
+            forward_all(&mut driver);
+            assert_eq!(right.receive(), Some(numbered(4, 60)), "{receive:?}");
+            assert_eq!(driver.watch(A).state(), PortState::Up);
+        });
+    }
+}
+
+#[test]
+fn an_interface_that_is_made_again_many_times_leaves_nothing_behind() {
+    in_namespace(|| {
+        pair("near0", "far0");
+        let mut driver = open(&[PacketPort::new("near0")]);
+        for n in 0..5 {
+            ip("link del near0");
+            if n % 2 == 0 {
+                await_state(&mut driver, A, &down(Outage::Absent));
+            }
+            pair("near0", "far0");
+            await_state(&mut driver, A, &PortState::Up);
+            Station::at("far0").send(&numbered(n, 60));
+            assert_eq!(receive_all(&mut driver, A), [numbered(n, 60)]);
+        }
+    });
+}
+
+#[test]
+fn an_interface_that_is_switched_off_at_the_start_is_waited_for() {
+    for workers in [1, 2] {
+        in_namespace(|| {
+            ip("link add near0 type veth peer name far0");
+            let mut drivers = PacketDriver::open(&[PacketPort::new("near0")], workers).unwrap();
+            assert!(drivers.iter_mut().all(|driver| driver.state(A) == down(Outage::Disabled)));
+            ip("link set near0 up");
+            ip("link set far0 up");
+            drivers.iter_mut().for_each(|driver| await_state(driver, A, &PortState::Up));
+            Station::at("far0").send(&numbered(1, 60));
+            assert_eq!(receive_all(&mut drivers[0], A), [numbered(1, 60)]);
+        });
+    }
+}
+
+#[test]
+fn what_can_t_be_a_port_is_refused_with_its_reason() {
+    in_namespace(|| {
+        let refused = |interface: &str| {
+            PacketDriver::open(&[PacketPort::new(interface)], 1).err().expect("this can't be a port")
+        };
+        assert_eq!(refused("eth/0"), PacketError::Name { interface: "eth/0".to_owned() });
+        assert_eq!(refused("eth9"), PacketError::Absent { interface: "eth9".to_owned() });
+        assert_eq!(refused("lo"), PacketError::NotEthernet { interface: "lo".to_owned(), hardware: 772 });
+    });
+}
