@@ -160,6 +160,7 @@ fn overrides(dice: &mut Dice) -> Map<String, Value> {
         ("limits.fragments-per-source", json!(2)),
         ("limits.fragment-lifetime", json!("10s")),
         ("limits.reject-burst", json!(1)),
+        ("limits.reject-burst", json!(2)),
         ("limits.reject-interval", json!("1s")),
         ("limits.reject-per-second", json!(3)),
         ("limits.l2-headers", json!(2)),
@@ -173,12 +174,21 @@ fn overrides(dice: &mut Dice) -> Map<String, Value> {
         ("policy.quarantine.action", json!("monitor")),
         ("policy.quarantine.action", json!("divert")),
         ("policy.quarantine.mirror", json!(false)),
+        (
+            "policy.quarantine.phases",
+            json!([{ "name": "all", "from": "2005-01-01T00:00:00Z", "block": "all" }]),
+        ),
         ("policy.divert.divert-fallback", json!("drop")),
         ("policy.divert.reject-with", json!("icmp")),
     ];
     for _ in 0..dice.below(8) {
         let (path, value) = choices[dice.below(choices.len())].clone();
         overrides.insert(path.to_owned(), value);
+    }
+    // Two denies at once that are only watched.
+    if overrides.get("policy.quarantine.action") == Some(&json!("monitor")) {
+        let phase = json!({ "name": "all", "from": "2005-01-01T00:00:00Z", "block": "all" });
+        overrides.insert("policy.quarantine.phases".to_owned(), json!([phase]));
     }
     overrides
 }
@@ -228,6 +238,14 @@ fn arrivals(dice: &mut Dice, mut at: Micros, count: usize) -> Vec<Arrival> {
                 let body = packet.random_piece(dice);
                 (port.to_string(), wrap(dice, &body))
             }
+            85 if !all.is_empty() && dice.percent(20) => {
+                // The same again, when a life of a fragment or of a grant ends.
+                let again = &all[all.len() - 1 - dice.below(all.len().min(40))];
+                let life = dice.pick(&[1_000_000, 1_000_000, 1_000_000, 10_000_000, 120_000_000])
+                    - dice.pick(&[0, 0, 1]);
+                at = at.max(again.at + life);
+                (again.port.clone(), again.frame.clone())
+            }
             85..90 if !all.is_empty() => {
                 let again = &all[all.len() - 1 - dice.below(all.len().min(40))];
                 let port = if dice.percent(50) { port } else { again.port.as_str() };
@@ -255,8 +273,8 @@ fn arrivals(dice: &mut Dice, mut at: Micros, count: usize) -> Vec<Arrival> {
 /// From one frame to the next: mostly nothing, sometimes to the edge of a lifetime, a budget or a phase.
 fn step(dice: &mut Dice) -> Micros {
     match dice.below(1000) {
-        0..985 => dice.pick(&[0, 1, 1, 1, 10, 1000]),
-        985..997 => dice.pick(&[100_000, 999_999, 1_000_000, 5_000_000, 9_999_999]),
+        0..994 => dice.pick(&[0, 1, 1, 1, 10, 1000]),
+        994..999 => dice.pick(&[100_000, 999_999, 1_000_000, 5_000_000, 9_999_999]),
         _ => dice.pick(&[10_000_000, 30_000_000, 59_000_000, 60_000_000, 119_999_999, 121_000_000]),
     }
 }
@@ -283,8 +301,37 @@ struct Packet {
 impl Packet {
     /// A packet as it may be received on that port.
     fn random(dice: &mut Dice, port: &str) -> Self {
+        if dice.percent(3) {
+            return Self::of_no_address(dice);
+        }
         let (source, destination) = addresses(dice, port);
         Self::between(dice, port, source, destination)
+    }
+
+    /// What a host sends before it has an address, or what looks like it.
+    fn of_no_address(dice: &mut Dice) -> Self {
+        let (source, destination, next, rest) = if dice.percent(50) {
+            let ports = [[0, 68, 0, 67], [0, 67, 0, 68], [0, 68, 0, 25], [1, 68, 0, 67]];
+            let udp = [dice.pick(&ports), [0, 24, 0, 0]].concat();
+            (dice.pick(&["0.0.0.0", "0.0.0.0", "0.0.0.1"]), "255.255.255.255", 17, udp)
+        } else {
+            let kind = dice.pick(&[131, 132, 133, 135, 143, 128, 134, 130]);
+            (dice.pick(&["::", "::", "::1"]), "ff02::16", dice.pick(&[58, 58, 58, 17]), vec![kind, 0, 0, 0])
+        };
+        let (source, destination) = (parse(source), parse(destination));
+        let mut packet = Self {
+            source,
+            destination,
+            front: Vec::new(),
+            first: 0,
+            next_at: None,
+            next,
+            rest: [rest, vec![0; 20]].concat(),
+        };
+        if source.is_ipv6() && dice.percent(30) {
+            packet.front_headers(dice, 1);
+        }
+        packet
     }
 
     /// A packet between two of very few addresses.
@@ -398,7 +445,7 @@ impl Packet {
         let units = u16::try_from(offset).expect("an offset below 65536");
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let flags = units / 8 | if more { 0x2000 } else { 0 };
+                let flags = (units / 8) | if more { 0x2000 } else { 0 };
                 self.ipv4(dice, source, destination, identification, flags, &data)
             }
             _ => {
@@ -468,11 +515,11 @@ fn addresses(dice: &mut Dice, port: &str) -> (IpAddr, IpAddr) {
     let v6 = dice.percent(45);
     // Some customers send more than others, so that their budgets end.
     let customer = |dice: &mut Dice| match (v6, dice.below(10)) {
-        (false, 0..4) => parse(dice.pick(&CUSTOMERS4[..3])),
-        (false, 4..9) => parse(dice.pick(&CUSTOMERS4)),
+        (false, 0..5) => parse(dice.pick(&CUSTOMERS4[..3])),
+        (false, 5..9) => parse(dice.pick(&CUSTOMERS4)),
         (false, _) => IpAddr::V4(Ipv4Addr::new(203, 0, 113, dice.byte())),
-        (true, 0..4) => parse(dice.pick(&CUSTOMERS6[..3])),
-        (true, 4..9) => parse(dice.pick(&CUSTOMERS6)),
+        (true, 0..5) => parse(dice.pick(&CUSTOMERS6[..3])),
+        (true, 5..9) => parse(dice.pick(&CUSTOMERS6)),
         (true, _) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xd000 | u16::from(dice.byte()), 0, 0, 0, 0, 1)),
     };
     let server = |dice: &mut Dice| parse(if v6 { dice.pick(&SERVERS6) } else { dice.pick(&SERVERS4) });
@@ -554,7 +601,7 @@ fn options4(dice: &mut Dice) -> Vec<u8> {
         5 => vec![7, 7, 4, 0x83, 3, 4, 0],
         6 => vec![0, 0x83, 7, 4],
         7 => vec![0x94, 4, 0, 25],
-        8 => vec![7, dice.pick(&[0, 1, 39]), 4, 0x83],
+        8 => vec![7, dice.pick(&[0, 1, 39]), dice.pick(&[4, 0x83]), 0x83],
         _ => {
             let count = dice.below(40);
             dice.bytes(count)
@@ -618,7 +665,7 @@ fn tcp(dice: &mut Dice, port: &str) -> Vec<u8> {
         segment.extend_from_slice(&number.to_be_bytes());
     }
     let words = dice.pick(&[5, 5, 5, 5, 5, 6, 8, 15]);
-    let written = if dice.percent(94) { words } else { dice.pick(&[0, 3, 4, 5, 6, 15]) };
+    let written = if dice.percent(90) { words } else { dice.pick(&[0, 3, 4, 5, 6, 15]) };
     let flags = if dice.percent(85) {
         dice.pick(&[0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x01])
     } else {

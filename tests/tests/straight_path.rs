@@ -195,6 +195,7 @@ fn configs() -> Vec<Map<String, serde_json::Value>> {
     for (validation, quarantine) in [("enforce", "reject"), ("monitor", "monitor"), ("off", "drop")] {
         for depth in [4, 0] {
             let mut overrides = Map::new();
+            overrides.insert("checks.nat64-prefixes".to_owned(), json!(["2001:db8:64::/96"]));
             overrides.insert("policy.quarantine.action".to_owned(), json!(quarantine));
             overrides.insert("checks.source-validation".to_owned(), json!(validation));
             overrides.insert("limits.l2-headers".to_owned(), json!(depth));
@@ -349,7 +350,7 @@ fn near() -> impl Strategy<Value = Near> {
         3 => Just(vec![0x8100]),
         1 => prop::collection::vec(select(vec![0x8100u16, 0x88a8, 0x9100, 0x8847, 0x8864]), 0..6),
     ];
-    let port = || select(vec![25u16, 587, 465, 443, 0x1900, 24, 26, 50_000]);
+    let port = || select(vec![25u16, 25, 587, 465, 443, 0x1900, 24, 26, 1023, 1049, 50_000]);
     (
         (tags, addresses()),
         prop_oneof![8 => select(vec![6u8, 17]), 1 => select(vec![0u8, 1, 44, 50, 51, 58, 60, 132, 5, 7])],
@@ -450,6 +451,11 @@ fn plain() -> Vec<Vec<u8>> {
     }
     all.push(Near { tags: vec![0x8100], ..straight(v4(V4[1]), v4(V4[12]), 6, [50_000, 25]) }.frame());
     all.extend(V4[..9].iter().map(|customer| straight(v4(customer), v4(V4[12]), 6, [50_000, 25]).frame()));
+    for destination in [V6[7], "2001:db8:64::192.0.2.25"] {
+        all.extend(
+            V6[..6].iter().map(|customer| straight(v6(customer), v6(destination), 6, [50_000, 25]).frame()),
+        );
+    }
     all
 }
 
@@ -586,7 +592,7 @@ fn frames_of_the_common_shape_reach_every_outcome_of_the_straight_path() {
         "access exempt-grant Forward  customer",
         "access port25-quarantine Drop  customer",
         "access port25-quarantine Reject  customer",
-        "access allowed-destination Forward port25-quarantine customer",
+        "access not-in-scope Forward port25-quarantine customer",
         "access port25-unknown-source Drop  nobody",
     ] {
         assert!(seen.contains(expected), "{expected} is not in {seen:#?}");

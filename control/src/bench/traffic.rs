@@ -84,12 +84,12 @@ impl Flow {
         let (source, destination) = match prefix {
             IpNetwork::V4(prefix) => {
                 let host = random.next() as u32 & !prefix.mask().to_bits();
-                let destination = 0xc612_0000 | random.next() as u32 & 0x1_ffff;
+                let destination = 0xc612_0000 | (random.next() as u32 & 0x1_ffff);
                 ((prefix.network().to_bits() | host).into_ip(), destination.into_ip())
             }
             IpNetwork::V6(prefix) => {
                 let host = random.wide() & !prefix.mask().to_bits();
-                let destination = 0x2001_0002 << 96 | random.wide() & (1 << 80) - 1;
+                let destination = (0x2001_0002 << 96) | (random.wide() & ((1 << 80) - 1));
                 ((prefix.network().to_bits() | host).into_ip(), destination.into_ip())
             }
         };

@@ -313,7 +313,8 @@ impl One<'_> {
         part: &Fragment,
         trace: &mut T,
     ) -> Ruling {
-        if let Some(ruling) = self.case(packet, trace).first_fragment() {
+        let overlapped = self.known(packet, part).is_some_and(|known| known.is_overlapped());
+        if let Some(ruling) = self.case(packet, trace).first_fragment(overlapped) {
             return ruling;
         }
         let header_end = packet.header_end(part);

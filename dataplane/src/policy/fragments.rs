@@ -66,10 +66,16 @@ impl Known {
         self.first = Some((worst.max(fate), longest.max(header_end)));
     }
 
-    /// Whether a first fragment whose upper-layer header ends at `header_end` meets a later fragment that
-    /// has been seen, or an overlap that has (F7).
+    /// Whether an overlap was seen before.
+    pub(crate) fn is_overlapped(&self) -> bool {
+        self.overlapped
+    }
+
+    /// Whether a later fragment that has been seen overlaps the upper-layer header of a first fragment: of the
+    /// one that ends at `header_end`, or of one that came before and reached further (F7).
     pub(crate) fn first_overlaps(&self, header_end: u32) -> bool {
-        self.overlapped || self.lowest < header_end
+        let longest = self.first.map_or(0, |(_, longest)| longest);
+        self.overlapped || self.lowest < header_end.max(longest)
     }
 
     /// Denies the datagram for good.

@@ -106,23 +106,23 @@ impl<T: Trace> Case<'_, T> {
         }
     }
 
-    /// F3, F4, F11 and rule 8 for a first fragment: a verdict that does not hang on other fragments.
-    pub(crate) fn first_fragment(&mut self) -> Option<Ruling> {
+    /// F11, F3, F4 and rule 8 for a first fragment: a verdict that does not hang on its ports. Once an overlap
+    /// was seen (F7), what F11 and rule 8 would let through is left to F7.
+    pub(crate) fn first_fragment(&mut self, overlapped: bool) -> Option<Ruling> {
+        let outbound = self.outbound();
         let v6 = matches!(self.headers.addresses, Addresses::V6 { .. });
         let upper = self.headers.upper;
-        if self.rule("F11", upper == Upper::Nested) {
+        if self.rule("F11", upper == Upper::Nested && (outbound || !overlapped)) {
             return Some(self.chain());
         }
-        let tiny = matches!(upper, Upper::Found(t) if t.is_short_tcp());
-        if self.rule("F3", self.outbound() && tiny) {
+        if self.rule("F3", outbound && matches!(upper, Upper::Found(t) if t.is_short_tcp())) {
             return Some(Ruling::drop(Reason::TinyFragment));
         }
-        let cut = upper == Upper::Cut;
         let no_ports = v6 && matches!(upper, Upper::Found(t) if t.is_short_udp());
-        if self.rule("F4", cut || (self.outbound() && no_ports)) {
-            return Some(self.chain());
+        if self.rule("F4", outbound && (upper == Upper::Cut || no_ports)) {
+            return Some(Ruling::drop(Reason::HeaderChain));
         }
-        if self.rule("8", upper == Upper::TooMany) {
+        if self.rule("8", upper == Upper::TooMany && (outbound || !overlapped)) {
             return Some(self.chain());
         }
         None

@@ -16,7 +16,7 @@ pub fn worker_for(link: Link, frame: &[u8], depth: Depth, workers: usize) -> usi
     // Symmetric: the sum does not know which is which. The multiplication spreads neighbours (Knuth, The Art
     // of Computer Programming, volume 3, section 6.4).
     let hash = source.wrapping_add(destination).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((hash >> 32) * workers as u64 >> 32) as usize
+    (((hash >> 32) * workers as u64) >> 32) as usize
 }
 
 fn fold(address: u128) -> u64 {

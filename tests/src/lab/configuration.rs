@@ -1,0 +1,161 @@
+//! Sekisho's configuration in the lab: `configs/nmtnet.toml`, made for two cables.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// The day of the notice: long past.
+pub const PAST: &str = "2006-06-01T00:00:00+09:00";
+
+/// An instant to come, for a phase.
+pub fn in_future(after: Duration) -> String {
+    let instant = Timestamp::now() + after;
+    instant.to_string()
+}
+
+/// A phase of the policy for customers with dynamic addresses.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Its instant.
+    pub from: String,
+    /// What it denies, as TOML.
+    pub block: &'static str,
+}
+
+impl Phase {
+    /// The notice's first: mobile carriers.
+    pub fn carriers(from: impl Into<String>) -> Phase {
+        Phase { name: "mobile-carriers".to_owned(), from: from.into(), block: r#"["mobile-carriers"]"# }
+    }
+
+    /// The notice's second: everyone.
+    pub fn everyone(from: impl Into<String>) -> Phase {
+        Phase { name: "all-operators".to_owned(), from: from.into(), block: r#""all""# }
+    }
+}
+
+/// What differs from scenario to scenario.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The phases.
+    pub phases: Vec<Phase>,
+    /// What a deny does.
+    pub action: &'static str,
+    /// What a worker does while there is nothing to do.
+    pub poll: &'static str,
+    /// The workers' cores.
+    pub cores: Vec<usize>,
+}
+
+impl Configuration {
+    /// With these phases, and denied connections refused with a RST.
+    pub fn new(phases: impl IntoIterator<Item = Phase>) -> Configuration {
+        Configuration {
+            phases: phases.into_iter().collect(),
+            action: "reject",
+            // Other labs, and whatever the machine is for, need its cores as well.
+            poll: "adaptive",
+            cores: vec![0],
+        }
+    }
+
+    /// Phase 1 is in force.
+    pub fn phase_1() -> Configuration {
+        Configuration::new([Phase::carriers(PAST), Phase::everyone("2100-01-01T00:00:00Z")])
+    }
+
+    /// Phase 2 is in force as well.
+    pub fn phase_2() -> Configuration {
+        Configuration::new([Phase::carriers(PAST), Phase::everyone(PAST)])
+    }
+
+    /// With another action.
+    pub fn action(self, action: &'static str) -> Configuration {
+        Configuration { action, ..self }
+    }
+
+    /// As a file.
+    pub fn to_toml(&self) -> String {
+        let Configuration { phases, action, poll, cores } = self;
+        let mut listed = String::new();
+        for Phase { name, from, block } in phases {
+            let _ = write!(listed, "\n  {{ name = \"{name}\", from = \"{from}\", block = {block} }},");
+        }
+        format!(
+            r#"
+[dataplane]
+mode = "bridge"
+cores = {cores:?}
+poll = "{poll}"
+
+[[port]]
+name = "access"
+role = "subscriber"
+peer = "core"
+driver = "packet"
+device = "access"
+
+[[port]]
+name = "core"
+role = "internet"
+peer = "access"
+driver = "packet"
+device = "core"
+
+[[port]]
+name = "mail"
+role = "servers"
+peer = "mail-up"
+driver = "packet"
+device = "mail"
+
+[[port]]
+name = "mail-up"
+role = "internet"
+peer = "mail"
+driver = "packet"
+device = "mail-up"
+
+[sets]
+own-msa = ["192.0.2.25/32", "2001:db8:a::25/128"]
+mobile-carriers = ["198.51.100.128/27", "3fff:a00::/48"]
+
+[[policy]]
+name = "dynamic"
+allow = ["own-msa"]
+action = "{action}"
+phases = [{listed}
+]
+
+[[policy]]
+name = "static"
+kind = "exempt"
+
+[[pool]]
+name = "my-b-flets"
+title = "My-BフレッツF/M-B"
+policy = "dynamic"
+prefixes = ["203.0.113.0/25", "2001:db8:d000::/36"]
+
+[[pool]]
+name = "static"
+policy = "static"
+prefixes = ["198.51.100.0/25", "2001:db8:1000::/36"]
+
+[checks]
+source-validation = "enforce"
+
+# Tests ask more often than people.
+[limits]
+reject-burst = 1000
+
+[control]
+socket = "control.sock"
+state = "state"
+"#
+        )
+    }
+}

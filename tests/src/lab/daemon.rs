@@ -1,0 +1,279 @@
+//! `sekisho run` in the lab, and its commands.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::configuration::Configuration;
+use super::{Lab, await_some, await_that};
+use crate::binary::{self, Finished};
+
+/// A daemon between the lab's cables. Dropped, it is killed.
+pub struct Daemon<'a> {
+    lab: &'a Lab,
+    child: Child,
+    config: PathBuf,
+    /// Where what it printed before this start ends.
+    printed: u64,
+}
+
+impl Lab {
+    /// Starts Sekisho, and waits until all its ports are up.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(&self, configuration: &Configuration) -> Daemon<'_> {
+        let mut daemon = self.spawn(configuration);
+        await_that("sekisho's ports are up", || {
+            daemon.assert_alive();
+            daemon.ask("status").is_ok_and(|status| {
+                status["ports"].as_array().is_some_and(|ports| ports.iter().all(|port| port["up"] == true))
+            })
+        });
+        daemon
+    }
+
+    fn spawn(&self, configuration: &Configuration) -> Daemon<'_> {
+        let config = self.file("sekisho.toml");
+        fs::write(&config, configuration.to_toml()).expect("the lab's folder is writable");
+        let log = self.file("sekisho.log");
+        let printed = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        let open = || OpenOptions::new().create(true).append(true).open(&log).expect("the lab's folder is writable");
+        let child = self
+            .checkpoint
+            .command(binary::sekisho().to_str().expect("a plain path"))
+            .args(["run", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(open())
+            .stderr(open())
+            .spawn()
+            .expect("sekisho starts");
+        Daemon { lab: self, child, config, printed }
+    }
+
+    /// Starts Sekisho where it can't run, and waits until it has refused.
+    pub fn refused(&self, configuration: &Configuration) -> Finished {
+        let mut daemon = self.spawn(configuration);
+        daemon.wait()
+    }
+
+    /// One of Sekisho's other commands, here.
+    pub fn sekisho<'s>(&self, arguments: impl IntoIterator<Item = &'s str>) -> Finished {
+        let output = self.checkpoint.output(binary::sekisho().to_str().expect("a plain path"), arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Finished { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+}
+
+impl Daemon<'_> {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn socket(&self) -> String {
+        self.lab.file("control.sock").to_str().expect("a plain path").to_owned()
+    }
+
+    /// What it has printed since it was started.
+    pub fn printed(&self) -> String {
+        let all = fs::read(self.lab.file("sekisho.log")).unwrap_or_default();
+        String::from_utf8_lossy(all.get(self.printed as usize..).unwrap_or_default()).into_owned()
+    }
+
+    fn assert_alive(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            panic!("sekisho has ended, {status}:\n{}", self.printed());
+        }
+    }
+
+    /// A command that asks it.
+    pub fn command(&self, words: &[&str]) -> Finished {
+        let socket = self.socket();
+        self.lab.sekisho(words.iter().copied().chain(["--socket", &socket]))
+    }
+
+    /// The same, with its JSON.
+    ///
+    /// # Errors
+    /// It refuses, or does not answer: what the command printed to standard error.
+    pub fn ask(&self, words: &str) -> Result<Value, String> {
+        let mut words: Vec<&str> = words.split_whitespace().collect();
+        words.push("--json");
+        let Finished { code, stdout, stderr } = self.command(&words);
+        match code {
+            Some(0) => serde_json::from_str(&stdout).map_err(|e| format!("{e}: {stdout}")),
+            _ => Err(stderr),
+        }
+    }
+
+    /// Puts another configuration in force; gives the generation.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn reload(&self, configuration: &Configuration) -> Result<u64, String> {
+        // Beside the old one and into its place: nobody sees half of it.
+        let beside = self.config.with_extension("toml.new");
+        fs::write(&beside, configuration.to_toml()).expect("the lab's folder is writable");
+        fs::rename(&beside, &self.config).expect("the lab's folder is writable");
+        let reloaded = self.ask("reload")?;
+        reloaded["generation"].as_u64().ok_or_else(|| format!("no generation: {reloaded}"))
+    }
+
+    /// Everything that it counts.
+    pub fn counters(&self) -> Counters {
+        Counters(self.ask("counters").unwrap_or_else(|e| panic!("sekisho counters: {e}")))
+    }
+
+    /// Waits until it has printed something.
+    pub fn await_printed(&mut self, text: &str) {
+        await_that(&format!("sekisho printed {text:?}"), || {
+            self.assert_alive();
+            self.printed().contains(text)
+        });
+    }
+
+    /// Kills it without a word.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    fn wait(&mut self) -> Finished {
+        let status = await_some("sekisho has ended", || self.child.try_wait().expect("a child can be waited for"));
+        let printed = self.printed();
+        Finished { code: status.code(), stdout: printed.clone(), stderr: printed }
+    }
+
+    /// Ends it with SIGTERM. Its books have to balance, and nothing may have broken.
+    pub fn end(mut self) -> Counters {
+        let counters = self.settled_counters();
+        counters.assert_balanced();
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child's number");
+        kill_process(pid, Signal::TERM).expect("a child can be sent a signal");
+        let finished = self.wait();
+        assert!(finished.code == Some(0) && finished.broke().is_empty(), "{finished:?}");
+        counters
+    }
+
+    /// The counters, once nothing is under way any more.
+    fn settled_counters(&self) -> Counters {
+        // A burst may be half booked while they are read.
+        let mut last = self.counters();
+        await_some("the counters stand still", || {
+            let now = self.counters();
+            let still = now.0["totals"] == last.0["totals"];
+            last = now;
+            still.then(|| Counters(last.0.clone()))
+        })
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("sekisho printed:\n{}", self.printed());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `sekisho counters --json` prints.
+#[derive(Clone)]
+pub struct Counters(Value);
+
+impl Counters {
+    fn number(value: &Value) -> u64 {
+        value.as_u64().unwrap_or(0)
+    }
+
+    fn port_value(&self, port: &str) -> &Value {
+        let ports = self.0["ports"].as_array().expect("ports are listed");
+        ports.iter().find(|listed| listed["port"] == port).unwrap_or_else(|| panic!("no port {port}: {self}"))
+    }
+
+    /// One of the totals.
+    pub fn total(&self, what: &str) -> u64 {
+        Self::number(&self.0["totals"][what])
+    }
+
+    /// One of a port's numbers.
+    pub fn port(&self, port: &str, what: &str) -> u64 {
+        Self::number(&self.port_value(port)[what])
+    }
+
+    /// What a port's driver counted by itself.
+    pub fn driver(&self, port: &str, what: &str) -> u64 {
+        Self::number(&self.port_value(port)["driver"][what])
+    }
+
+    /// How many packets had this reason, whatever was done with them.
+    pub fn reason(&self, reason: &str) -> u64 {
+        Self::sum(&self.0["totals"]["reasons"][reason])
+    }
+
+    /// How many packets with this reason had this done to them.
+    pub fn done(&self, reason: &str, action: &str) -> u64 {
+        Self::number(&self.0["totals"]["reasons"][reason][action])
+    }
+
+    fn sum(done: &Value) -> u64 {
+        done.as_object().into_iter().flatten().map(|(_, count)| Self::number(count)).sum()
+    }
+
+    /// Frames that some driver had and could not take or give.
+    pub fn lost(&self) -> u64 {
+        const LOSSES: [&str; 9] = [
+            "kernel_drops",
+            "truncated",
+            "merged",
+            "checksum_incomplete",
+            "unreadable",
+            "oversize",
+            "transmit_full",
+            "transmit_failed",
+            "transmit_down",
+        ];
+        let ports = self.0["ports"].as_array().expect("ports are listed");
+        ports.iter().flat_map(|port| LOSSES.map(|what| Self::number(&port["driver"][what]))).sum()
+    }
+
+    /// Every packet has exactly one end: policy.md, section 6.
+    pub fn assert_balanced(&self) {
+        let ports = self.0["ports"].as_array().expect("ports are listed");
+        for books in ports.iter().chain([&self.0["totals"]]) {
+            let [received, forwarded, denied, errors] =
+                ["received_packets", "forwarded_packets", "denied_packets", "errors"]
+                    .map(|what| Self::number(&books[what]));
+            assert_eq!(received, forwarded + denied + errors, "{books}");
+            let reasons = books["reasons"].as_object().expect("reasons are listed");
+            let decided: u64 = reasons.values().map(Self::sum).sum();
+            let [lost_forwards, lost_diverts] =
+                ["forwards_lost", "diverts_lost"].map(|what| Self::number(&books[what]));
+            assert_eq!(decided, forwarded + denied + lost_forwards + lost_diverts, "{books}");
+        }
+        let sums = ["received_packets", "forwarded_packets", "denied_packets", "transmitted_packets"];
+        for what in sums {
+            let sum: u64 = ports.iter().map(|port| Self::number(&port[what])).sum();
+            assert_eq!(sum, self.total(what), "{what} of all ports, and their total: {self}");
+        }
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+/// The path of a file as an argument.
+pub fn argument(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
