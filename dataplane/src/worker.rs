@@ -387,3 +387,129 @@ fn send<D: Driver>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RejectLimits;
+    use crate::generation::{Blueprint, PortPlan};
+    use crate::policy::{FragmentLimits, Role};
+    use crate::port::MemoryDriver;
+    use crate::port::memory::Ring;
+    use crate::publication::{Publisher, publish};
+
+    const A: PortId = PortId(0);
+    const B: PortId = PortId(1);
+
+    fn generation(number: u64) -> Generation {
+        let port = |role, peer| PortPlan { role, peer: Some(peer) };
+        let ports = vec![port(Role::Servers, 1), port(Role::Internet, 0)];
+        Generation::compile(&Blueprint { number, ports, ..Blueprint::default() }).unwrap()
+    }
+
+    /// Frames in memory. While its worker sleeps, generations are published and a frame arrives.
+    struct Sleeper {
+        memory: MemoryDriver,
+        publisher: Publisher<Generation>,
+        stop: Arc<AtomicBool>,
+        waits: u64,
+        rounds: u64,
+    }
+
+    impl Driver for Sleeper {
+        fn receive(&mut self, port: PortId, burst: &mut Burst) -> Result<(), PortError> {
+            self.rounds += 1;
+            if self.rounds > 1_000_000 {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            self.memory.receive(port, burst)
+        }
+        fn bytes(&self, frame: &Held) -> &[u8] {
+            self.memory.bytes(frame)
+        }
+        fn transmit(&mut self, port: PortId, frame: Held) -> bool {
+            self.memory.transmit(port, frame)
+        }
+        fn answer(&mut self, port: PortId, bytes: &[u8], cause: &Held) -> bool {
+            self.memory.answer(port, bytes, cause)
+        }
+        fn release(&mut self, frame: Held) {
+            self.memory.release(frame);
+        }
+        fn flush(&mut self) -> Result<(), (PortId, PortError)> {
+            self.memory.flush()
+        }
+        fn is_exhausted(&self, _port: PortId) -> bool {
+            false
+        }
+        fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool {
+            self.memory.inject(port, bytes)
+        }
+        fn wait(&mut self, timeout: Duration) {
+            assert_eq!(timeout, LONGEST_SLEEP);
+            self.waits += 1;
+            self.publisher.publish(generation(self.waits + 1));
+            assert_eq!(self.publisher.held(), 0, "nobody waits for a worker that sleeps");
+            self.publisher.reclaim();
+            match self.waits {
+                2 => assert!(self.memory.load(A, b"a frame that came meanwhile")),
+                4 => self.stop.store(true, Ordering::Relaxed),
+                _ => {}
+            }
+        }
+    }
+
+    fn run(poll: Poll) -> (Sleeper, Rounds) {
+        let (publisher, mut readers) = publish(generation(1), 1);
+        let stop = Arc::<AtomicBool>::default();
+        let memory = MemoryDriver::new(2, 4, 64, Ring::Once);
+        let driver = Sleeper { memory, publisher, stop: Arc::clone(&stop), waits: 0, rounds: 0 };
+        let common = Arc::new(Common::new(2, RejectLimits { burst: 1, interval_micros: 1, per_second: 1 }));
+        let fragments = FragmentLimits { datagrams: 16, per_source: 4, lifetime_micros: 1 };
+        let pipeline = Pipeline::new(Arc::clone(&common), Arc::new(WorkerCounters::new(2, 1)), fragments);
+        let mut micros = 0;
+        let worker = Worker {
+            index: 0,
+            ports: vec![A, B],
+            corridor: Corridor::new(driver, pipeline, 8),
+            poll,
+            generations: readers.remove(0),
+            clock: move || {
+                micros += 10;
+                Instant::from_utc_micros(micros)
+            },
+            stop,
+            pulse: Arc::default(),
+            common,
+            failures: crossbeam::channel::unbounded().0,
+        };
+        worker.run()
+    }
+
+    #[test]
+    fn a_worker_that_is_interrupted_sleeps_offline_and_takes_what_came_with_its_next_burst() {
+        let (mut driver, rounds) = run(Poll::Interrupt);
+        assert_eq!(driver.memory.take(B).as_deref(), Some(&b"a frame that came meanwhile"[..]));
+        assert_eq!((rounds.bursts, rounds.sleeps, driver.waits), (1, 4, 4));
+        assert!(rounds.asleep_micros >= 4 * 10);
+        assert_eq!(driver.rounds, 2 * (rounds.idle + 1), "two ports a round, and one round had a frame");
+    }
+
+    #[test]
+    fn an_adaptive_worker_asks_for_a_while_before_it_sleeps() {
+        let (mut driver, rounds) = run(Poll::Adaptive);
+        assert!(driver.memory.take(B).is_some());
+        assert_eq!((rounds.bursts, rounds.sleeps), (1, 4));
+        // The clock goes ten microseconds with each look: twenty looks make the while, once before the first frame
+        // and once after it.
+        let spins = SPIN.as_micros() as u64 / 10 * ROUNDS_PER_LOOK;
+        assert!((2 * spins..3 * spins).contains(&rounds.idle), "{rounds:?}");
+    }
+
+    #[test]
+    fn a_busy_worker_never_sleeps() {
+        let (driver, rounds) = run(Poll::Busy);
+        assert_eq!((driver.waits, rounds.sleeps, rounds.asleep_micros), (0, 0, 0));
+        assert!(rounds.idle > 400_000);
+    }
+}

@@ -33,7 +33,8 @@ impl Rows {
     }
 
     fn reuse(&mut self, count: usize) -> Option<usize> {
-        let (line, length) = (count..self.free.len()).find_map(|length| Some((self.free[length].pop()?, length)))?;
+        let (line, length) =
+            (count..self.free.len()).find_map(|length| Some((self.free[length].pop()?, length)))?;
         if length > count {
             self.put(line as usize + count, length - count);
         }
@@ -83,7 +84,11 @@ pub(super) struct Places {
 impl Places {
     /// Places in the lines from `start` up to `limit`.
     pub(super) fn new(start: usize, limit: usize) -> Places {
-        Places { rows: Rows::new(start, limit.min(u32::MAX as usize / LINE_WORDS)), scraps: Default::default(), idle: 0 }
+        Places {
+            rows: Rows::new(start, limit.min(u32::MAX as usize / LINE_WORDS)),
+            scraps: Default::default(),
+            idle: 0,
+        }
     }
 
     /// A place of `words`, named by its first, or `None` if the arena is full.

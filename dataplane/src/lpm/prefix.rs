@@ -9,6 +9,7 @@ use super::{BuildError, MAX_ID};
 /// An address as a number in host order: `u32` for IPv4, `u128` for IPv6.
 pub(super) trait Address: Copy + Ord + Debug {
     /// Bits of an address.
+    #[cfg(test)]
     const BITS: u8;
     /// The lowest address.
     const ZERO: Self;
@@ -25,6 +26,9 @@ pub(super) trait Address: Copy + Ord + Debug {
     fn and_not(self, other: Self) -> Self;
     /// The next address; the caller knows there is one.
     fn next(self) -> Self;
+    /// The address before; the caller knows there is one.
+    #[cfg(test)]
+    fn before(self) -> Self;
     /// How many leading bits `self` and `other` have in common.
     fn common(self, other: Self) -> u8;
 }
@@ -32,6 +36,7 @@ pub(super) trait Address: Copy + Ord + Debug {
 macro_rules! address {
     ($type:ty) => {
         impl Address for $type {
+            #[cfg(test)]
             const BITS: u8 = <$type>::BITS as u8;
             const ZERO: Self = 0;
             const MAX: Self = <$type>::MAX;
@@ -50,6 +55,10 @@ macro_rules! address {
             }
             fn next(self) -> Self {
                 self + 1
+            }
+            #[cfg(test)]
+            fn before(self) -> Self {
+                self - 1
             }
             fn common(self, other: Self) -> u8 {
                 (self ^ other).leading_zeros() as u8
@@ -117,11 +126,6 @@ impl<A: Address> Prefix<A> {
     /// The last address inside.
     pub(super) fn last(&self) -> A {
         self.address.or(A::host_mask(self.len))
-    }
-
-    /// Whether `address` is inside.
-    pub(super) fn contains(&self, address: A) -> bool {
-        address.and_not(A::host_mask(self.len)) == self.address
     }
 
     fn key(&self) -> (A, u8) {
@@ -220,4 +224,50 @@ pub(super) fn flatten<A: Address>(prefixes: &[Prefix<A>]) -> Vec<Run<A>> {
     let whole = Region { first: A::ZERO, last: A::MAX, outer: 0 };
     flatten_into(whole, prefixes.iter().copied(), &mut Vec::new(), &mut runs);
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::twin::{addresses_4, twin_4};
+    use super::*;
+
+    fn network(text: &str) -> Ipv4Network {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn entries_are_sorted_by_address_and_then_by_length() {
+        let entries = [("10.0.0.0/16", 2), ("192.0.2.1/32", 4), ("10.0.0.0/8", 1), ("10.0.1.0/24", 3)]
+            .map(|(text, id)| (network(text), id));
+        let ids: Vec<u16> = sorted(&entries).unwrap().iter().map(|prefix| prefix.id).collect();
+        assert_eq!(ids, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused_with_the_prefix_that_is_wrong() {
+        let twice = [(network("10.0.0.0/8"), 1), (network("192.0.2.0/24"), 2), (network("10.0.0.0/8"), 3)];
+        assert_eq!(sorted(&twice), Err(BuildError::Duplicate(network("10.0.0.0/8").into())));
+        let host = [(network("10.0.0.1/8"), 1)];
+        assert_eq!(sorted(&host), Err(BuildError::HostBits(network("10.0.0.1/8").into())));
+        for id in [0, MAX_ID + 1, u32::MAX] {
+            let prefix = network("10.0.0.0/8").into();
+            assert_eq!(sorted(&[(network("10.0.0.0/8"), id)]), Err(BuildError::IdOutOfRange { prefix, id }));
+        }
+        assert!(sorted(&[(network("10.0.0.0/8"), MAX_ID)]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn runs_say_what_the_prefixes_say(twin in twin_4(60), addresses in addresses_4(50)) {
+            let runs = flatten(&sorted(&twin.entries()).unwrap());
+            prop_assert_eq!(runs[0].start, 0);
+            prop_assert!(runs.windows(2).all(|pair| pair[0].start < pair[1].start && pair[0].id != pair[1].id));
+            for address in addresses.into_iter().chain(twin.boundaries()) {
+                let run = runs.partition_point(|run| run.start <= address) - 1;
+                prop_assert_eq!(u32::from(runs[run].id), twin.lookup(address));
+            }
+        }
+    }
 }

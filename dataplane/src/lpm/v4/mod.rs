@@ -1,8 +1,11 @@
 //! IPv4: which structure a table gets, and the table itself.
 
 mod chunk;
+mod live;
 mod packed;
 mod paged;
+#[cfg(test)]
+mod tests;
 
 use ipnetwork::Ipv4Network;
 
@@ -11,6 +14,8 @@ use super::cpu::Level;
 use super::prefix::{Run, flatten, sorted};
 use packed::Packed;
 use paged::Paged;
+
+pub use live::{Live4, Reader4, Resting4};
 
 /// An IPv4 longest-prefix-match table, immutable once built.
 ///
@@ -42,6 +47,24 @@ impl Form {
             None => Packed::build(runs, level).map(Form::Packed),
         }
     }
+
+    #[inline]
+    fn lookup(&self, address: u32) -> u32 {
+        match self {
+            Form::Uniform(id) => *id,
+            Form::Paged(paged) => paged.lookup(address),
+            Form::Packed(packed) => packed.lookup(address),
+        }
+    }
+
+    #[inline]
+    fn lookup_burst(&self, addresses: &[u32], ids: &mut [u32]) {
+        match self {
+            Form::Uniform(id) => ids.fill(*id),
+            Form::Paged(paged) => paged.lookup_burst(addresses, ids),
+            Form::Packed(packed) => packed.lookup_burst(addresses, ids),
+        }
+    }
 }
 
 impl Table4 {
@@ -60,11 +83,7 @@ impl Table4 {
     /// The id of the longest prefix that contains `address` (in host order), or [`NO_MATCH`](super::NO_MATCH).
     #[inline]
     pub fn lookup(&self, address: u32) -> u32 {
-        match &self.form {
-            Form::Uniform(id) => *id,
-            Form::Paged(paged) => paged.lookup(address),
-            Form::Packed(packed) => packed.lookup(address),
-        }
+        self.form.lookup(address)
     }
 
     /// [`lookup`](Self::lookup) for many addresses at once, a good deal faster from about 16 on: `ids[i]` becomes the
@@ -76,11 +95,7 @@ impl Table4 {
     #[inline]
     pub fn lookup_burst(&self, addresses: &[u32], ids: &mut [u32]) {
         assert_eq!(addresses.len(), ids.len(), "one id for each address");
-        match &self.form {
-            Form::Uniform(id) => ids.fill(*id),
-            Form::Paged(paged) => paged.lookup_burst(addresses, ids),
-            Form::Packed(packed) => packed.lookup_burst(addresses, ids),
-        }
+        self.form.lookup_burst(addresses, ids);
     }
 
     /// How many prefixes the table was built from.

@@ -13,11 +13,11 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::{BuildError, MAX_ID};
 use super::super::arena::Arena;
 use super::super::cpu::{Level, prefetch};
 use super::super::places::{LINE_WORDS, Places};
 use super::super::prefix::Run;
+use super::super::{BuildError, MAX_ID};
 use super::chunk::{Assembler, CHUNK_SHIFT, CHUNKS, TAIL, TAIL_IDS};
 
 /// Words of the direct level, at the start of the arena.
@@ -69,7 +69,9 @@ impl Blocks {
     pub(super) unsafe fn write(&self, at: u32, block: &[u64]) {
         debug_assert!(at as usize >= FIRST_BLOCK && at as usize + block.len() <= self.arena.len::<u64>());
         // SAFETY: inside the arena and unshared, says the caller.
-        unsafe { self.arena.as_ptr::<u64>().add(at as usize).copy_from_nonoverlapping(block.as_ptr(), block.len()) };
+        unsafe {
+            self.arena.as_ptr::<u64>().add(at as usize).copy_from_nonoverlapping(block.as_ptr(), block.len())
+        };
     }
 
     /// Makes `at` the block of `chunk`, and says which was before.
@@ -155,7 +157,11 @@ impl Blocks {
         // SAFETY: a reference leads to a block, and an answer marked so to one of its tails.
         let id = unsafe {
             let answer = Blocks::answer(block, address);
-            if answer & TAIL == 0 { answer } else { Blocks::tail(block.add(usize::from(answer & !TAIL)), address) }
+            if answer & TAIL == 0 {
+                answer
+            } else {
+                Blocks::tail(block.add(usize::from(answer & !TAIL)), address)
+            }
         };
         id.into()
     }

@@ -25,12 +25,6 @@ const INDEX_BITS: std::ops::RangeInclusive<u32> = 8..=18;
 /// Tables of more runs than this are not even measured.
 const MAX_RUNS: usize = 1 << 17;
 
-/// How many lookups of a burst go through the levels together.
-const LANES: usize = 64;
-
-/// How many lanes look at their tails together.
-const TAILS_AT_ONCE: usize = 4;
-
 /// A paged table.
 #[derive(Debug)]
 pub(super) struct Paged {
@@ -66,7 +60,8 @@ impl Plan {
                 // Each id has at most one page to itself, each region that mixes ids has one.
                 let pages = mixed_regions(runs, index_bits) + ids;
                 let bytes = 2 * ((1usize << index_bits) + (pages << (24 - index_bits)) + (tails << 8));
-                (pages <= usize::from(u16::MAX) && tails < usize::from(TAIL)).then_some(Plan { index_bits, bytes })
+                (pages <= usize::from(u16::MAX) && tails < usize::from(TAIL))
+                    .then_some(Plan { index_bits, bytes })
             })
             .min_by_key(|plan| plan.bytes)
     }

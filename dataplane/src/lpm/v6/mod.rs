@@ -1,6 +1,9 @@
 //! IPv6: the table.
 
+mod live;
 mod node;
+#[cfg(test)]
+mod tests;
 mod trie;
 
 use ipnetwork::Ipv6Network;
@@ -9,6 +12,8 @@ use super::BuildError;
 use super::cpu::Level;
 use super::prefix::{flatten, sorted};
 use trie::Trie;
+
+pub use live::{Live6, Reader6, Resting6};
 
 /// An IPv6 longest-prefix-match table, immutable once built.
 #[derive(Debug)]

@@ -70,6 +70,11 @@ impl Link {
     pub(super) fn is_table(self) -> bool {
         self.0 & Link::TABLE != 0
     }
+    /// Bits a table takes.
+    #[inline(always)]
+    pub(super) fn table_bits(self) -> u32 {
+        self.0 >> 8 & 15
+    }
     #[inline(always)]
     pub(super) fn is_lower(self) -> bool {
         self.0 & Link::LOWER != 0
@@ -82,7 +87,7 @@ impl Link {
     /// The link's place in the table, 0 for a leaf.
     #[inline(always)]
     pub(super) fn place(self, half: u64) -> usize {
-        (half >> (self.0 % 64) & !(u64::MAX << (self.0 >> 8 & 15))) as usize
+        (half >> (self.0 % 64) & !(u64::MAX << self.table_bits())) as usize
     }
     /// What a leaf compares with its bounds.
     #[inline(always)]
@@ -217,7 +222,12 @@ impl<'s, S: Store> Builder<'s, S> {
     }
 
     /// The links of a table that takes `bits` from `depth` on.
-    pub(super) fn links(&mut self, runs: &[Run<u128>], depth: u32, bits: u32) -> Result<Vec<u32>, BuildError> {
+    pub(super) fn links(
+        &mut self,
+        runs: &[Run<u128>],
+        depth: u32,
+        bits: u32,
+    ) -> Result<Vec<u32>, BuildError> {
         let count = 1usize << bits;
         let place = |run: &Run<u128>| ((run.start << depth) >> (128 - bits)) as usize;
         let starts_here = |run: &Run<u128>| run.start << depth << bits == 0;
@@ -245,8 +255,8 @@ impl<'s, S: Store> Builder<'s, S> {
     }
 
     /// What a table has for a region: a leaf on the upper half if the region is below it, so that only deep links cross over.
-    fn below_table(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
-        if depth == 64 {
+    pub(super) fn below_table(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
+        if depth == 64 && runs.len() > 1 {
             return self.leaf(&[Segment { start: 0, holds: Holds::Deeper(runs) }], 63, 0);
         }
         self.node(runs, depth)

@@ -8,7 +8,9 @@ use super::super::arena::Arena;
 use super::super::cpu::Level;
 use super::super::prefix::Run;
 use super::super::{BuildError, MAX_ID};
-use super::node::{ANSWERS, BIAS, BOUNDS, BOUNDS_AT, Builder, DEEP, DEEP_LINKS, LINE_WORDS, Link, Store, index_bits};
+use super::node::{
+    ANSWERS, BIAS, BOUNDS, BOUNDS_AT, Builder, DEEP, DEEP_LINKS, LINE_WORDS, Link, Store, index_bits,
+};
 
 /// How many lookups of a burst go through the levels together.
 const LANES: usize = 64;
@@ -85,6 +87,64 @@ impl Machine for V3 {
 }
 
 impl Nodes {
+    /// An arena of `words`, of which the first are the index.
+    ///
+    /// # Safety
+    ///
+    /// Before the first lookup, the index must have been written.
+    pub(super) unsafe fn reserve(words: usize, index_bits: u32, level: Level) -> Option<Nodes> {
+        debug_assert!(words >= 1 << index_bits);
+        Some(Nodes { arena: Arena::zeroed(words * 4)?, index_bits, usual_tables: 0, level })
+    }
+
+    /// Says how many tables there are on the way of almost all addresses.
+    pub(super) fn expect(&mut self, usual_tables: usize) {
+        self.usual_tables = usual_tables;
+    }
+
+    /// Writes words that are not in use.
+    ///
+    /// # Safety
+    ///
+    /// They are within the arena, and no reader can reach them.
+    pub(super) unsafe fn write(&self, at: usize, words: &[u32]) {
+        debug_assert!(at + words.len() <= self.arena.len::<u32>());
+        // SAFETY: inside the arena and unshared, says the caller.
+        unsafe { self.arena.as_ptr::<u32>().add(at).copy_from_nonoverlapping(words.as_ptr(), words.len()) };
+    }
+
+    /// Replaces the link at a word, and says which was before.
+    ///
+    /// # Safety
+    ///
+    /// The word is a link of the index or of a table, and what the new one leads to stays until no reader can reach it.
+    pub(super) unsafe fn replace(&self, at: usize, link: Link) -> Link {
+        debug_assert!(at < self.arena.len::<u32>());
+        // SAFETY: inside the arena; links are accessed as atomics once they are shared.
+        // Release: a reader that sees the link sees the node behind it.
+        Link(unsafe { &*self.arena.as_ptr::<AtomicU32>().add(at) }.swap(link.0, Ordering::Release))
+    }
+
+    /// The link at a word, which the caller knows to be one.
+    pub(super) fn peek(&self, at: usize) -> Link {
+        assert!(at < self.arena.len::<u32>());
+        // SAFETY: inside the arena.
+        unsafe { self.link(at) }
+    }
+
+    /// What a leaf holds besides bounds: its answers, and the word where its deep links are.
+    pub(super) fn answers(&self, leaf: Link) -> ([u16; BOUNDS + 1], usize) {
+        assert!(!leaf.is_table() && leaf.start() + LINE_WORDS <= self.arena.len::<u32>());
+        // SAFETY: inside the arena; a leaf has so many answers, and does not change while there is a link to it.
+        unsafe {
+            let line = self.word(leaf.start());
+            (
+                line.cast::<u16>().add(ANSWERS).cast::<[u16; BOUNDS + 1]>().read(),
+                *line.add(DEEP_LINKS) as usize,
+            )
+        }
+    }
+
     #[inline(always)]
     fn word(&self, at: usize) -> *const u32 {
         self.arena.as_ptr::<u32>().wrapping_add(at)
@@ -304,15 +364,22 @@ impl Store for Lines {
 impl Trie {
     /// Compiles the runs of a table, in linear time.
     pub(super) fn build(runs: &[Run<u128>], level: Level) -> Result<Trie, BuildError> {
-        let index_bits = index_bits(runs.len());
+        Trie::with_index(runs, index_bits(runs.len()), level)
+    }
+
+    pub(super) fn with_index(runs: &[Run<u128>], index_bits: u32, level: Level) -> Result<Trie, BuildError> {
         let mut lines = Lines { words: vec![0; 1 << index_bits], uniform: vec![None; MAX_ID as usize + 1] };
         let mut builder = Builder::new(&mut lines);
         let links = builder.links(runs, 0, index_bits)?;
         let usual_tables = builder.depths.usual();
         lines.write(0, &links);
-        let mut arena = Arena::zeroed(lines.words.len() * 4).ok_or(BuildError::OutOfSpace)?;
-        arena.fill(0, &lines.words);
-        Ok(Trie { nodes: Nodes { arena, index_bits, usual_tables, level }, words: lines.words.len() })
+        // SAFETY: the index, and all else, is written right below.
+        let nodes = unsafe { Nodes::reserve(lines.words.len(), index_bits, level) };
+        let mut nodes = nodes.ok_or(BuildError::OutOfSpace)?;
+        // SAFETY: the arena is as large as what is written, and new.
+        unsafe { nodes.write(0, &lines.words) };
+        nodes.expect(usual_tables);
+        Ok(Trie { nodes, words: lines.words.len() })
     }
 
     pub(super) fn lookup(&self, address: u128) -> u32 {

@@ -54,10 +54,13 @@ impl Berth {
 
     /// Opens the sockets of all workers now.
     pub(super) fn open(&self, interfaces: &Interfaces) -> Result<(), PacketError> {
-        let lines = self.opener.open(interfaces)?;
+        let lines = self.opener.open(interfaces)?.into_iter().map(Some).collect();
         let mut moored = self.moored();
         moored.generation += 1;
-        moored.lines = lines.into_iter().map(Some).collect();
+        let unclaimed = std::mem::replace(&mut moored.lines, lines);
+        drop(moored);
+        // Closing takes long, and nobody is to wait for it.
+        drop(unclaimed);
         Ok(())
     }
 

@@ -89,7 +89,11 @@ impl Blocks {
         block << self.shift
     }
 
+    /// Whether there is something new in a block. One whose frames have not all been given back was read.
     fn is_handed_over(&self, block: usize) -> bool {
+        if self.outstanding[block] > 0 {
+            return false;
+        }
         let status = self.memory.word(self.base(block) + STATUS).load(Ordering::Acquire);
         status & libc::TP_STATUS_USER != 0
     }
@@ -109,22 +113,25 @@ impl Blocks {
         self.block = (self.block + 1) % self.outstanding.len();
     }
 
-    /// Starts on the next block, if it has been handed over.
+    /// Starts on the next block that has been handed over and has frames. The kernel hands over an empty one
+    /// when a frame comes that needs a block to itself.
     fn open(&mut self) -> bool {
-        if !self.is_handed_over(self.block) {
-            return false;
-        }
-        let base = self.base(self.block);
-        let count = self.memory.word(base + COUNT).load(Ordering::Relaxed);
-        let first = self.memory.word(base + FIRST).load(Ordering::Relaxed) as usize;
-        if count == 0 || first + HEADER > 1 << self.shift {
+        for _ in 0..self.outstanding.len() {
+            if !self.is_handed_over(self.block) {
+                return false;
+            }
+            let base = self.base(self.block);
+            let count = self.memory.word(base + COUNT).load(Ordering::Relaxed);
+            let first = self.memory.word(base + FIRST).load(Ordering::Relaxed) as usize;
+            if count > 0 && first + HEADER <= 1 << self.shift {
+                self.outstanding[self.block] = count;
+                (self.left, self.next) = (count, base + first);
+                return true;
+            }
             self.give_back(self.block);
             self.go_on();
-            return false;
         }
-        self.outstanding[self.block] = count;
-        (self.left, self.next) = (count, base + first);
-        true
+        false
     }
 
     /// The next frame.
@@ -142,7 +149,7 @@ impl Blocks {
             return Some(arrival);
         }
         let next = at + self.memory.word(at + NEXT).load(Ordering::Relaxed) as usize;
-        if next <= at || next % 8 != 0 || next + HEADER > end {
+        if next <= at || !next.is_multiple_of(8) || next + HEADER > end {
             // Where the others of this block are can't be known.
             self.outstanding[self.block] -= self.left;
             self.left = 0;

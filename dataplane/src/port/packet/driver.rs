@@ -19,18 +19,22 @@ use crate::port::{Burst, Driver, Held, PortError};
 /// A place has as many bits, since [`MixedDriver`](crate::port::MixedDriver) wants the others.
 const PLACE_BITS: u32 = 29;
 
-/// How often a port is looked at.
+/// How often a port is looked at while it works, and while it does not.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_WHILE_DOWN: Duration = Duration::from_millis(20);
 /// The clock is asked whether it is time once in so many turns at a port.
 const TURNS_PER_CLOCK: u32 = 1024;
 
 /// EtherTypes of VLAN tags: a frame that begins with one may be longer by it.
 const TAGS: [[u8; 2]; 3] = [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]];
 
+/// How long a ring that is no longer in use is still read: a block that is not full comes late.
+const LAST_FRAMES: Duration = Duration::from_millis(20);
+
 /// A receiving side, kept as long as frames of it are in use.
 struct Area {
     inlet: Inlet,
-    /// Its port has another one, or none: closed with the last frame.
+    /// Nobody reads it any more: closed with the last frame.
     retired: bool,
 }
 
@@ -38,6 +42,8 @@ struct Port {
     berth: Arc<Berth>,
     /// Its receiving side, by its place among the areas.
     area: Option<usize>,
+    /// The one before, with what it still has, and since when it is the one before.
+    former: Option<(usize, Instant)>,
     outlet: Option<Outlet>,
     /// Which of the berth's generations these are.
     generation: u64,
@@ -61,7 +67,7 @@ pub struct PacketDriver {
     /// Ports with frames to be sent.
     queued: Vec<usize>,
     /// Of these, some could not be sent when they should.
-    is_late: bool,
+    pub(super) is_late: bool,
     interfaces: Interfaces,
     polled: Vec<libc::pollfd>,
 }
@@ -98,6 +104,7 @@ impl PacketDriver {
         let ports = berths.iter().map(|berth| Port {
             berth: Arc::clone(berth),
             area: None,
+            former: None,
             outlet: None,
             generation: 0,
             made_for: 0,
@@ -107,10 +114,11 @@ impl PacketDriver {
             looked: Instant::now(),
             watch: PortWatch::new(PortState::Down(Outage::Opening)),
         });
+        let areas = (2 * berths.len()).min(1 << (PLACE_BITS - offset_bits));
         let mut driver = PacketDriver {
             worker,
             ports: ports.collect(),
-            areas: (0..1usize << (PLACE_BITS - offset_bits)).map(|_| None).collect(),
+            areas: (0..areas).map(|_| None).collect(),
             offset_bits,
             queued: Vec::with_capacity(berths.len()),
             is_late: false,
@@ -149,7 +157,8 @@ impl PacketDriver {
 
     #[cold]
     fn look_if_due(&mut self, port: usize) {
-        if self.ports[port].looked.elapsed() >= LOOK_EVERY {
+        let Port { looked, is_up, .. } = &self.ports[port];
+        if looked.elapsed() >= if *is_up { LOOK_EVERY } else { LOOK_WHILE_DOWN } {
             self.look(port);
         }
     }
@@ -239,20 +248,43 @@ impl PacketDriver {
         (port.generation, port.made_for) = (generation, mtu);
     }
 
-    /// Parts with a port's sockets; frames that are in use stay valid.
+    /// Parts with a port's sockets. What has come is still received; frames that are in use stay valid.
     fn retire(&mut self, port: usize) {
         self.lose_queued(port);
         let Port { area, outlet, .. } = &mut self.ports[port];
+        let Some(at) = area.take() else { return };
         if let Some(outlet) = outlet.take() {
             dismiss(outlet);
         }
-        let Some(at) = area.take() else { return };
-        let area = &mut self.areas[at];
-        if let Some(area) = area {
+        self.close_former(port);
+        self.ports[port].former = Some((at, Instant::now()));
+        if let Some(area) = &self.areas[at] {
+            // What comes from now on comes to the next one.
+            let _ = area.inlet.socket().mute();
+        }
+    }
+
+    fn close_former(&mut self, port: usize) {
+        let Some((at, _)) = self.ports[port].former.take() else { return };
+        let slot = &mut self.areas[at];
+        if let Some(area) = slot {
             area.retired = true;
         }
-        if area.as_ref().is_some_and(|area| area.inlet.held() == 0) {
-            dismiss(area.take());
+        if slot.as_ref().is_some_and(|area| area.inlet.held() == 0) {
+            dismiss(slot.take());
+        }
+    }
+
+    /// Receives what a port's former ring still has, and closes it if there is nothing for a while.
+    #[cold]
+    fn receive_last(&mut self, port: usize, burst: &mut Burst) {
+        let Port { former: Some((at, since)), watch, .. } = &self.ports[port] else { return };
+        let (since, had) = (*since, burst.frames.len());
+        if let Some(area) = &mut self.areas[*at] {
+            area.inlet.receive(burst, watch.cells());
+        }
+        if burst.frames.len() == had && since.elapsed() > LAST_FRAMES {
+            self.close_former(port);
         }
     }
 
@@ -368,6 +400,12 @@ impl Driver for PacketDriver {
         }
         if self.is_late {
             self.send_all();
+        }
+        if self.ports[at].former.is_some() {
+            self.receive_last(at, burst);
+            if !burst.frames.is_empty() {
+                return Ok(());
+            }
         }
         let Port { area: Some(area), watch, .. } = &self.ports[at] else { return Ok(()) };
         if let Some(area) = &mut self.areas[*area] {

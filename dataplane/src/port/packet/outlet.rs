@@ -9,11 +9,11 @@
 //! # One copy, and what it is worth
 //!
 //! Plain TPACKET sends the pages of the ring: the kernel copies fourteen bytes and refers to the rest. A device
-//! that hands frames to another part of this host (veth, virtio) must copy such a frame once more into memory
+//! that hands frames to another part of this host (veth, tap) must copy such a frame once more into memory
 //! of its own before it may let go. An offload header (PACKET_VNET_HDR) names how many bytes the kernel shall
 //! copy itself; told to copy all of them it makes a frame that is simply its own. Over veth that is worth a
-//! third to a half of the throughput, for frames of 60 as of 1,500 bytes, and the slot is free when the call
-//! returns. TPACKET_V2 or V3 makes no difference here, nor does the queueing discipline, which is bypassed.
+//! third more throughput, for frames of 60 as of 1,500 bytes, and the slot is free when the call returns.
+//! TPACKET_V2 or V3 makes no difference here, nor does the queueing discipline, which is bypassed.
 //!
 //! With an offload header the kernel does not hold frames against the MTU; [`driver`](super::driver) does.
 //!

@@ -3,8 +3,8 @@
 /// How frames come from the kernel. Both cost the same per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Receive {
-    /// In blocks (TPACKET_V3), which hold frames of any length one behind the other: 16 MiB take 90,000 of the
-    /// smallest or 9,000 of 1,500 bytes. A block that is not full comes a millisecond late, which is what a
+    /// In blocks (TPACKET_V3), which hold frames of any length one behind the other: 16 MiB take 100,000 of the
+    /// smallest or 10,000 of 1,500 bytes. A block that is not full comes a millisecond late, which is what a
     /// frame waits on a quiet link (before Linux 6.18 up to two ticks of the kernel's clock, of 1 to 10 ms).
     /// Checksums that a sender left open are completed.
     #[default]

@@ -1,8 +1,9 @@
 //! A receive ring of slots (TPACKET_V2): one frame each, handed over at once.
 //!
 //! A slot belongs to us from the moment its status word says so until the [`Arrival`], or the
-//! [`Held`](crate::port::Held) made of it, is given back. Neither can be duplicated. That is the account which
-//! the `unsafe` blocks of this file rest on.
+//! [`Held`](crate::port::Held) made of it, is given back. Neither can be duplicated, and a slot that was read is
+//! marked as such in the same word, so that it is not read again while the ring comes round. That is the account
+//! which the `unsafe` blocks of this file rest on.
 //!
 //! Such a ring can't have offload headers: where the kernel can't write one (see [`blocks`](super::blocks)) it
 //! drops the frame, but in a ring of slots it then takes the slot for filled and never goes on (seen in
@@ -27,6 +28,10 @@ const VLAN_CONTROL: usize = offset_of!(tpacket2_hdr, tp_vlan_tci);
 const VLAN_PROTOCOL: usize = offset_of!(tpacket2_hdr, tp_vlan_tpid);
 const HEADER: usize = libc::TPACKET2_HDRLEN;
 const PACKET_TYPE: usize = HEADER - size_of::<sockaddr_ll>() + offset_of!(sockaddr_ll, sll_pkttype);
+
+/// Our mark on a slot that has been read. To the kernel a slot that is not its own is not its own; this bit it
+/// sets with PACKET_COPY_THRESH only.
+const READ: u32 = libc::TP_STATUS_COPY;
 
 /// The kernel's mark on several TCP segments in one (linux/if_packet.h, Linux 6.0).
 const SEGMENTS: u32 = 1 << 8;
@@ -85,6 +90,7 @@ impl Slots {
             return None;
         }
         let at = self.slot << self.shift;
+        self.memory.word(at + STATUS).store(READ, Ordering::Relaxed);
         self.slot = (self.slot + 1) % self.slots;
         let word = |offset: usize| self.memory.word(at + offset).load(Ordering::Relaxed);
         let half = |offset: usize| self.memory.half(at + offset).load(Ordering::Relaxed);

@@ -102,9 +102,9 @@ impl Station {
         send(&self.unfinished, &bytes);
     }
 
-    /// The next frame that came, with the tag that the kernel took out; none if there is none for a while.
+    /// The next frame that comes, with the tag that the kernel took out; none if none does for long.
     pub(super) fn receive(&self) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + Duration::from_millis(500);
+        let deadline = Instant::now() + super::PATIENCE;
         loop {
             match receive(&self.socket) {
                 None if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(200)),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::{Outage, PacketDriver, PacketPort, PortState, PortStatistics, Receive};
 use crate::policy::PortId;
 use crate::port::{Burst, Driver, Held, MAX_BURST};
+use frames::Wrap;
 use lab::{Station, in_namespace, pair};
 
 const A: PortId = PortId(0);
@@ -32,7 +33,9 @@ fn open(ports: &[PacketPort]) -> PacketDriver {
 fn bridge(receive: Receive) -> (PacketDriver, Station, Station) {
     pair("near0", "far0");
     pair("near1", "far1");
-    let driver = open(&[port("near0", receive), port("near1", receive)]);
+    let mut driver = open(&[port("near0", receive), port("near1", receive)]);
+    await_state(&mut driver, A, &PortState::Up);
+    await_state(&mut driver, B, &PortState::Up);
     (driver, Station::at("far0"), Station::at("far1"))
 }
 
@@ -48,22 +51,32 @@ fn forward(driver: &mut PacketDriver) -> usize {
     count
 }
 
-/// Forwards until nothing has come for a while.
-fn forward_all(driver: &mut PacketDriver) -> usize {
-    let (mut count, mut last) = (0, Instant::now());
-    while last.elapsed() < Duration::from_millis(50) {
-        match forward(driver) {
+/// How long it is quiet when nothing more comes.
+const QUIET: Duration = Duration::from_millis(30);
+/// How long what must come may take, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Does `step` until it has brought `wanted` things, and then nothing more for a while.
+fn until_quiet(wanted: usize, mut step: impl FnMut() -> usize) {
+    let (mut count, began, mut last) = (0, Instant::now(), Instant::now());
+    while last.elapsed() < QUIET || (count < wanted && began.elapsed() < PATIENCE) {
+        match step() {
             0 => std::thread::sleep(Duration::from_micros(100)),
             some => (count, last) = (count + some, Instant::now()),
         }
     }
-    count
+    assert_eq!(count, wanted, "frames that came");
 }
 
-/// Receives at a port until nothing has come for a while.
-fn receive_all(driver: &mut PacketDriver, port: PortId) -> Vec<Vec<u8>> {
-    let (mut received, mut last) = (Vec::new(), Instant::now());
-    while last.elapsed() < Duration::from_millis(50) {
+/// Forwards so many frames from A to B; no more may come.
+fn forward_all(driver: &mut PacketDriver, wanted: usize) {
+    until_quiet(wanted, || forward(driver));
+}
+
+/// Receives what comes at a port until it is quiet, and at least so many.
+fn receive_some(driver: &mut PacketDriver, port: PortId, least: usize) -> Vec<Vec<u8>> {
+    let (mut received, began, mut last) = (Vec::new(), Instant::now(), Instant::now());
+    while last.elapsed() < QUIET || (received.len() < least && began.elapsed() < PATIENCE) {
         let mut burst = Burst::new(MAX_BURST);
         driver.receive(port, &mut burst).unwrap();
         if !burst.frames.is_empty() {
@@ -79,7 +92,7 @@ fn receive_all(driver: &mut PacketDriver, port: PortId) -> Vec<Vec<u8>> {
 
 /// Receives one frame at a port and keeps it.
 fn hold_one(driver: &mut PacketDriver, port: PortId) -> Held {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let mut burst = Burst::new(1);
         driver.receive(port, &mut burst).unwrap();
@@ -92,7 +105,7 @@ fn hold_one(driver: &mut PacketDriver, port: PortId) -> Held {
 
 /// Looks at a port until it is in this state.
 fn await_state(driver: &mut PacketDriver, port: PortId, wanted: &PortState) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let state = driver.state(port);
         if state == *wanted {
@@ -116,7 +129,7 @@ fn frames_leave_unchanged_and_in_the_order_in_which_they_came() {
             let sent: Vec<Vec<u8>> =
                 (0..500).map(|n| frames::numbered(n, 60 + (n as usize * 53) % 1455)).collect();
             sent.iter().for_each(|frame| left.send(frame));
-            assert_eq!(forward_all(&mut driver), sent.len());
+            forward_all(&mut driver, sent.len());
             for frame in &sent {
                 assert_eq!(right.receive().as_ref(), Some(frame), "{receive:?}");
             }
@@ -148,19 +161,17 @@ fn tags_labels_and_sessions_leave_byte_for_byte_as_they_came() {
             sent.push(odd.clone());
             odd.splice(12..12, [0x88, 0xa8, 0x00, 0x06, 0x81, 0x00, 0xe0, 0x07]);
             sent.push(odd);
+            sent.iter().for_each(|frame| left.send(frame));
+            forward_all(&mut driver, sent.len());
             for frame in &sent {
-                left.send(frame);
-                forward_all(&mut driver);
                 assert_eq!(right.receive().as_ref(), Some(frame), "{receive:?}");
             }
             // And as the driver shows them to the pipeline.
             sent.iter().for_each(|frame| left.send(frame));
-            assert_eq!(receive_all(&mut driver, A), sent);
+            assert_eq!(receive_some(&mut driver, A, sent.len()), sent);
         });
     }
 }
-
-use frames::Wrap;
 
 #[test]
 fn a_hundred_thousand_frames_pass_and_none_is_lost() {
@@ -171,6 +182,7 @@ fn a_hundred_thousand_frames_pass_and_none_is_lost() {
         pair("near1", "far1");
         let ports = ["near0", "near1", "far1"].map(PacketPort::new);
         let mut driver = open(&ports);
+        [A, B, C].iter().for_each(|port| await_state(&mut driver, *port, &PortState::Up));
         let left = Station::at("far0");
         let sender = std::thread::spawn(move || {
             let began = Instant::now();
@@ -207,6 +219,7 @@ fn what_this_host_sends_by_the_interface_is_not_received() {
         in_namespace(|| {
             pair("near0", "far0");
             let mut drivers = PacketDriver::open(&[port("near0", receive)], workers).unwrap();
+            await_state(&mut drivers[0], A, &PortState::Up);
             let (host, far) = (Station::at("near0"), Station::at("far0"));
             for n in 0..10 {
                 host.send(&frames::numbered(n, 60));
@@ -217,10 +230,30 @@ fn what_this_host_sends_by_the_interface_is_not_received() {
                 assert!(far.receive().is_some());
             }
             for driver in &mut drivers {
-                assert_eq!(receive_all(driver, A), Vec::<Vec<u8>>::new());
+                assert_eq!(receive_some(driver, A, 0), Vec::<Vec<u8>>::new());
             }
         });
     }
+}
+
+#[test]
+fn a_driver_can_be_given_to_its_workers_thread() {
+    in_namespace(|| {
+        pair("near0", "far0");
+        let far = Station::at("far0");
+        let mut driver = open(&[PacketPort::new("near0")]);
+        await_state(&mut driver, A, &PortState::Up);
+        let watch = driver.watch(A);
+        let worker = std::thread::spawn(move || {
+            assert!(!driver.inject(A, &frames::numbered(1, 2000)));
+            assert!(driver.inject(A, &frames::numbered(2, 60)));
+            driver.flush().unwrap();
+        });
+        assert_eq!(far.receive(), Some(frames::numbered(2, 60)));
+        worker.join().unwrap();
+        assert_eq!(watch.statistics(), PortStatistics { oversize: 1, ..Default::default() });
+        assert_eq!(watch.state(), PortState::Up, "as it was last seen");
+    });
 }
 
 #[test]
@@ -240,7 +273,7 @@ fn waiting_ends_when_a_frame_comes_and_when_the_time_is_over() {
             let began = Instant::now();
             driver.wait(Duration::from_secs(20));
             assert!(began.elapsed() < Duration::from_secs(10), "{receive:?}");
-            assert_eq!(receive_all(&mut driver, A).len(), 1);
+            assert_eq!(receive_some(&mut driver, A, 1).len(), 1);
             let left = sender.join().unwrap();
 
             left.send(&frames::numbered(2, 60));
