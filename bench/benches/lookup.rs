@@ -1,8 +1,9 @@
 //! Longest-prefix match beside other crates: the same prefixes, the same addresses, one thread.
 //!
-//! An iteration looks up every address of a stream (2^20 in IPv4, 2^18 in IPv6, so that the stream itself does not stay in the
-//! nearest caches) and sums the ids; before it is measured, each table's sum is compared with that of the first. `sekisho-burst`
-//! takes 32 addresses at a time. Benches are named `lookup/FAMILY/TABLE/STREAM/WHO`; `compile` and `update` are about ours alone.
+//! An iteration looks up every address of a stream (2^20 in IPv4, 2^18 in IPv6, so that the stream itself
+//! does not stay in the nearest caches) and sums the ids; before it is measured, each table's sum is compared
+//! with that of the first. `sekisho-burst` takes 32 addresses at a time. Benches are named
+//! `lookup/FAMILY/TABLE/STREAM/WHO`; `compile` and `update` are about ours alone.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, Ipv6Addr};

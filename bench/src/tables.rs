@@ -1,7 +1,8 @@
 //! Prefixes to look up in: pools as an ISP has them, and the table of a router with full routes.
 //!
-//! A full table is read from the folder that `SEKISHO_FIB_DIR` names (`fib-v4.txt.gz` and `fib-v6.txt.gz`: gzip text, one `prefix
-//! id` a line), and made up, with the same number of prefixes of the same lengths, where there is none.
+//! A full table is read from the folder that `SEKISHO_FIB_DIR` names (`fib-v4.txt.gz` and `fib-v6.txt.gz`:
+//! gzip text, one `prefix id` a line), and made up, with the same number of prefixes of the same lengths,
+//! where there is none.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -213,6 +213,14 @@ impl Names {
         self.pools.iter().find(|(_, (pool, _))| pool == name).map(|(id, _)| PoolId(*id))
     }
 
+    /// The pools' numbers in the order of `config`, which the names were made for.
+    pub fn pools_in_order(&self, config: &Config) -> Vec<PoolId> {
+        let numbers: HashMap<&str, u16> =
+            self.pools.iter().map(|(id, (name, _))| (name.as_str(), *id)).collect();
+        let number = |name: &str| numbers.get(name).map_or(PoolId::NONE, |id| PoolId(*id));
+        config.pools.iter().map(|pool| number(&pool.name)).collect()
+    }
+
     /// The highest pool number in use.
     pub fn highest_pool(&self) -> usize {
         self.pools.keys().max().map_or(0, |id| usize::from(*id))

@@ -32,6 +32,16 @@ pub fn pin(core: usize) -> Result<(), rustix::io::Errno> {
     sched_setaffinity(None, &set)
 }
 
+/// Keeps the calling thread off the workers' cores. It stays where it is if they have all of `all`, or the kernel
+/// refuses: that costs speed and nothing else.
+pub fn keep_off(workers: &[usize], all: &[usize]) {
+    let mut set = CpuSet::new();
+    all.iter().filter(|core| !workers.contains(core)).for_each(|core| set.set(*core));
+    if set.count() > 0 {
+        let _ = sched_setaffinity(None, &set);
+    }
+}
+
 /// All cores that this process may use.
 ///
 /// # Errors

@@ -27,9 +27,10 @@ use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
 use sekisho_dataplane::policy::{Decision, PhaseId, PortId, Role, Trace};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::clock;
 use crate::compile::{Names, fragment_limits, reject_limits};
 use crate::config::{Block, Config, Policy, Pool};
-use crate::report::{Outcome, show_instant};
+use crate::report::Outcome;
 use crate::words;
 
 /// The packet that is asked about.
@@ -221,14 +222,7 @@ pub fn explain<'a>(
         let mut decisions = [Decision::UNDECIDED];
         let mut replies = Replies::default();
         let frame = frame(question);
-        pipeline.judge_traced(
-            generation,
-            arrival,
-            &[&frame],
-            &mut decisions,
-            &mut replies,
-            &mut recorder,
-        );
+        pipeline.judge_traced(generation, arrival, &[&frame], &mut decisions, &mut replies, &mut recorder);
         decisions[0]
     };
 
@@ -244,7 +238,7 @@ pub fn explain<'a>(
     let pool = config.pools.iter().find(|pool| names.pool_named(&pool.name) == Some(decision.pool));
     let policy = pool.map(|pool| pool.policy);
     Ok(Explanation {
-        at: show_instant(at),
+        at: clock::show(at),
         port: names.port(port),
         role: words::role(role),
         source,

@@ -5,8 +5,14 @@
 
 pub mod bench;
 pub mod cli;
+pub mod clock;
 pub mod compile;
 pub mod config;
 pub mod cores;
+pub mod daemon;
+pub mod explain;
+pub mod outline;
 pub mod report;
+pub mod rpc;
+pub mod state;
 mod words;

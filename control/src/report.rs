@@ -154,20 +154,20 @@ pub struct PoolLine<'a> {
 /// # Errors
 /// When `out` can't be written.
 pub fn summary(out: &mut impl Write, totals: &Totals, pools: &[PoolLine<'_>]) -> io::Result<()> {
-    writeln!(out, "{:<24}{:>12}{:>12}  what it means", "reason", "forwarded", "denied")?;
+    writeln!(out, "{:<23}{:<13}{:>11}{:>11}  what it means", "reason", "rule", "forwarded", "denied")?;
     for &reason in Reason::ALL {
         if totals.reason(reason) == 0 {
             continue;
         }
         let forwarded = totals.decided[reason as usize][Taken::Forward as usize];
-        let denied = totals.reason(reason) - forwarded;
-        let meaning = shorten(reason.meaning(), 50);
-        writeln!(out, "{:<24}{:>12}{:>12}  {meaning}", reason.code(), blank(forwarded), blank(denied))?;
+        let denied = blank(totals.reason(reason) - forwarded);
+        let (code, rule, meaning) = (reason.code(), reason.rule(), reason.meaning());
+        writeln!(out, "{code:<23}{rule:<13}{:>11}{denied:>11}  {meaning}", blank(forwarded))?;
     }
     let forwarded = totals.taken(Taken::Forward);
     let denied = totals.received - forwarded - totals.receive_errors;
     let received = totals.received;
-    writeln!(out, "{:<24}{forwarded:>12}{denied:>12}  of {received} received", "sum")?;
+    writeln!(out, "{:<36}{forwarded:>11}{denied:>11}  of {received} received", "sum")?;
 
     let actions = [Taken::Drop, Taken::Reject, Taken::Divert];
     let done: Vec<String> = actions

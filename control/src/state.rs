@@ -185,10 +185,7 @@ mod tests {
         assert!(trouble.is_none() && state.begun().next().is_none());
         state.remember([key("one", 1_129_561_200_000_000)]).unwrap();
         state.remember([key("two", -5), key("関所", 7)]).unwrap();
-        assert_eq!(
-            remembered(&folder),
-            [key("one", 1_129_561_200_000_000), key("two", -5), key("関所", 7)]
-        );
+        assert_eq!(remembered(&folder), [key("one", 1_129_561_200_000_000), key("two", -5), key("関所", 7)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The words of a configuration, for reports.
+//! The words of a configuration, and of people, for reports.
 
-use sekisho_dataplane::policy::{Action, Kind, Role};
+use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::worker::Poll;
 
 /// A role as the configuration writes it.
 pub(crate) fn role(role: Role) -> &'static str {
@@ -28,5 +29,53 @@ pub(crate) fn action(action: Action) -> &'static str {
         Action::Reject => "reject",
         Action::Divert => "divert",
         Action::Monitor => "monitor",
+    }
+}
+
+/// An idle strategy as the configuration writes it.
+pub(crate) fn poll(poll: Poll) -> &'static str {
+    match poll {
+        Poll::Busy => "busy",
+        Poll::Adaptive => "adaptive",
+        Poll::Interrupt => "interrupt",
+    }
+}
+
+/// How a reject answers, as the configuration writes it.
+pub(crate) fn reject_with(with: RejectWith) -> &'static str {
+    match with {
+        RejectWith::Rst => "rst",
+        RejectWith::Icmp => "icmp",
+    }
+}
+
+/// What a divert does without a filter, as the configuration writes it.
+pub(crate) fn divert_fallback(fallback: DivertFallback) -> &'static str {
+    match fallback {
+        DivertFallback::Reject => "reject",
+        DivertFallback::Drop => "drop",
+    }
+}
+
+/// Rule 6 as the configuration writes it.
+pub(crate) fn source_validation(validation: SourceValidation) -> &'static str {
+    match validation {
+        SourceValidation::Enforce => "enforce",
+        SourceValidation::Monitor => "monitor",
+        SourceValidation::Off => "off",
+    }
+}
+
+/// `1 worker`, `2 workers`.
+pub(crate) fn plural(count: usize, what: &str) -> String {
+    format!("{count} {}", plural_of(count, what))
+}
+
+/// `worker` or `workers`.
+pub(crate) fn plural_of(count: usize, what: &str) -> String {
+    match count {
+        1 => what.to_owned(),
+        _ if what.ends_with('x') => format!("{what}es"),
+        _ => format!("{what}s"),
     }
 }

@@ -5,6 +5,7 @@ pub mod binary;
 pub mod capture;
 pub mod corpus;
 pub mod frames;
+pub mod lab;
 pub mod replay;
 pub mod twin;
 pub mod vectors;

@@ -1,7 +1,7 @@
 //! `sekisho bench`: the operator's own tables and policy, in memory, on this host.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sekisho_dataplane::counters::Totals;
@@ -111,7 +111,7 @@ fn flows(arguments: &Arguments, frames: &[Vec<u8>]) -> usize {
 }
 
 /// The frames of a capture, as many as are measured with.
-fn captured(path: &PathBuf) -> Result<Vec<Vec<u8>>, Failure> {
+fn captured(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let mut reader = CaptureReader::open(path)?;
     let mut frame = CapturedFrame::default();
     let mut frames = Vec::new();

@@ -1,35 +1,16 @@
 //! `sekisho explain`: one packet's verdict, with every table entry and rule on the way.
-//!
-//! The packet is made up from the addresses and ports, and judged by the pipeline itself, which reports the
-//! rules that it looks at; the table entries are looked up in the configuration, where they have names.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use clap::ValueEnum;
-use ipnetwork::IpNetwork;
-use pnet::packet::ethernet::{EtherTypes, MutableEthernetPacket};
-use pnet::packet::ip::{IpNextHeaderProtocol, IpNextHeaderProtocols};
-use pnet::packet::ipv4::{self, MutableIpv4Packet};
-use pnet::packet::ipv6::MutableIpv6Packet;
-use pnet::packet::tcp::{MutableTcpPacket, TcpFlags};
-use pnet::packet::udp::MutableUdpPacket;
-use pnet::util::MacAddr;
-use sekisho_dataplane::Replies;
-use sekisho_dataplane::clock::Instant;
-use sekisho_dataplane::counters::WorkerCounters;
-use sekisho_dataplane::frame::Link;
-use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
-use sekisho_dataplane::policy::{Decision, PortId, Role, Trace};
-use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-use super::Failure;
-use crate::compile::{Compiled, Compiler, fragment_limits, reject_limits};
-use crate::config::{Block, Config, Policy, Pool};
-use crate::report::Outcome;
-use crate::words;
+use super::{Failure, remote};
+use crate::clock;
+use crate::compile::{Compiled, Compiler};
+use crate::explain::{self, Protocol, Question};
+use crate::rpc::methods::explain::{Packet, Text};
 
 /// What `explain` is asked.
 #[derive(Debug, clap::Args)]
@@ -53,363 +34,76 @@ pub(super) struct Arguments {
     #[arg(value_name = "PORT")]
     destination_port: u16,
     /// Source port
-    #[arg(long = "sport", value_name = "N", default_value_t = 50_000)]
+    #[arg(long = "sport", value_name = "N", default_value_t = explain::SOURCE_PORT)]
     source_port: u16,
     /// Protocol
     #[arg(long = "proto", value_enum, default_value_t = Protocol::Tcp)]
     protocol: Protocol,
+    /// The daemon's socket [env: SEKISHO_SOCKET] [default: /run/sekisho/control.sock]
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-    Icmp,
-}
-
-impl Protocol {
-    fn number(self, v6: bool) -> IpNextHeaderProtocol {
-        match self {
-            Protocol::Tcp => IpNextHeaderProtocols::Tcp,
-            Protocol::Udp => IpNextHeaderProtocols::Udp,
-            Protocol::Sctp => IpNextHeaderProtocols::Sctp,
-            Protocol::Icmp if v6 => IpNextHeaderProtocols::Icmpv6,
-            Protocol::Icmp => IpNextHeaderProtocols::Icmp,
+impl Arguments {
+    fn question(&self) -> Question {
+        Question {
+            port: self.port.clone(),
+            source: self.source,
+            destination: self.destination,
+            destination_port: self.destination_port,
+            source_port: self.source_port,
+            protocol: self.protocol,
         }
-    }
-}
-
-#[derive(Serialize)]
-struct Explanation<'a> {
-    at: String,
-    port: &'a str,
-    role: &'static str,
-    source: IpAddr,
-    source_port: u16,
-    destination: IpAddr,
-    destination_port: u16,
-    protocol: Protocol,
-    pools: Vec<Entry<'a>>,
-    sets: Vec<Entry<'a>>,
-    phases: Vec<PhaseEntry<'a>>,
-    rules: Vec<RuleEntry>,
-    #[serde(flatten)]
-    outcome: Outcome<'a>,
-}
-
-/// A table entry that holds an address.
-#[derive(Serialize)]
-struct Entry<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<&'a str>,
-    #[serde(serialize_with = "as_text")]
-    prefix: IpNetwork,
-}
-
-fn as_text<S: Serializer>(prefix: &IpNetwork, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(prefix)
-}
-
-#[derive(Serialize)]
-struct PhaseEntry<'a> {
-    name: &'a str,
-    from: &'a str,
-    in_force: bool,
-    covers: bool,
-    block: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct RuleEntry {
-    rule: &'static str,
-    matched: bool,
-    text: &'static str,
-}
-
-#[derive(Default)]
-struct Recorder(Vec<RuleEntry>);
-
-impl Trace for Recorder {
-    fn rule(&mut self, number: &'static str, matched: bool) {
-        self.0.push(RuleEntry { rule: number, matched, text: text(number) });
-    }
-}
-
-/// What a rule asks.
-fn text(number: &str) -> &'static str {
-    match number {
-        "1" => "not IPv4 or IPv6",
-        "2" => "more VLAN tags and MPLS labels than the limit, from a customer",
-        "3" => "malformed headers",
-        "4" => "source route, or routing header type 0",
-        "5" => "a source address that no host has",
-        "6" => "a customer-side source in no pool",
-        "8" => "more extension headers than the limit",
-        "9" => "not TCP",
-        "10" => "not port 25",
-        "11" => "TCP from the provider's servers or filter",
-        "12" => "the pool is in quarantine",
-        "13" => "a routing header that hides the destination",
-        "14" => "the destination is in a set that the policy allows",
-        "15" => "the pool is exempt",
-        "16" => "a live grant covers the customer",
-        "17" => "the source is in no pool, and a phase is in force",
-        "18" => "a phase in force covers the destination",
-        "19" => "no phase in force covers the destination",
-        "20" => "the same, with source and destination swapped, is denied",
-        "21" => "an answer from port 25 outside, otherwise",
-        "22" => "mail from outside",
-        _ => "fragment rules",
     }
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let Some(path) = &arguments.config else {
-        return Err(Failure::refused(
-            "no daemon can be asked by this build; give the configuration with -c FILE",
-        ));
+        return ask(arguments, out);
     };
-    let Arguments { source, destination, .. } = arguments;
-    if source.is_ipv4() != destination.is_ipv4() {
-        return Err(Failure::refused(format!(
-            "{source} and {destination} are of different address families"
-        )));
-    }
     let config = super::load(path)?;
-    let port = port(&config, arguments.port.as_deref())?;
-    let at = arguments.at.unwrap_or_else(super::now);
     let Compiled { generation, names, .. } = Compiler::default().compile(&config, Vec::new())?;
+    let at = arguments.at.unwrap_or_else(clock::now);
+    let number = generation.number();
+    let all_work = |_| false;
+    let explanation =
+        explain::explain(&config, &names, &generation, number, all_work, &arguments.question(), at)
+            .map_err(|error| Failure::refused(error.to_string()))?;
+    match arguments.json {
+        true => {
+            serde_json::to_writer(&mut *out, &explanation).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        false => explanation.print(out)?,
+    }
+    Ok(())
+}
 
-    let mut recorder = Recorder::default();
-    let decision = {
-        let common = Arc::new(Common::new(config.ports.len(), reject_limits(&config.limits)));
-        let counters = Arc::new(WorkerCounters::new(config.ports.len(), names.highest_pool() + 1));
-        let mut pipeline = Pipeline::new(common, counters, fragment_limits(&config.limits));
-        let arrival = Arrival { port, link: Link::Ethernet, now: Instant::from_utc_micros(at) };
-        let mut decisions = [Decision::UNDECIDED];
-        let mut replies = Replies::default();
-        let frame = frame(arguments);
-        pipeline.judge_traced(
-            &generation,
-            arrival,
-            &[&frame],
-            &mut decisions,
-            &mut replies,
-            &mut recorder,
-        );
-        decisions[0]
-    };
-
-    let role = config.ports[usize::from(port.0)].role;
-    // Inbound, the customer is the destination, and the rules look at the source in its place.
-    let (customer, other) = match role {
-        Role::Internet => (*destination, *source),
-        _ => (*source, *destination),
-    };
-    let pools = entries(config.pools.iter().map(|p| (&*p.name, p.title.as_deref(), &*p.prefixes)), customer);
-    let sets = entries(config.sets.iter().map(|set| (&*set.name, None, &*set.prefixes)), other);
-    let in_sets = generation.sets_of(other);
-    let pool = config.pools.iter().find(|pool| names.pool_named(&pool.name) == Some(decision.pool));
-    let policy = pool.map(|pool| &config.policies[pool.policy]);
-    let explanation = Explanation {
-        at: super::show_instant(at),
-        port: names.port(port),
-        role: words::role(role),
-        source: *source,
-        source_port: arguments.source_port,
-        destination: *destination,
+/// Asks the running daemon.
+fn ask(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let packet = Packet {
+        source: arguments.source,
+        destination: arguments.destination,
         destination_port: arguments.destination_port,
+        source_port: arguments.source_port,
         protocol: arguments.protocol,
-        pools,
-        sets,
-        phases: policy.map_or(Vec::new(), |policy| phases(&config, policy, &in_sets, at)),
-        rules: recorder.0,
-        outcome: Outcome::new(&decision, &names, generation.number()),
+        port: arguments.port.clone(),
+        at: arguments.at.map(clock::show),
+        text: !arguments.json,
     };
-    if arguments.json {
-        serde_json::to_writer(&mut *out, &explanation).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-        return Ok(());
+    let mut client = remote::connect(arguments.socket.as_deref())?;
+    match arguments.json {
+        true => {
+            let explanation: Value = remote::heard(client.call("explain", &packet), true, out)?;
+            writeln!(out, "{explanation}")?;
+        }
+        false => {
+            let Text { text } = remote::heard(client.call("explain", &packet), false, out)?;
+            out.write_all(text.as_bytes())?;
+        }
     }
-    explanation.print(out, &decision, pool, policy)
-}
-
-fn port(config: &Config, name: Option<&str>) -> Result<PortId, Failure> {
-    let at = match name {
-        Some(name) => config.ports.iter().position(|port| port.name == name),
-        None => config.ports.iter().position(|port| port.role == Role::Subscriber),
-    };
-    at.map(|at| PortId(at as u8)).ok_or_else(|| {
-        let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
-        Failure::refused(format!(
-            "--in {}: no such port; there are {}",
-            name.unwrap_or("(a subscriber port)"),
-            names.join(", ")
-        ))
-    })
-}
-
-/// The entries that hold an address, the longest prefix first.
-fn entries<'a>(
-    tables: impl Iterator<Item = (&'a str, Option<&'a str>, &'a [IpNetwork])>,
-    address: IpAddr,
-) -> Vec<Entry<'a>> {
-    let mut found: Vec<Entry<'a>> = tables
-        .flat_map(|(name, title, prefixes)| {
-            let holding = prefixes.iter().filter(move |prefix| prefix.contains(address));
-            holding.map(move |prefix| Entry { name, title, prefix: *prefix })
-        })
-        .collect();
-    found.sort_by_key(|entry| std::cmp::Reverse(entry.prefix.prefix()));
-    found
-}
-
-fn phases<'a>(config: &'a Config, policy: &'a Policy, in_sets: &[usize], at: i64) -> Vec<PhaseEntry<'a>> {
-    let entry = |phase: &'a crate::config::Phase| {
-        let (covers, block) = match &phase.block {
-            Block::All => (true, vec!["all"]),
-            Block::Sets(sets) => (
-                sets.iter().any(|set| in_sets.contains(set)),
-                sets.iter().map(|set| config.sets[*set].name.as_str()).collect(),
-            ),
-        };
-        let in_force = phase.from_micros <= at;
-        PhaseEntry { name: &phase.name, from: &phase.from_text, in_force, covers, block }
-    };
-    policy.phases.iter().map(entry).collect()
-}
-
-impl Explanation<'_> {
-    fn print(
-        &self,
-        out: &mut impl Write,
-        decision: &Decision,
-        pool: Option<&Pool>,
-        policy: Option<&Policy>,
-    ) -> Result<(), Failure> {
-        let protocol = format!("{:?}", self.protocol).to_uppercase();
-        writeln!(out, "{protocol} {} port {}", self.source, self.source_port)?;
-        writeln!(out, "  to {} port {}", self.destination, self.destination_port)?;
-        writeln!(out, "  received on {} ({}) at {}", self.port, self.role, self.at)?;
-
-        writeln!(out, "\npools that hold the customer's address")?;
-        for (at, Entry { name, title, prefix }) in self.pools.iter().enumerate() {
-            let wins = if at == 0 { "longest prefix" } else { "" };
-            let title = title.unwrap_or("");
-            let line = format!("  {:<44}{name:<24}{wins:<16}{title}", prefix.to_string());
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        none(out, self.pools.is_empty())?;
-        if let (Some(pool), Some(policy)) = (pool, policy) {
-            writeln!(out, "  pool {} follows policy {} ({}, {})", pool.name, policy.name, words::kind(policy.kind), words::action(policy.action))?;
-        }
-        writeln!(out, "\nsets that hold the other address")?;
-        for Entry { name, prefix, .. } in &self.sets {
-            writeln!(out, "  {:<44}{name}", prefix.to_string())?;
-        }
-        none(out, self.sets.is_empty())?;
-        writeln!(out, "\nphases of the policy")?;
-        for PhaseEntry { name, from, in_force, covers, block } in &self.phases {
-            let in_force = if *in_force { "in force" } else { "to come" };
-            let covers = if *covers { "covers it" } else { "does not cover it" };
-            writeln!(out, "  {name} from {from}: {in_force}, blocks {}, {covers}", block.join(", "))?;
-        }
-        none(out, self.phases.is_empty())?;
-        writeln!(out, "\nrules, first match wins")?;
-        for RuleEntry { rule, matched, text } in &self.rules {
-            writeln!(out, "  {rule:>3}  {}  {text}", if *matched { "yes" } else { "no " })?;
-        }
-
-        writeln!(out, "\n{}: {}", crate::report::verdict(decision.taken), decision.reason)?;
-        writeln!(out, "  {}", decision.reason.meaning())?;
-        let outcome = serde_json::to_value(&self.outcome).map_err(std::io::Error::from)?;
-        for key in ["action", "out", "pool", "policy", "phase", "would"] {
-            if let Some(value) = outcome[key].as_str() {
-                writeln!(out, "  {key}: {value}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn none(out: &mut impl Write, empty: bool) -> std::io::Result<()> {
-    match empty {
-        true => writeln!(out, "  none"),
-        false => Ok(()),
-    }
-}
-
-/// The packet that is asked about: a SYN, or the least that its protocol takes.
-fn frame(arguments: &Arguments) -> Vec<u8> {
-    const ETHERNET: usize = 14;
-    const TRANSPORT: usize = 20;
-    let v6 = arguments.source.is_ipv6();
-    let ip = if v6 { 40 } else { 20 };
-    let mut frame = vec![0u8; ETHERNET + ip + TRANSPORT];
-    if let Some(mut ethernet) = MutableEthernetPacket::new(&mut frame) {
-        // Locally administered addresses (IEEE 802 §8.4).
-        ethernet.set_destination(MacAddr::new(2, 0, 0, 0, 0, 1));
-        ethernet.set_source(MacAddr::new(2, 0, 0, 0, 0, 2));
-        ethernet.set_ethertype(if v6 { EtherTypes::Ipv6 } else { EtherTypes::Ipv4 });
-    }
-    let protocol = arguments.protocol.number(v6);
-    match (arguments.source, arguments.destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            ipv4_header(&mut frame[ETHERNET..], source, destination, protocol);
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            ipv6_header(&mut frame[ETHERNET..], source, destination, protocol);
-        }
-        _ => {}
-    }
-    let transport = &mut frame[ETHERNET + ip..];
-    match arguments.protocol {
-        Protocol::Tcp => {
-            if let Some(mut tcp) = MutableTcpPacket::new(transport) {
-                tcp.set_source(arguments.source_port);
-                tcp.set_destination(arguments.destination_port);
-                tcp.set_data_offset(5);
-                tcp.set_flags(TcpFlags::SYN);
-            }
-        }
-        Protocol::Udp | Protocol::Sctp => {
-            if let Some(mut udp) = MutableUdpPacket::new(transport) {
-                udp.set_source(arguments.source_port);
-                udp.set_destination(arguments.destination_port);
-                udp.set_length(TRANSPORT as u16);
-            }
-        }
-        Protocol::Icmp => transport[0] = if v6 { 128 } else { 8 },
-    }
-    frame
-}
-
-fn ipv4_header(packet: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr, protocol: IpNextHeaderProtocol) {
-    let length = packet.len() as u16;
-    let Some(mut ip) = MutableIpv4Packet::new(packet) else { return };
-    ip.set_version(4);
-    ip.set_header_length(5);
-    ip.set_total_length(length);
-    ip.set_ttl(64);
-    ip.set_next_level_protocol(protocol);
-    ip.set_source(source);
-    ip.set_destination(destination);
-    ip.set_checksum(ipv4::checksum(&ip.to_immutable()));
-}
-
-fn ipv6_header(packet: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr, protocol: IpNextHeaderProtocol) {
-    let length = (packet.len() - 40) as u16;
-    let Some(mut ip) = MutableIpv6Packet::new(packet) else { return };
-    ip.set_version(6);
-    ip.set_payload_length(length);
-    ip.set_next_header(protocol);
-    ip.set_hop_limit(64);
-    ip.set_source(source);
-    ip.set_destination(destination);
+    Ok(())
 }

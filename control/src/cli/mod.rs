@@ -2,18 +2,25 @@
 
 mod bench;
 mod check;
+mod counters;
 mod explain;
+mod phases;
+mod pools;
+mod reload;
+mod remote;
 mod replay;
 mod run;
+mod status;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use jiff::Timestamp;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::config::{Colour, Config, ConfigError};
+use crate::rpc::{self, CallError};
 
 /// 関所, the checkpoint: enforces Outbound Port 25 Blocking between customers and the Internet.
 #[derive(Debug, Parser)]
@@ -25,7 +32,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Forward in the foreground; with captures for ports, until they are read through
+    /// Forward, in the foreground; with captures for ports, until they are read through
     Run(run::Arguments),
     /// Validate and compile a configuration, and print what it says
     Check(check::Arguments),
@@ -35,6 +42,16 @@ enum Command {
     Explain(explain::Arguments),
     /// Measure this configuration's tables and policy on this host, in memory
     Bench(bench::Arguments),
+    /// Show the running daemon at a glance
+    Status(status::Arguments),
+    /// Show the running daemon's pools, and what was counted for them
+    Pools(pools::Arguments),
+    /// Show the running daemon's phases: past, in force and to come
+    Phases(phases::Arguments),
+    /// Show everything that the running daemon counts
+    Counters(counters::Arguments),
+    /// Have the running daemon read a configuration, and put it in force
+    Reload(reload::Arguments),
 }
 
 /// Why a command did not do what it was asked to. The exit code is 1.
@@ -49,6 +66,12 @@ enum Failure {
     /// A capture can't be read or written.
     #[error(transparent)]
     Capture(#[from] sekisho_dataplane::port::pcap::CaptureError),
+    /// The daemon did not start, or did not end well.
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::Error),
+    /// A running daemon can't be asked, or refuses.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// Standard output can't be written.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -78,6 +101,11 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(arguments, &mut out),
         Command::Explain(arguments) => explain::run(arguments, &mut out),
         Command::Bench(arguments) => bench::run(arguments, &mut out),
+        Command::Status(arguments) => status::run(arguments, &mut out),
+        Command::Pools(arguments) => pools::run(arguments, &mut out),
+        Command::Phases(arguments) => phases::run(arguments, &mut out),
+        Command::Counters(arguments) => counters::run(arguments, &mut out),
+        Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
     match result {
@@ -95,10 +123,40 @@ pub fn main() -> ExitCode {
 fn report(failure: &Failure) {
     let text = match failure {
         Failure::Config(error) => error.render(colour(&io::stderr())),
+        Failure::Call(CallError::Refused(error)) => refusal(error),
         other => format!("sekisho: {other}"),
     };
     // Nobody is left to tell if standard error is gone.
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+/// A daemon's refusal: every problem of a configuration, or each change that needs a restart on a line of its own.
+fn refusal(error: &rpc::Error) -> String {
+    let data = error.data.as_ref();
+    if let Some(rendered) = data.and_then(|data| data["rendered"].as_str()) {
+        return rendered.to_owned();
+    }
+    if let Some(changes) = data.and_then(|data| data["changes"].as_array()) {
+        let changes = changes.iter().filter_map(|change| Some(format!("\n  {}", change.as_str()?)));
+        let changes: String = changes.collect();
+        return format!("sekisho: this can't change while the daemon runs; restart it for:{changes}");
+    }
+    format!("sekisho: {error}")
+}
+
+/// At most `width` columns of a terminal.
+fn shorten(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |letter: &char| {
+        let room = left.checked_sub(letter.width().unwrap_or(0));
+        left = room.unwrap_or(0);
+        room.is_some()
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    format!("{}…", kept.trim_end())
 }
 
 fn colour(stream: &impl IsTerminal) -> Colour {
@@ -125,15 +183,16 @@ fn port_and_file(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// An instant for people, in UTC.
-fn show_instant(utc_micros: i64) -> String {
-    match Timestamp::from_microsecond(utc_micros) {
-        Ok(timestamp) => timestamp.to_string(),
-        Err(_) => format!("{utc_micros} µs"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Now, in UTC microseconds.
-fn now() -> i64 {
-    Timestamp::now().as_microsecond()
+    #[test]
+    fn what_is_too_long_is_cut_to_columns_not_characters() {
+        assert_eq!(shorten("checkpoint", 10), "checkpoint");
+        assert_eq!(shorten("checkpoint", 9), "checkpoi…");
+        assert_eq!(shorten("関所の検問", 7), "関所の…");
+        assert_eq!(shorten("関所の検問", 8), "関所の…");
+        assert_eq!(shorten("a b c", 3), "a…");
+    }
 }

@@ -116,7 +116,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         inputs.push(Input { port, reader, next: CapturedFrame::default(), has_next: false, given: 0 });
     }
     let mut outputs: Vec<Option<CaptureWriter>> = (0..config.ports.len()).map(|_| None).collect();
-    for (name, path) in &arguments.outputs {
+    for (at, (name, path)) in arguments.outputs.iter().enumerate() {
         let output = &mut outputs[usize::from(named_port(&names, name, "--out")?.0)];
         if output.is_some() {
             return Err(Failure::refused(format!("--out {name} is given twice")));
@@ -124,6 +124,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         if arguments.inputs.iter().any(|(_, input)| same_file(input, path)) {
             return Err(Failure::refused(format!(
                 "--out {name}={} is also an --in: it would be overwritten while it is read",
+                path.display()
+            )));
+        }
+        if arguments.outputs[..at].iter().any(|(_, other)| same_file(other, path)) {
+            return Err(Failure::refused(format!(
+                "--out {name}={} is also another port's --out: one would overwrite the other",
                 path.display()
             )));
         }
@@ -145,7 +151,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let fault = replay.all(&generation, &mut inputs, batch, out, |frame| match (at, clock) {
         (Some(at), _) => at,
         (None, Clock::Capture) => frame.nanos.div_euclid(1000),
-        (None, Clock::Now) => super::now(),
+        (None, Clock::Now) => crate::clock::now(),
     })?;
 
     for output in replay.outputs.into_iter().flatten() {

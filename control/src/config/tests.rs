@@ -597,7 +597,7 @@ mod keys {
         );
         assert_eq!(
             only("[control]\nmode = \"0600\"\n"),
-            "14:1: unknown key `mode` in [control]; the keys of [control] are `socket` and `state`"
+            "14:1: unknown key `mode` in [control]; the keys of [control] are `socket`, `state`"
         );
         assert_eq!(
             only("[metrics]\nlisten = \"127.0.0.1:1\"\nlistens = 1\n"),

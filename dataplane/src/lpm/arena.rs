@@ -1,8 +1,9 @@
 //! One piece of zeroed memory for a whole table.
 //!
-//! A table lives in one arena and its parts name each other by offsets, so that a reference costs four bytes and a large
-//! table can ask for huge pages. Arenas of 2 MiB and more come straight from the kernel, whole huge pages at a time; pages
-//! that nobody touches cost nothing, so an arena may also be a reserve to grow into.
+//! A table lives in one arena and its parts name each other by offsets, so that a reference costs four bytes
+//! and a large table can ask for huge pages. Arenas of 2 MiB and more come straight from the kernel, whole
+//! huge pages at a time; pages that nobody touches cost nothing, so an arena may also be a reserve to grow
+//! into.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -31,8 +32,8 @@ enum Origin {
     },
 }
 
-// SAFETY: the arena is plain memory that belongs to no thread. It hands out raw pointers only; whoever dereferences them
-// argues for the access.
+// SAFETY: the arena is plain memory that belongs to no thread. It hands out raw pointers only; whoever
+// dereferences them argues for the access.
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
@@ -70,7 +71,8 @@ impl Arena {
         let pad = mapping.addr().get().wrapping_neg() % HUGE_PAGE;
         // SAFETY: `pad` is less than the huge page that was mapped on top of `bytes`.
         let start = unsafe { mapping.add(pad) };
-        // SAFETY: `start..start + bytes` is inside the mapping. It is advice: its failure changes nothing but speed.
+        // SAFETY: `start..start + bytes` is inside the mapping. It is advice: its failure changes nothing but
+        // speed.
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
         Some(Arena { start, bytes, origin: Origin::Mapped { start: mapping, bytes: whole } })
     }
@@ -89,7 +91,8 @@ impl Arena {
     /// Writes `units` at unit `at`, before the arena is shared.
     pub(super) fn fill<T: Plain>(&mut self, at: usize, units: &[T]) {
         assert!(at.checked_add(units.len()).is_some_and(|end| end <= self.len::<T>()));
-        // SAFETY: within the arena, by the check above; `&mut self` keeps everyone else away, and any bytes are a `T`.
+        // SAFETY: within the arena, by the check above; `&mut self` keeps everyone else away, and any bytes
+        // are a `T`.
         unsafe { self.as_ptr::<T>().add(at).copy_from_nonoverlapping(units.as_ptr(), units.len()) };
     }
 }

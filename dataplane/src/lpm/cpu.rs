@@ -1,8 +1,8 @@
 //! What the processor can do, asked once, and hints to its caches.
 //!
-//! The crate is compiled for any x86-64 (or another machine); the loops that gain from newer instructions exist once for
-//! each [`Level`] and are chosen at run time. A [`Level`] is proof: one above [`Level::PORTABLE`] exists only where the
-//! processor said yes.
+//! The crate is compiled for any x86-64 (or another machine); the loops that gain from newer instructions
+//! exist once for each [`Level`] and are chosen at run time. A [`Level`] is proof: one above
+//! [`Level::PORTABLE`] exists only where the processor said yes.
 #![allow(unsafe_code)]
 
 /// A set of instructions that this processor has.

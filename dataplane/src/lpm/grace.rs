@@ -1,22 +1,24 @@
 //! When memory that readers have been led away from may be used again.
 //!
-//! A table that changes under its readers never changes what they can reach: it writes the new part elsewhere, and leads them
-//! there with one store. The old part is *retired*: a reader may still be on its way through it. It is reused after every reader
-//! has been *quiescent* since, that is, has said that it is between two lookups.
+//! A table that changes under its readers never changes what they can reach: it writes the new part
+//! elsewhere, and leads them there with one store. The old part is *retired*: a reader may still be on its
+//! way through it. It is reused after every reader has been *quiescent* since, that is, has said that it is
+//! between two lookups.
 //!
 //! ```text
 //! writer   lead away ──▶ bump the clock to t ──▶ … ──▶ every reader's note ≥ t?  ──yes──▶ reuse
 //! reader        lookups ──▶ read the clock ──▶ note it ──▶ lookups …
 //! ```
 //!
-//! Why that suffices: the clock is bumped (release) after the store that leads away, so a reader that read `t` or later from it
-//! (acquire) sees that store, and its lookups from then on do not come to the old part. Its lookups before come before its note
-//! (release), and the writer reads the note (acquire) before it writes. A note costs the reader two plain moves and no fence.
+//! Why that suffices: the clock is bumped (release) after the store that leads away, so a reader that read
+//! `t` or later from it (acquire) sees that store, and its lookups from then on do not come to the old part.
+//! Its lookups before come before its note (release), and the writer reads the note (acquire) before it
+//! writes. A note costs the reader two plain moves and no fence.
 //!
-//! A reader that sleeps would hold up all reuse, so it goes *offline* first: its note then is later than any time. When it comes
-//! back there is no note in between that the writer could have waited for, so here, and only here, both sides need a full
-//! fence: either the writer, looking at the notes after its store, sees that the reader is back, or the reader, looking at the
-//! table after its note, sees the store.
+//! A reader that sleeps would hold up all reuse, so it goes *offline* first: its note then is later than any
+//! time. When it comes back there is no note in between that the writer could have waited for, so here, and
+//! only here, both sides need a full fence: either the writer, looking at the notes after its store, sees
+//! that the reader is back, or the reader, looking at the table after its note, sees the store.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +47,8 @@ impl Grace {
         Presence { grace: Arc::clone(self), note }
     }
 
-    /// The time of what has been retired up to now. Only the writer calls this, after it has led readers away.
+    /// The time of what has been retired up to now. Only the writer calls this, after it has led readers
+    /// away.
     pub(super) fn retire(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::AcqRel) + 1
     }

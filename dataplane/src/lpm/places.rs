@@ -1,7 +1,7 @@
 //! Who lies where in an arena.
 //!
-//! [`Rows`] hands out whole cache lines, in rows; [`Places`] also parts of lines, in words of 64 bits. What is given back is
-//! handed out again, smallest fitting row first.
+//! [`Rows`] hands out whole cache lines, in rows; [`Places`] also parts of lines, in words of 64 bits. What
+//! is given back is handed out again, smallest fitting row first.
 
 /// Words (u64) of a cache line.
 pub(super) const LINE_WORDS: usize = 8;

@@ -133,7 +133,8 @@ impl<A: Address> Prefix<A> {
     }
 }
 
-/// Checks all entries and puts them into the order of (address, length); entries already in that order are not sorted again.
+/// Checks all entries and puts them into the order of (address, length); entries already in that order are
+/// not sorted again.
 pub(super) fn sorted<N: Network>(entries: &[(N, u32)]) -> Result<Vec<Prefix<N::Address>>, BuildError> {
     let mut prefixes: Vec<Prefix<N::Address>> = Vec::with_capacity(entries.len());
     let mut in_order = true;
@@ -172,12 +173,13 @@ pub(super) struct Region<A> {
     pub(super) outer: u16,
 }
 
-/// Working memory of [`flatten_into`], so that small repeated jobs allocate nothing: the prefixes around the present address,
-/// innermost last, each as its last address and its id.
+/// Working memory of [`flatten_into`], so that small repeated jobs allocate nothing: the prefixes around the
+/// present address, innermost last, each as its last address and its id.
 pub(super) type Stack<A> = Vec<(A, u16)>;
 
-/// Flattens nested prefixes within a region, in order of (address, length), into the runs of the region: the first starts
-/// where it starts, none starts beyond it, and neighbours differ. Linear in the number of prefixes.
+/// Flattens nested prefixes within a region, in order of (address, length), into the runs of the region: the
+/// first starts where it starts, none starts beyond it, and neighbours differ. Linear in the number of
+/// prefixes.
 pub(super) fn flatten_into<A: Address>(
     region: Region<A>,
     prefixes: impl IntoIterator<Item = Prefix<A>>,

@@ -16,18 +16,18 @@ const LINK: usize = 14;
 
 /// Which side a frame comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum Side {
     /// A customer's.
     Customer,
     /// The other.
     World,
 }
 
-impl From {
+impl Side {
     fn link(self) -> [[u8; 6]; 2] {
         match self {
-            From::Customer => [CUSTOMER, WORLD],
-            From::World => [WORLD, CUSTOMER],
+            Side::Customer => [CUSTOMER, WORLD],
+            Side::World => [WORLD, CUSTOMER],
         }
     }
 }
@@ -48,7 +48,7 @@ pub enum Segment {
     Ack,
 }
 
-fn ip(from: From, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<etherparse::IpHeaders> {
+fn ip(from: Side, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<etherparse::IpHeaders> {
     let [ours, theirs] = from.link();
     let link = PacketBuilder::ethernet2(ours, theirs);
     match (source, destination) {
@@ -59,7 +59,7 @@ fn ip(from: From, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<ethe
 }
 
 /// A TCP segment.
-pub fn tcp(from: From, source: SocketAddr, destination: SocketAddr, what: Segment, payload: &[u8]) -> Vec<u8> {
+pub fn tcp(from: Side, source: SocketAddr, destination: SocketAddr, what: Segment, payload: &[u8]) -> Vec<u8> {
     let segment = ip(from, source.ip(), destination.ip()).tcp(source.port(), destination.port(), 1_000, 64_000);
     let segment = match what {
         Segment::Syn => segment.syn(),
@@ -72,7 +72,7 @@ pub fn tcp(from: From, source: SocketAddr, destination: SocketAddr, what: Segmen
 }
 
 /// A UDP datagram.
-pub fn udp(from: From, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub fn udp(from: Side, source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     let datagram = ip(from, source.ip(), destination.ip()).udp(source.port(), destination.port());
     datagram.write(&mut frame, payload).expect("a datagram of that size");
@@ -80,7 +80,7 @@ pub fn udp(from: From, source: SocketAddr, destination: SocketAddr, payload: &[u
 }
 
 /// Anything else behind the link's header.
-pub fn other(from: From, kind: u16, payload: &[u8]) -> Vec<u8> {
+pub fn other(from: Side, kind: u16, payload: &[u8]) -> Vec<u8> {
     let [ours, theirs] = from.link();
     [&theirs[..], &ours, &kind.to_be_bytes(), payload].concat()
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use pnet::datalink::{self, Channel, Config, DataLinkSender};
 
 use super::address::{DYNAMIC, WORLD};
-use super::frame::{self, From, udp};
+use super::frame::{self, Side, udp};
 use super::namespace::Namespace;
 use super::sniffer::{Sniffer, Way};
 use super::Lab;
@@ -73,7 +73,7 @@ impl Stations {
     /// # Panics
     /// When anything else arrived.
     pub fn outbound(&mut self, frames: &[Vec<u8>]) -> Vec<bool> {
-        self.carry(From::Customer, frames)
+        self.carry(Side::Customer, frames)
     }
 
     /// The other way round.
@@ -81,15 +81,15 @@ impl Stations {
     /// # Panics
     /// When anything else arrived.
     pub fn inbound(&mut self, frames: &[Vec<u8>]) -> Vec<bool> {
-        self.carry(From::World, frames)
+        self.carry(Side::World, frames)
     }
 
     /// Whether one frame arrived, sent from that side.
-    pub fn passes(&mut self, from: From, frame: Vec<u8>) -> bool {
+    pub fn passes(&mut self, from: Side, frame: Vec<u8>) -> bool {
         self.carry(from, &[frame])[0]
     }
 
-    fn carry(&mut self, from: From, frames: &[Vec<u8>]) -> Vec<bool> {
+    fn carry(&mut self, from: Side, frames: &[Vec<u8>]) -> Vec<bool> {
         frames.iter().for_each(|frame| self.at(from).sender.send(frame));
         let mut others = self.until_mark(from);
         let arrived = frames.iter().map(|frame| {
@@ -103,30 +103,30 @@ impl Stations {
 
     /// What Sekisho sent back to the customer's station since the last time: answers to what it denied.
     pub fn answers(&mut self) -> Vec<Vec<u8>> {
-        self.until_mark(From::World)
+        self.until_mark(Side::World)
     }
 
-    fn at(&mut self, side: From) -> &mut Station {
+    fn at(&mut self, side: Side) -> &mut Station {
         match side {
-            From::Customer => &mut self.customer,
-            From::World => &mut self.world,
+            Side::Customer => &mut self.customer,
+            Side::World => &mut self.world,
         }
     }
 
     /// Sends a mark from one side; gives what came at the other before it. One worker forwards in order, so what has not
     /// come before the mark does not come.
-    fn until_mark(&mut self, from: From) -> Vec<Vec<u8>> {
+    fn until_mark(&mut self, from: Side) -> Vec<Vec<u8>> {
         self.marks += 1;
         let at = |host: IpAddr| SocketAddr::new(host, 9);
         let (source, destination) = match from {
-            From::Customer => (at(DYNAMIC[0]), at(WORLD[0])),
-            From::World => (at(WORLD[0]), at(DYNAMIC[0])),
+            Side::Customer => (at(DYNAMIC[0]), at(WORLD[0])),
+            Side::World => (at(WORLD[0]), at(DYNAMIC[0])),
         };
         let mark = udp(from, source, destination, format!("mark {}", self.marks).as_bytes());
         self.at(from).sender.send(&mark);
         let to = match from {
-            From::Customer => &mut self.world,
-            From::World => &mut self.customer,
+            Side::Customer => &mut self.world,
+            Side::World => &mut self.customer,
         };
         let seen = to.sniffer.await_frame("the mark came", to.seen, |frame| frame == mark);
         let mut frames = to.sniffer.frames();

@@ -9,8 +9,9 @@
 //!                 bytes 36..   the ids of the runs, u16 each
 //! ```
 //!
-//! A lookup counts the bits up to its own and takes that answer. Everything below a chunk is in its block, so one store of
-//! the block's place publishes a change, and offsets within a block always fit: the largest has 4,433 words.
+//! A lookup counts the bits up to its own and takes that answer. Everything below a chunk is in its block, so
+//! one store of the block's place publishes a change, and offsets within a block always fit: the largest has
+//! 4,433 words.
 
 use super::super::places::LINE_WORDS;
 use super::super::prefix::Run;
@@ -37,8 +38,8 @@ pub(super) struct Assembler {
 }
 
 impl Assembler {
-    /// The block of one chunk. `runs` are those of the chunk: the first is in force at `base`, its lowest address, the
-    /// others start inside.
+    /// The block of one chunk. `runs` are those of the chunk: the first is in force at `base`, its lowest
+    /// address, the others start inside.
     pub(super) fn block(&mut self, base: u32, runs: &[Run<u32>]) -> &[u64] {
         self.answers.clear();
         self.tails.clear();
@@ -59,7 +60,7 @@ impl Assembler {
             if slot == 64 {
                 break;
             }
-            if next % 256 == 0 {
+            if next.is_multiple_of(256) {
                 now += 1;
                 continue;
             }

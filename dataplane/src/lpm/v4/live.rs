@@ -1,7 +1,8 @@
 //! The compact IPv4 table, changed one prefix at a time while readers look things up.
 //!
-//! A change compiles the blocks of the chunks concerned anew (one chunk, for prefixes of 18 bits and more), and leads readers to
-//! each with one store. The old blocks are reused once every reader has been quiescent; see [`grace`](super::super::grace).
+//! A change compiles the blocks of the chunks concerned anew (one chunk, for prefixes of 18 bits and more),
+//! and leads readers to each with one store. The old blocks are reused once every reader has been quiescent;
+//! see [`grace`](super::super::grace).
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,9 +27,9 @@ const RETIRED_AT_EASE: usize = 256;
 
 /// An IPv4 longest-prefix-match table that changes while [`Reader4`]s look things up in it.
 ///
-/// There is one writer, who has it, and as many readers as there are threads that need one. Each lookup sees, for its address,
-/// the table before or after a change; of changes to different addresses it may see any. Compared with a
-/// [`Table4`](super::Table4) the lookups are the same.
+/// There is one writer, who has it, and as many readers as there are threads that need one. Each lookup sees,
+/// for its address, the table before or after a change; of changes to different addresses it may see any.
+/// Compared with a [`Table4`](super::Table4) the lookups are the same.
 #[derive(Debug)]
 pub struct Live4 {
     blocks: Arc<Blocks>,
@@ -150,7 +151,8 @@ impl Live4 {
     ///
     /// # Errors
     ///
-    /// If the prefix has host bits set, the id is 0 or above [`MAX_ID`], or memory does not suffice; then nothing has changed.
+    /// If the prefix has host bits set, the id is 0 or above [`MAX_ID`], or memory does not suffice; then
+    /// nothing has changed.
     pub fn insert(&mut self, network: Ipv4Network, id: u32) -> Result<Option<u32>, BuildError> {
         let prefix = Prefix::checked(network, id)?;
         let before = self.set(prefix.address, prefix.len, Some(prefix.id))?;
@@ -316,8 +318,8 @@ impl Live4 {
     fn publish(&mut self, staged: &[Staged]) {
         let from = self.retired.len();
         for block in staged {
-            // SAFETY: the block was written by `stage`. It is given back only after it has been replaced, or, if it is shared,
-            // never.
+            // SAFETY: the block was written by `stage`. It is given back only after it has been replaced, or,
+            // if it is shared, never.
             let at = unsafe { self.blocks.publish(block.chunk, block.at) };
             let words = std::mem::replace(&mut self.chunks[block.chunk].words, block.words);
             if words > 0 {
@@ -349,8 +351,8 @@ impl Chunk {
 
 /// A reader of a [`Live4`].
 ///
-/// It must be [quiescent](Self::quiescent) now and then, a busy-poll worker once a burst: memory that the table no longer uses is
-/// kept until then. One that has nothing to do for long [rests](Self::rest).
+/// It must be [quiescent](Self::quiescent) now and then, a busy-poll worker once a burst: memory that the
+/// table no longer uses is kept until then. One that has nothing to do for long [rests](Self::rest).
 #[derive(Debug)]
 pub struct Reader4 {
     blocks: Arc<Blocks>,

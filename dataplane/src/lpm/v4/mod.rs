@@ -19,8 +19,9 @@ pub use live::{Live4, Reader4, Resting4};
 
 /// An IPv4 longest-prefix-match table, immutable once built.
 ///
-/// The structure depends on the prefixes: none or one for everything (no memory at all), pages for small tables, packed
-/// blocks for large ones. All give the same answers; see the module documentation for why there is more than one.
+/// The structure depends on the prefixes: none or one for everything (no memory at all), pages for small
+/// tables, packed blocks for large ones. All give the same answers; see the module documentation for why
+/// there is more than one.
 #[derive(Debug)]
 pub struct Table4 {
     form: Form,
@@ -68,26 +69,28 @@ impl Form {
 }
 
 impl Table4 {
-    /// Compiles `entries`, which may come in any order; in that of (address, length) they compile in linear time.
+    /// Compiles `entries`, which may come in any order; in that of (address, length) they compile in linear
+    /// time.
     ///
     /// # Errors
     ///
-    /// If a prefix has host bits set or appears twice, an id is 0 or above [`MAX_ID`](super::MAX_ID), or memory does not
-    /// suffice.
+    /// If a prefix has host bits set or appears twice, an id is 0 or above [`MAX_ID`](super::MAX_ID), or
+    /// memory does not suffice.
     pub fn build(entries: &[(Ipv4Network, u32)]) -> Result<Table4, BuildError> {
         let prefixes = sorted(entries)?;
         let form = Form::build(&flatten(&prefixes), Level::best())?;
         Ok(Table4 { form, prefixes: prefixes.len() })
     }
 
-    /// The id of the longest prefix that contains `address` (in host order), or [`NO_MATCH`](super::NO_MATCH).
+    /// The id of the longest prefix that contains `address` (in host order), or
+    /// [`NO_MATCH`](super::NO_MATCH).
     #[inline]
     pub fn lookup(&self, address: u32) -> u32 {
         self.form.lookup(address)
     }
 
-    /// [`lookup`](Self::lookup) for many addresses at once, a good deal faster from about 16 on: `ids[i]` becomes the
-    /// answer for `addresses[i]`.
+    /// [`lookup`](Self::lookup) for many addresses at once, a good deal faster from about 16 on: `ids[i]`
+    /// becomes the answer for `addresses[i]`.
     ///
     /// # Panics
     ///

@@ -1,11 +1,11 @@
 //! The compact table: a direct level of 2^18 chunks, each one block found by population counts.
 //!
-//! A lookup touches the chunk's reference (4 bytes of 1 MiB), the line of its block, and for the few /24s that hold longer
-//! prefixes one line more. A full Internet table takes 3 to 4 MiB, so most of it stays in the second-level cache and all of
-//! it in the third.
+//! A lookup touches the chunk's reference (4 bytes of 1 MiB), the line of its block, and for the few /24s
+//! that hold longer prefixes one line more. A full Internet table takes 3 to 4 MiB, so most of it stays in
+//! the second-level cache and all of it in the third.
 //!
-//! [`Blocks`] is how readers see it, whether the table is built once or changed as they read: a reference is loaded once
-//! per lookup and everything it leads to is immutable.
+//! [`Blocks`] is how readers see it, whether the table is built once or changed as they read: a reference is
+//! loaded once per lookup and everything it leads to is immutable.
 #![allow(unsafe_code)]
 
 use std::hint;
@@ -109,8 +109,8 @@ impl Blocks {
     /// `block` is a block.
     #[inline(always)]
     unsafe fn answer(block: *const u64, address: u32) -> u16 {
-        // SAFETY: bit 0 of the first word is set, so the count is at least 1 and there is an answer for each set bit,
-        // from the fourth u16 on.
+        // SAFETY: bit 0 of the first word is set, so the count is at least 1 and there is an answer for each
+        // set bit, from the fourth u16 on.
         unsafe {
             let count = through(*block, address >> 8);
             *block.cast::<u16>().add(3 + count as usize)
@@ -124,8 +124,8 @@ impl Blocks {
     /// `tail` is a tail.
     #[inline(always)]
     unsafe fn tail(tail: *const u64, address: u32) -> u16 {
-        // SAFETY: a tail has four words, four counts, and an id for each set bit. Bit 0 of the first word is set, so at least
-        // one bit is.
+        // SAFETY: a tail has four words, four counts, and an id for each set bit. Bit 0 of the first word is
+        // set, so at least one bit is.
         unsafe {
             let word = (address % 256 / 64) as usize;
             let before = *tail.cast::<u8>().add(32 + word);
@@ -195,31 +195,31 @@ impl Blocks {
         }
     }
 
-    /// All lanes level by level, so that their cache misses overlap; no branch depends on one lane. The lanes that need a
-    /// tail are few: they are marked, and served last.
+    /// All lanes level by level, so that their cache misses overlap; no branch depends on one lane. The lanes
+    /// that need a tail are few: they are marked, and served last.
     #[inline(always)]
     fn group(&self, lanes: usize, addresses: &[u32], ids: &mut [u32]) {
         assert!(addresses.len() == lanes && ids.len() == lanes && lanes <= LANES);
         let (addresses, ids) = (addresses.as_ptr(), ids.as_mut_ptr());
         let mut blocks = [MaybeUninit::<u32>::uninit(); LANES];
-        for lane in 0..lanes {
+        for (lane, block) in blocks.iter_mut().enumerate().take(lanes) {
             // SAFETY: `lane` is within the slices, here and below.
             let at = self.block_at(unsafe { *addresses.add(lane) });
             prefetch(self.block(at));
-            blocks[lane].write(at);
+            block.write(at);
         }
         let mut tails = 0u64;
-        for lane in 0..lanes {
+        for (lane, block) in blocks.iter().enumerate().take(lanes) {
             // SAFETY: the block of each lane was written above; a reference leads to a block.
             unsafe {
-                let block = self.block(blocks[lane].assume_init());
+                let block = self.block(block.assume_init());
                 let answer = Blocks::answer(block, *addresses.add(lane));
                 *ids.add(lane) = answer.into();
                 tails |= u64::from(answer >> 15) << lane;
             }
         }
-        // A few at once, whether there are so many or not: how often this goes round is easier to predict so, and a wrong guess
-        // shows only when all misses are through.
+        // A few at once, whether there are so many or not: how often this goes round is easier to predict so,
+        // and a wrong guess shows only when all misses are through.
         while tails != 0 {
             for _ in 0..TAILS_AT_ONCE {
                 let lane = hint::select_unpredictable(tails == 0, 0, tails.trailing_zeros() as usize % LANES);
@@ -305,8 +305,8 @@ impl Packed {
     }
 }
 
-/// Cuts the runs of a table at the chunks: `take` gets either one chunk and its runs, the first in force at its start, or
-/// many chunks in a row and the one run that covers them.
+/// Cuts the runs of a table at the chunks: `take` gets either one chunk and its runs, the first in force at
+/// its start, or many chunks in a row and the one run that covers them.
 fn for_each_block(
     runs: &[Run<u32>],
     mut take: impl FnMut(Range<usize>, &[Run<u32>]) -> Result<(), BuildError>,

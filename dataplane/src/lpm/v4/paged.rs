@@ -6,9 +6,9 @@
 //! tails   256 ids each, for /24s that hold longer prefixes   by the last 8 bits
 //! ```
 //!
-//! Two loads that always happen and no bit counting: a lookup is a handful of instructions, and as long as all of it lies
-//! in the second-level cache nothing is faster. Regions with one answer share a page, so a small table is small; how many
-//! bits the index has is chosen so that the whole is smallest.
+//! Two loads that always happen and no bit counting: a lookup is a handful of instructions, and as long as
+//! all of it lies in the second-level cache nothing is faster. Regions with one answer share a page, so a
+//! small table is small; how many bits the index has is chosen so that the whole is smallest.
 #![allow(unsafe_code)]
 
 use std::hint;
@@ -153,8 +153,8 @@ impl Paged {
     #[inline(always)]
     fn answer(&self, address: u32) -> u16 {
         let entries = self.arena.as_ptr::<u16>();
-        // SAFETY: the index has an entry for the first bits of any address, each entry names a page, and a page has an
-        // entry for all values of the next bits.
+        // SAFETY: the index has an entry for the first bits of any address, each entry names a page, and a
+        // page has an entry for all values of the next bits.
         unsafe {
             let page = usize::from(*entries.add((address >> self.shift) as usize));
             let slot = (address & ((1 << self.shift) - 1)) >> 8;
@@ -169,7 +169,7 @@ impl Paged {
     unsafe fn tail(&self, tails: usize, answer: u32, address: u32) -> u16 {
         let tail = (answer & !u32::from(TAIL)) << 8;
         // SAFETY: an answer so marked is the number of a tail, and a tail has 256 entries.
-        unsafe { *self.arena.as_ptr::<u16>().add(tails + (tail | address % 256) as usize) }
+        unsafe { *self.arena.as_ptr::<u16>().add(tails + (tail | (address % 256)) as usize) }
     }
 
     /// The id of the longest prefix around `address`.

@@ -183,7 +183,7 @@ fn readers_see_the_old_or_the_new_id_and_nothing_else_while_the_table_changes() 
     let networks: Vec<Ipv4Network> = (0..64)
         .map(|_| {
             let len = [12, 17, 18, 22, 24, 25, 29, 32][numbers.next() as usize % 8];
-            let address = 0x0a00_0000 | numbers.next() as u32 % (1 << 18) << 4;
+            let address = 0x0a00_0000 | (numbers.next() as u32 % (1 << 18)) << 4;
             Ipv4Network::new((address & !u32::MAX.checked_shr(len).unwrap_or(0)).into(), len as u8).unwrap()
         })
         .collect();
@@ -197,7 +197,7 @@ fn readers_see_the_old_or_the_new_id_and_nothing_else_while_the_table_changes() 
                 while !done.load(Ordering::Relaxed) {
                     let addresses: [u32; 48] = std::array::from_fn(|_| {
                         let network = networks[numbers.next() as usize % networks.len()];
-                        u32::from(network.ip()) ^ numbers.next() as u32 % 2
+                        u32::from(network.ip()) ^ (numbers.next() as u32 & 1)
                     });
                     reader.lookup_burst(&addresses, &mut ids);
                     assert!(ids.iter().all(|id| (1..=3).contains(id)), "{ids:?}");

@@ -1,7 +1,8 @@
 //! The IPv6 table, changed one prefix at a time while readers look things up.
 //!
-//! A change finds the lowest links of tables that cover the prefix, builds anew what is below them, and leads readers there with
-//! one store for each. What was there is reused once every reader has been quiescent; see [`grace`](super::super::grace).
+//! A change finds the lowest links of tables that cover the prefix, builds anew what is below them, and leads
+//! readers there with one store for each. What was there is reused once every reader has been quiescent; see
+//! [`grace`](super::super::grace).
 #![allow(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,8 @@ use super::super::{BuildError, MAX_ID};
 use super::node::{Builder, DEEP, LINE_WORDS, Link, Store};
 use super::trie::Nodes;
 
-/// Memory set aside for a table, unless said otherwise: as much as links can tell apart. Only what is used is ever touched.
+/// Memory set aside for a table, unless said otherwise: as much as links can tell apart. Only what is used is
+/// ever touched.
 const DEFAULT_BYTES: usize = 64 << 20;
 
 /// Bits of an address that the index takes.
@@ -31,11 +33,11 @@ const RETIRED_AT_EASE: usize = 256;
 
 /// An IPv6 longest-prefix-match table that changes while [`Reader6`]s look things up in it.
 ///
-/// There is one writer, who has it, and as many readers as there are threads that need one. Each lookup sees, for its address,
-/// the table before or after a change; of changes to different addresses it may see any.
+/// There is one writer, who has it, and as many readers as there are threads that need one. Each lookup sees,
+/// for its address, the table before or after a change; of changes to different addresses it may see any.
 ///
-/// Tables inside it are as wide as their prefixes were many when they were built, so one that has grown many times over is worth
-/// building anew.
+/// Tables inside it are as wide as their prefixes were many when they were built, so one that has grown many
+/// times over is worth building anew.
 #[derive(Debug)]
 pub struct Live6 {
     nodes: Arc<Nodes>,
@@ -156,7 +158,8 @@ impl Live6 {
     ///
     /// # Errors
     ///
-    /// If the prefix has host bits set, the id is 0 or above [`MAX_ID`], or memory does not suffice; then nothing has changed.
+    /// If the prefix has host bits set, the id is 0 or above [`MAX_ID`], or memory does not suffice; then
+    /// nothing has changed.
     pub fn insert(&mut self, network: Ipv6Network, id: u32) -> Result<Option<u32>, BuildError> {
         let prefix = Prefix::checked(network, id)?;
         Ok(self.set(prefix, Some(prefix.id))?.map(u32::from))
@@ -238,7 +241,8 @@ impl Live6 {
             let below = depth + bits;
             let place = ((prefix.address << depth) >> (128 - bits)) as usize;
             if below >= len {
-                // From here on the prefix holds whole links; those with a longer prefix around them do not change.
+                // From here on the prefix holds whole links; those with a longer prefix around them do not
+                // change.
                 let count = 1usize << (below - len);
                 return (0..count)
                     .map(|more| Spot {
@@ -307,8 +311,8 @@ impl Live6 {
     fn publish(&mut self, spots: &[Spot], links: &[Link]) {
         let from = self.retired.len();
         for (spot, &link) in spots.iter().zip(links) {
-            // SAFETY: the word is a link of the index or of a table; the new link leads to nodes for the same region, which
-            // are given back only after it has been replaced.
+            // SAFETY: the word is a link of the index or of a table; the new link leads to nodes for the same
+            // region, which are given back only after it has been replaced.
             let before = unsafe { self.nodes.replace(spot.word, link) };
             self.retire(before);
         }
@@ -349,8 +353,8 @@ impl Live6 {
 
 /// A reader of a [`Live6`].
 ///
-/// It must be [quiescent](Self::quiescent) now and then, a busy-poll worker once a burst: memory that the table no longer uses is
-/// kept until then. One that has nothing to do for long [rests](Self::rest).
+/// It must be [quiescent](Self::quiescent) now and then, a busy-poll worker once a burst: memory that the
+/// table no longer uses is kept until then. One that has nothing to do for long [rests](Self::rest).
 #[derive(Debug)]
 pub struct Reader6 {
     nodes: Arc<Nodes>,

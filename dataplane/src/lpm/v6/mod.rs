@@ -29,12 +29,13 @@ enum Form {
 }
 
 impl Table6 {
-    /// Compiles `entries`, which may come in any order; in that of (address, length) they compile in linear time.
+    /// Compiles `entries`, which may come in any order; in that of (address, length) they compile in linear
+    /// time.
     ///
     /// # Errors
     ///
-    /// If a prefix has host bits set or appears twice, an id is 0 or above [`MAX_ID`](super::MAX_ID), or memory does not
-    /// suffice.
+    /// If a prefix has host bits set or appears twice, an id is 0 or above [`MAX_ID`](super::MAX_ID), or
+    /// memory does not suffice.
     pub fn build(entries: &[(Ipv6Network, u32)]) -> Result<Table6, BuildError> {
         let prefixes = sorted(entries)?;
         let runs = flatten(&prefixes);
@@ -45,8 +46,8 @@ impl Table6 {
         Ok(Table6 { form, prefixes: prefixes.len() })
     }
 
-    /// The id of the longest prefix that contains `address` (in host order, as `u128::from(Ipv6Addr)` gives it), or
-    /// [`NO_MATCH`](super::NO_MATCH).
+    /// The id of the longest prefix that contains `address` (in host order, as `u128::from(Ipv6Addr)` gives
+    /// it), or [`NO_MATCH`](super::NO_MATCH).
     #[inline]
     pub fn lookup(&self, address: u128) -> u32 {
         match &self.form {
@@ -55,8 +56,8 @@ impl Table6 {
         }
     }
 
-    /// [`lookup`](Self::lookup) for many addresses at once, a good deal faster from about 16 on: `ids[i]` becomes the
-    /// answer for `addresses[i]`.
+    /// [`lookup`](Self::lookup) for many addresses at once, a good deal faster from about 16 on: `ids[i]`
+    /// becomes the answer for `addresses[i]`.
     ///
     /// # Panics
     ///

@@ -6,25 +6,26 @@
 //! leaf    8 bounds, 9 answers        one cache line, all bounds compared at once with 32 bits of the address
 //! ```
 //!
-//! Tables are as wide as their runs are many, so most addresses are through after one or two; then the few runs that are left
-//! fit into a leaf, wherever in the next 32 bits they differ. Even a region with a single answer leads to a leaf (one for
-//! each id), so that a lookup is always the same: tables, leaf, answer.
+//! Tables are as wide as their runs are many, so most addresses are through after one or two; then the few
+//! runs that are left fit into a leaf, wherever in the next 32 bits they differ. Even a region with a single
+//! answer leads to a leaf (one for each id), so that a lookup is always the same: tables, leaf, answer.
 //!
-//! Runs that 32 bits cannot tell apart are *deep*: the answer is then the number of a link that the leaf has beside it, and
-//! the search goes on from there. Nodes read the address as two halves of 64 bits; a link into the lower half says so.
+//! Runs that 32 bits cannot tell apart are *deep*: the answer is then the number of a link that the leaf has
+//! beside it, and the search goes on from there. Nodes read the address as two halves of 64 bits; a link into
+//! the lower half says so.
 
 use super::super::BuildError;
 use super::super::prefix::Run;
 
 /// Words (u32) of a cache line; nodes are whole lines.
 pub(super) const LINE_WORDS: usize = 16;
-/// Where the bounds of a leaf start, in words. The word before is the link to the leaf itself: so a lane of a burst that is
-/// there already can go through one more table like the others, and still be there.
+/// Where the bounds of a leaf start, in words. The word before is the link to the leaf itself: so a lane of a
+/// burst that is there already can go through one more table like the others, and still be there.
 pub(super) const BOUNDS_AT: usize = 1;
 /// The bounds of a leaf.
 pub(super) const BOUNDS: usize = 8;
-/// Where the answers of a leaf start, in units of u16: the last first, so that their place is the number of bounds above the
-/// key. There is one more than there are bounds.
+/// Where the answers of a leaf start, in units of u16: the last first, so that their place is the number of
+/// bounds above the key. There is one more than there are bounds.
 pub(super) const ANSWERS: usize = 18;
 /// Where a leaf has the place of its deep links, in words.
 pub(super) const DEEP_LINKS: usize = 14;
@@ -40,7 +41,8 @@ const MAX_TABLE_BITS: u32 = 14;
 /// A table has at most this many links for each run.
 const LINKS_PER_RUN: usize = 8;
 
-/// A reference to a node, laid out so that a table's index takes one instruction (BEXTR) and a leaf's key another (SHRX).
+/// A reference to a node, laid out so that a table's index takes one instruction (BEXTR) and a leaf's key
+/// another (SHRX).
 ///
 /// ```text
 /// 31..12  line of the node
@@ -156,8 +158,8 @@ enum Holds<'r> {
     Deeper(&'r [Run<u128>]),
 }
 
-/// The segments of a region that shares its first `depth` bits, if a leaf can hold them. The second value says whether some
-/// are deep.
+/// The segments of a region that shares its first `depth` bits, if a leaf can hold them. The second value
+/// says whether some are deep.
 fn segments<'r>(runs: &'r [Run<u128>], depth: u32, lowest_bit: u32) -> Option<(Vec<Segment<'r>>, bool)> {
     let key = |run: &Run<u128>| (half(run.start, depth) >> lowest_bit) as u32;
     let below = lowest_bit + if depth < 64 { 64 } else { 0 };
@@ -199,8 +201,8 @@ impl<'s, S: Store> Builder<'s, S> {
         Builder { store, depths: Depths::default(), tables: 0 }
     }
 
-    /// The node of a region that shares its first `depth` bits: the first of the runs is in force at its start, the others
-    /// start inside.
+    /// The node of a region that shares its first `depth` bits: the first of the runs is in force at its
+    /// start, the others start inside.
     pub(super) fn node(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
         if let [run] = runs {
             return self.uniform(run.id);
@@ -254,7 +256,8 @@ impl<'s, S: Store> Builder<'s, S> {
         Ok(links)
     }
 
-    /// What a table has for a region: a leaf on the upper half if the region is below it, so that only deep links cross over.
+    /// What a table has for a region: a leaf on the upper half if the region is below it, so that only deep
+    /// links cross over.
     pub(super) fn below_table(&mut self, runs: &[Run<u128>], depth: u32) -> Result<Link, BuildError> {
         if depth == 64 && runs.len() > 1 {
             return self.leaf(&[Segment { start: 0, holds: Holds::Deeper(runs) }], 63, 0);
@@ -295,7 +298,8 @@ impl<'s, S: Store> Builder<'s, S> {
         let mut deep = Vec::new();
         let mut last = 0;
         for place in 0..=BOUNDS {
-            // Places left over repeat the last answer, so it does not matter that a key can reach their bound.
+            // Places left over repeat the last answer, so it does not matter that a key can reach their
+            // bound.
             let mut bound = u32::MAX;
             if let Some(segment) = segments.get(place) {
                 bound = segment.start;

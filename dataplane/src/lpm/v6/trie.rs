@@ -117,7 +117,8 @@ impl Nodes {
     ///
     /// # Safety
     ///
-    /// The word is a link of the index or of a table, and what the new one leads to stays until no reader can reach it.
+    /// The word is a link of the index or of a table, and what the new one leads to stays until no reader can
+    /// reach it.
     pub(super) unsafe fn replace(&self, at: usize, link: Link) -> Link {
         debug_assert!(at < self.arena.len::<u32>());
         // SAFETY: inside the arena; links are accessed as atomics once they are shared.
@@ -135,7 +136,8 @@ impl Nodes {
     /// What a leaf holds besides bounds: its answers, and the word where its deep links are.
     pub(super) fn answers(&self, leaf: Link) -> ([u16; BOUNDS + 1], usize) {
         assert!(!leaf.is_table() && leaf.start() + LINE_WORDS <= self.arena.len::<u32>());
-        // SAFETY: inside the arena; a leaf has so many answers, and does not change while there is a link to it.
+        // SAFETY: inside the arena; a leaf has so many answers, and does not change while there is a link to
+        // it.
         unsafe {
             let line = self.word(leaf.start());
             (
@@ -207,7 +209,8 @@ impl Nodes {
             lower |= link.is_lower();
             let half = if lower { address as u64 } else { (address >> 64) as u64 };
             link.0 &= !Link::LOWER;
-            // SAFETY: a table has a link for all values of the bits it takes; a deep answer is the number of a link of its leaf.
+            // SAFETY: a table has a link for all values of the bits it takes; a deep answer is the number of
+            // a link of its leaf.
             unsafe {
                 if link.is_table() {
                     link = self.link(link.start() + M::place(link, half));
@@ -260,9 +263,9 @@ impl Nodes {
         }
     }
 
-    /// All lanes level by level, so that their cache misses overlap; no branch depends on one lane. A lane that is at its
-    /// leaf already waits there. Those that are not after the usual number of tables, and those whose answer is deep, are few:
-    /// they are marked, and served one by one.
+    /// All lanes level by level, so that their cache misses overlap; no branch depends on one lane. A lane
+    /// that is at its leaf already waits there. Those that are not after the usual number of tables, and
+    /// those whose answer is deep, are few: they are marked, and served one by one.
     ///
     /// # Safety
     ///
@@ -276,26 +279,26 @@ impl Nodes {
         };
         let mut links = [MaybeUninit::<Link>::uninit(); LANES];
         let mut any = 0;
-        for lane in 0..lanes {
+        for (lane, slot) in links.iter_mut().enumerate().take(lanes) {
             let link = self.first(upper(lane));
-            links[lane].write(link);
+            slot.write(link);
             any |= link.0;
         }
         if any & Link::TABLE != 0 {
             for _ in 0..self.usual_tables {
-                for lane in 0..lanes {
-                    // SAFETY: the link was written above. A table has a link for all values of its bits; a leaf starts with
-                    // the link to itself.
+                for (lane, slot) in links.iter_mut().enumerate().take(lanes) {
+                    // SAFETY: the link was written above. A table has a link for all values of its bits; a
+                    // leaf starts with the link to itself.
                     unsafe {
-                        let link = links[lane].assume_init();
-                        links[lane].write(self.link(link.start() + M::place(link, upper(lane))));
+                        let link = slot.assume_init();
+                        slot.write(self.link(link.start() + M::place(link, upper(lane))));
                     }
                 }
             }
             let mut late = 0u64;
-            for lane in 0..lanes {
+            for (lane, slot) in links.iter().enumerate().take(lanes) {
                 // SAFETY: as above.
-                late |= u64::from(unsafe { links[lane].assume_init() }.is_table()) << lane;
+                late |= u64::from(unsafe { slot.assume_init() }.is_table()) << lane;
             }
             while late != 0 {
                 let lane = late.trailing_zeros() as usize % LANES;
@@ -311,10 +314,10 @@ impl Nodes {
             }
         }
         let mut deep = 0u64;
-        for lane in 0..lanes {
+        for (lane, slot) in links.iter().enumerate().take(lanes) {
             // SAFETY: all links are to leaves now.
             unsafe {
-                let link = links[lane].assume_init();
+                let link = slot.assume_init();
                 let answer = Nodes::answer::<M>(self.word(link.start()), link.key(upper(lane)));
                 *ids.get_unchecked_mut(lane) = answer.into();
                 deep |= u64::from(answer >> 15) << lane;

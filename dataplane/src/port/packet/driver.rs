@@ -135,7 +135,7 @@ impl PacketDriver {
     }
 
     /// Looks whether a port works, and picks it up if its interface is there again. The worker does this by
-    /// itself about four times a second, in [`receive`](Driver::receive) and [`wait`](Driver::wait).
+    /// itself four times a second, in [`receive`](Driver::receive) and [`wait`](Driver::wait).
     pub fn state(&mut self, port: PortId) -> PortState {
         self.look(usize::from(port.0));
         self.ports[usize::from(port.0)].watch.state()
@@ -409,9 +409,7 @@ impl Driver for PacketDriver {
         }
         let Port { area: Some(area), watch, .. } = &self.ports[at] else { return Ok(()) };
         if let Some(area) = &mut self.areas[*area] {
-            let had = burst.frames.len();
             area.inlet.receive(burst, watch.cells());
-            area.inlet.prefetch(&burst.frames[had..]);
         }
         Ok(())
     }

@@ -9,7 +9,6 @@ use super::slots::Slots;
 use super::socket::{Errno, Socket};
 use super::statistics::Cells;
 use crate::port::{Burst, Held};
-use crate::prefetch;
 
 /// Two MAC addresses: a tag stands behind them.
 const ADDRESSES: usize = 12;
@@ -159,12 +158,6 @@ impl Inlet {
         // SAFETY: the frame was received here, and as long as it is borrowed it has not been given back; there
         // is no second of it, since a `Held` can't be copied.
         unsafe { each!(&self.ring, ring => ring.bytes(start, frame.len())) }
-    }
-
-    /// Asks for the bytes of frames that are about to be looked at.
-    #[inline]
-    pub(super) fn prefetch(&self, frames: &[Held]) {
-        frames.iter().for_each(|frame| prefetch::line(self.bytes(frame)));
     }
 
     /// Gives a frame back that was received here.

@@ -33,7 +33,8 @@ const PACKET_TYPE: usize = HEADER - size_of::<sockaddr_ll>() + offset_of!(sockad
 /// sets with PACKET_COPY_THRESH only.
 const READ: u32 = libc::TP_STATUS_COPY;
 
-/// The kernel's mark on several TCP segments in one (linux/if_packet.h, Linux 6.0).
+/// The mark of newer kernels on several TCP segments in one (linux/if_packet.h). Older ones leave their checksums
+/// open, which is enough to tell.
 const SEGMENTS: u32 = 1 << 8;
 
 /// The most that stands before a frame in a slot: headers and their padding.

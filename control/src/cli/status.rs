@@ -1,0 +1,155 @@
+//! `sekisho status`: the running daemon at a glance.
+
+use std::io::{self, Write};
+
+use super::remote::Remote;
+use super::{Failure, shorten};
+use crate::rpc::methods::Nothing;
+use crate::rpc::methods::status::Status;
+use crate::words::{plural, plural_of};
+
+/// What `status` is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    arguments.remote.show("status", &Nothing {}, out, print)
+}
+
+fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    let Status { version, pid, started, uptime_seconds, .. } = status;
+    writeln!(
+        out,
+        "sekisho {version}, process {pid}, running for {} since {}",
+        span(*uptime_seconds),
+        seconds(started)
+    )?;
+    let cores: Vec<String> = status.workers.iter().map(|worker| worker.core.to_string()).collect();
+    let workers = plural(status.workers.len(), "worker");
+    let on = format!("{} {}", plural_of(cores.len(), "core"), cores.join(", "));
+    writeln!(out, "  {workers} on {}, poll {}, batch {}", shorten(&on, 50), status.poll, status.batch)?;
+    writeln!(
+        out,
+        "  generation {} in force since {}; {}, {} refused",
+        status.generation,
+        seconds(&status.in_force_since),
+        plural(status.reloads as usize, "reload"),
+        status.reloads_refused
+    )?;
+    writeln!(out, "  from {}", status.config)?;
+    if status.config != status.start_config {
+        writeln!(out, "  started from {}", status.start_config)?;
+    }
+    let phases = &status.phases;
+    write!(out, "  phases: {} begun, {} to come", phases.begun, phases.to_come)?;
+    match &phases.next {
+        None => writeln!(out)?,
+        Some(next) => {
+            writeln!(out, "; next {} of {} in {}", next.phase, next.policy, span(next.in_seconds))?;
+        }
+    }
+    let prefixes: usize = status.tables.iter().map(|table| table.prefixes).sum();
+    let memory = status.memory_bytes as f64 / 1_048_576.0;
+    writeln!(out, "  tables: {} in {memory:.1} MiB", plural(prefixes, "prefix"))?;
+
+    writeln!(
+        out,
+        "\n{:<16}{:<12}{:<18}{:>13}{:>13}{:>10}  state",
+        "port", "role", "driver", "received", "left", "missed"
+    )?;
+    for port in &status.ports {
+        let driver = match &port.device {
+            Some(device) => format!("{} {device}", port.driver),
+            None => port.driver.clone(),
+        };
+        let state = port.outage.as_deref().unwrap_or("up");
+        writeln!(
+            out,
+            "{:<16}{:<12}{:<18}{:>13}{:>13}{:>10}  {}",
+            shorten(&port.name, 15),
+            port.role,
+            shorten(&driver, 17),
+            port.received_packets,
+            port.transmitted_packets,
+            port.missed_packets,
+            shorten(state, 14)
+        )?;
+    }
+    // What has no room in the table.
+    for port in &status.ports {
+        if let Some(outage) = port.outage.as_deref().filter(|outage| outage.chars().count() > 14) {
+            writeln!(out, "{}: {outage}", port.name)?;
+        }
+    }
+
+    writeln!(
+        out,
+        "\n{:<8}{:>5}{:>15}{:>15}{:>15}{:>15}  asleep",
+        "worker", "core", "packets", "bursts", "idle rounds", "sleeps"
+    )?;
+    for worker in &status.workers {
+        let asleep = match worker.running {
+            true => span(worker.asleep_seconds),
+            false => "ended".to_owned(),
+        };
+        writeln!(
+            out,
+            "{:<8}{:>5}{:>15}{:>15}{:>15}{:>15}  {asleep}",
+            worker.worker, worker.core, worker.packets, worker.bursts, worker.idle_rounds, worker.sleeps
+        )?;
+    }
+    let sums = status.totals;
+    writeln!(
+        out,
+        "\n{} received: {} forwarded, {} denied, {} lost to errors",
+        sums.received, sums.forwarded, sums.denied, sums.errors
+    )
+}
+
+/// An instant without its fraction.
+fn seconds(instant: &str) -> String {
+    match instant.split_once('.') {
+        Some((whole, _)) => format!("{whole}Z"),
+        None => instant.to_owned(),
+    }
+}
+
+/// A span of time in its two largest units.
+fn span(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0 if seconds > 0.0 => format!("{:.0} ms", seconds * 1e3),
+        0..60 => format!("{whole} s"),
+        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_its_two_largest_units() {
+        for (seconds, told) in [
+            (0.0, "0 s"),
+            (0.25, "250 ms"),
+            (59.9, "59 s"),
+            (61.0, "1 min 1 s"),
+            (7_260.0, "2 h 1 min"),
+            (200_000.0, "2 d 7 h"),
+        ] {
+            assert_eq!(span(seconds), told);
+        }
+    }
+
+    #[test]
+    fn an_instant_is_told_without_its_fraction() {
+        assert_eq!(seconds("2006-06-01T00:00:00.123456Z"), "2006-06-01T00:00:00Z");
+        assert_eq!(seconds("2006-06-01T00:00:00Z"), "2006-06-01T00:00:00Z");
+    }
+}

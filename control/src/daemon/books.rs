@@ -1,0 +1,114 @@
+//! The one registry of what is counted: status, counters, subscriptions, metrics and the summary all read it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
+use sekisho_dataplane::pipeline::Common;
+use sekisho_dataplane::policy::{PoolId, PortId};
+use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWatch};
+use sekisho_dataplane::worker::Pulse;
+
+use super::workers::Life;
+use crate::clock;
+
+/// What one worker shows of itself.
+#[derive(Debug)]
+pub struct WorkerBooks {
+    /// Its core.
+    pub core: usize,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// That it goes on.
+    pub pulse: Arc<Pulse>,
+    /// Whether it does.
+    pub(super) life: Arc<Life>,
+    /// By port: what its driver shows, if it does.
+    pub(super) watches: Vec<Option<PortWatch>>,
+}
+
+impl WorkerBooks {
+    /// Whether it still polls its ports.
+    pub fn is_running(&self) -> bool {
+        self.life.is_running()
+    }
+}
+
+/// What all workers show.
+pub struct Books {
+    /// By number.
+    pub workers: Vec<WorkerBooks>,
+    /// When the daemon started, in UTC microseconds.
+    pub started_micros: i64,
+    started: Instant,
+    pub(super) common: Arc<Common>,
+}
+
+impl Books {
+    pub(super) fn new(workers: Vec<WorkerBooks>, common: Arc<Common>) -> Books {
+        Books { workers, started_micros: clock::now(), started: Instant::now(), common }
+    }
+
+    /// For how many seconds the daemon has been running, however the clock was set meanwhile.
+    pub fn uptime_seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn counters(&self) -> impl Iterator<Item = &WorkerCounters> {
+        self.workers.iter().map(|worker| &*worker.counters)
+    }
+
+    /// Everything.
+    pub fn totals(&self) -> Totals {
+        Totals::of(self.counters())
+    }
+
+    /// One port, all workers.
+    pub fn port(&self, port: PortId) -> Totals {
+        Totals::of_port(self.counters(), port)
+    }
+
+    /// One pool, all workers.
+    pub fn pool(&self, pool: PoolId) -> PoolTotals {
+        PoolTotals::of(self.counters(), pool)
+    }
+
+    fn watches(&self, port: PortId) -> impl Iterator<Item = &PortWatch> {
+        self.workers.iter().filter_map(move |worker| worker.watches.get(usize::from(port.0))?.as_ref())
+    }
+
+    /// Why a port does not work, or none if it does.
+    pub fn outage(&self, port: PortId) -> Option<String> {
+        let down = self.watches(port).find_map(|watch| match watch.state() {
+            PortState::Up => None,
+            PortState::Down(outage) => Some(told(&outage)),
+        });
+        down.or_else(|| (!self.common.is_up(port)).then(|| "down".to_owned()))
+    }
+
+    /// What a port's driver counted, if it counts by itself.
+    pub fn statistics(&self, port: PortId) -> Option<PortStatistics> {
+        self.watches(port).map(PortWatch::statistics).reduce(|a, b| PortStatistics {
+            kernel_drops: a.kernel_drops + b.kernel_drops,
+            truncated: a.truncated + b.truncated,
+            merged: a.merged + b.merged,
+            checksum_completed: a.checksum_completed + b.checksum_completed,
+            checksum_incomplete: a.checksum_incomplete + b.checksum_incomplete,
+            unreadable: a.unreadable + b.unreadable,
+            oversize: a.oversize + b.oversize,
+            transmit_full: a.transmit_full + b.transmit_full,
+            transmit_failed: a.transmit_failed + b.transmit_failed,
+            transmit_down: a.transmit_down + b.transmit_down,
+        })
+    }
+}
+
+fn told(outage: &Outage) -> String {
+    match outage {
+        Outage::Absent => "the interface is not there".to_owned(),
+        Outage::Disabled => "the interface is switched off".to_owned(),
+        Outage::NoCarrier => "no carrier".to_owned(),
+        Outage::Opening => "being opened".to_owned(),
+        Outage::Refused(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,450 @@
+//! The control thread: one loop around poll(2).
+
+use std::collections::HashSet;
+use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sekisho_dataplane::pipeline::Common;
+use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::publication::publish;
+use sekisho_dataplane::worker::PortFailure;
+use serde_json::value::RawValue;
+
+use super::books::Books;
+use super::event::{Event, Happened};
+use super::tables::{InForce, Report, Slot, Tables, Task};
+use super::wake::{Ear, Signals, bell};
+use super::workers::Workers;
+use super::{Ended, Error, Options, drivers, notify};
+use crate::clock;
+use crate::compile::{Compiler, PhaseKey, reject_limits};
+use crate::config::Config;
+use crate::cores;
+use crate::rpc::{Rights, Serve, Served, Server, Socket, Ticket, methods, notification};
+use crate::state::State;
+use crate::words;
+
+/// The longest wait: how late a port that went down is told of, or a phase that began by a step of the clock. Verdicts
+/// are not late, the workers look at the clock themselves.
+const TICK: Duration = Duration::from_millis(250);
+/// How long the workers have to end.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the tables' thread has for what it is at.
+const TABLES_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a terminal is shown how far captures are.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Runs `config` until told to stop, or until captures are read through.
+///
+/// # Errors
+/// When it can't start, or what it wrote can't be put together.
+pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
+    drivers::check(&config)?;
+    // What is shown, and compared with later, does not depend on the folder that the daemon was started in.
+    let config = Config { path: options.path.clone(), ..config };
+    let all = cores::all().map_err(Error::Cores)?;
+    let cores = cores::choose(config.dataplane.cores.as_deref()).map_err(Error::Cores)?;
+    let system = |what: &str| {
+        let what = what.to_owned();
+        move |source| Error::System { what, source }
+    };
+
+    let server = config.socket().map(Socket::bind).transpose()?.map(Server::new);
+    let (mut state, mut compiler) = (None, Compiler::default());
+    if let Some(folder) = config.state() {
+        let (opened, trouble) = State::open(folder);
+        if let Some(trouble) = trouble {
+            warn(&format!(
+                "which phases had begun can't be read, and is decided by the clock alone now: {trouble}"
+            ));
+        }
+        compiler = Compiler::remembering(opened.begun().cloned());
+        state = Some(opened);
+    }
+    let compiled = compiler.compile(&config, Vec::new())?;
+    let (generation, in_force) = InForce::of(config, compiled);
+    let config = &in_force.config;
+    in_force.advance(clock::now());
+    let noted: HashSet<PhaseKey> = in_force.begun().cloned().collect();
+    if let Some(Err(error)) = state.as_mut().map(|state| state.remember(noted.iter().cloned())) {
+        warn(&Event::StateUnwritable { why: error.to_string() }.to_string());
+    }
+
+    let (bell, ear) = bell().map_err(system("no socket pair to be woken by"))?;
+    let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
+    let opened = drivers::open(config, cores.len())?;
+    let (publisher, readers) = publish(generation, cores.len());
+    let common = Arc::new(Common::new(config.ports.len(), reject_limits(&config.limits)));
+    let mut workers = Workers::new(bell.clone());
+    let mut books = Vec::with_capacity(cores.len());
+    for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
+        books.push(workers.start(config, (core, cores.len()), driver, generations, &common)?);
+    }
+    let books = Arc::new(Books::new(books, common));
+    cores::keep_off(&cores, &all);
+
+    let (tasks, to_do) = crossbeam::channel::unbounded();
+    let (reports, reported) = crossbeam::channel::unbounded();
+    let slot = Arc::new(Slot::new(in_force));
+    let tables = Tables {
+        compiler,
+        publisher,
+        slot: Arc::clone(&slot),
+        books: Arc::clone(&books),
+        start: options.path.clone(),
+        unwritten: noted.iter().cloned().collect(),
+        state,
+        reports,
+        bell,
+    };
+    let tables = std::thread::Builder::new()
+        .name("sekisho-tables".to_owned())
+        .spawn(move || tables.run(&to_do))
+        .map_err(system("the tables' thread can't be started"))?;
+
+    let control = Control {
+        progress: Progress::new(server.is_none()),
+        server,
+        watchdog: notify::Watchdog::new(),
+        outages: vec![None; slot.get().config.ports.len()],
+        books: Arc::clone(&books),
+        slot: Arc::clone(&slot),
+        start: options.path.clone(),
+        tasks,
+        reported,
+        workers,
+        signals,
+        ear,
+        noted,
+        failures: Vec::new(),
+        reloads: Reloads::default(),
+        reload_waits: Arc::default(),
+    };
+    let (workers, failures) = control.run();
+    let joined = workers.end(END_PATIENCE);
+    let begun = Instant::now();
+    while !tables.is_finished() && begun.elapsed() < TABLES_PATIENCE {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
+    let in_force = slot.get();
+    let mut truncated = Vec::new();
+    if joined.lost.is_empty() {
+        truncated = drivers::close(joined.drivers)?;
+        drivers::put_together(&in_force.config, cores.len())?;
+    }
+    Ok(Ended { in_force, books, failures, truncated, lost: joined.lost })
+}
+
+fn warn(message: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(std::io::stderr(), "sekisho: warning: {message}");
+}
+
+/// How many reloads there were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reloads {
+    pub(crate) done: u64,
+    pub(crate) refused: u64,
+}
+
+/// What a method sees that is answered at once.
+pub(crate) struct View<'a> {
+    pub(crate) books: &'a Books,
+    pub(crate) in_force: Arc<InForce>,
+    /// The file that the daemon was started with.
+    pub(crate) start: &'a Path,
+    pub(crate) clients: usize,
+    pub(crate) reloads: Reloads,
+}
+
+/// Serves requests with a view, and the tables' thread.
+struct Desk<'a> {
+    view: View<'a>,
+    tasks: &'a Sender<Task>,
+}
+
+impl Serve for Desk<'_> {
+    fn serve(&mut self, method: &str, params: Option<&RawValue>, rights: Rights, ticket: Ticket) -> Served {
+        methods::serve(&self.view, self.tasks, method, params, rights, ticket)
+    }
+}
+
+struct Control {
+    /// None where nobody is served: captures are read through, and that is all.
+    server: Option<Server>,
+    watchdog: Option<notify::Watchdog>,
+    progress: Progress,
+    books: Arc<Books>,
+    slot: Arc<Slot>,
+    start: PathBuf,
+    tasks: Sender<Task>,
+    reported: Receiver<Report>,
+    workers: Workers,
+    signals: Signals,
+    ear: Ear,
+    /// Phases of which everybody knows that they have begun.
+    noted: HashSet<PhaseKey>,
+    /// By port: why it was down when last looked at.
+    outages: Vec<Option<String>>,
+    failures: Vec<String>,
+    reloads: Reloads,
+    /// A reload that a signal asked for has not begun yet.
+    reload_waits: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// The loop. Gives the workers back when they are to end.
+    fn run(mut self) -> (Workers, Vec<String>) {
+        self.say_that_it_runs();
+        loop {
+            let ready = self.wait();
+            let now = Instant::now();
+            self.ear.silence();
+            self.note_failed_ports();
+            if self.signals.wants_stop() || self.note_panics() || self.workers.have_all_ended() {
+                break;
+            }
+            if self.signals.take_reload() && !self.reload_waits.swap(true, Ordering::AcqRel) {
+                let _ = self.tasks.send(Task::Reload(Arc::clone(&self.reload_waits)));
+            }
+            self.take_reports();
+            self.note_phases();
+            self.note_ports();
+            self.serve(&ready, now);
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.look(&self.books, now);
+            }
+            self.progress.show(&self.books, now);
+        }
+        self.progress.clear();
+        notify::stopping();
+        if let Some(server) = &mut self.server {
+            server.publish(&notification("event", &Happened::now(Event::Stopping)));
+            server.turn(&[], Instant::now(), &mut Nobody);
+        }
+        // Dropped here are the socket, which is removed, and the way to the tables' thread, which ends with that.
+        (self.workers, self.failures)
+    }
+
+    /// Waits until there is something to do; gives back what the server's descriptors are ready for.
+    fn wait(&mut self) -> Vec<PollFlags> {
+        let now = Instant::now();
+        let mut due = now + TICK;
+        if let Some(server) = &self.server {
+            due = [server.due(now), server.counters_due()].into_iter().flatten().fold(due, Instant::min);
+        }
+        if let Some(watchdog) = &self.watchdog {
+            due = due.min(watchdog.due());
+        }
+        if let Some(from) = self.slot.get().next_phase() {
+            let micros = u64::try_from(from.saturating_sub(clock::now())).unwrap_or(0);
+            due = due.min(now.checked_add(Duration::from_micros(micros)).unwrap_or(due));
+        }
+        let mut fds = vec![PollFd::from_borrowed_fd(self.ear.fd(), PollFlags::IN)];
+        if let Some(server) = &self.server {
+            server.watch(&mut fds, now);
+        }
+        let timeout = Timespec::try_from(due.saturating_duration_since(now)).ok();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => fds[1..].iter().map(PollFd::revents).collect(),
+            // Interrupted by a signal, or short of memory: looked at again in no time.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn is_served(&self) -> bool {
+        self.server.is_some()
+    }
+
+    fn say_that_it_runs(&self) {
+        let in_force = self.slot.get();
+        if let Some(server) = &self.server {
+            let cores: Vec<String> =
+                self.books.workers.iter().map(|worker| worker.core.to_string()).collect();
+            let _ = writeln!(
+                std::io::stderr(),
+                "sekisho {}: generation {} is in force; {} on {} {}; control socket {}",
+                env!("CARGO_PKG_VERSION"),
+                in_force.generation,
+                words::plural(cores.len(), "worker"),
+                words::plural_of(cores.len(), "core"),
+                cores.join(", "),
+                server.socket().path().display()
+            );
+        }
+        notify::ready(&self.status_line());
+    }
+
+    fn status_line(&self) -> String {
+        let in_force = self.slot.get();
+        let ports = in_force.config.ports.iter().zip(&self.outages);
+        let down: Vec<&str> =
+            ports.filter(|(_, outage)| outage.is_some()).map(|(port, _)| port.name.as_str()).collect();
+        let down = if down.is_empty() { String::new() } else { format!("; down: {}", down.join(", ")) };
+        let workers = words::plural(self.books.workers.len(), "worker");
+        format!("generation {}, {workers}{down}", in_force.generation)
+    }
+
+    /// Tells the log, systemd and the subscribers.
+    fn tell(&mut self, event: Event) {
+        if self.is_served() {
+            let _ = writeln!(std::io::stderr(), "sekisho: {event}");
+        }
+        let happened = Happened::now(event);
+        if let Some(server) = &mut self.server {
+            server.publish(&notification("event", &happened));
+        }
+        match happened.event {
+            Event::ReloadBegun => notify::reloading(),
+            Event::Reload { .. } => {
+                self.reloads.done += 1;
+                notify::ready(&self.status_line());
+            }
+            Event::ReloadRefused { .. } => {
+                self.reloads.refused += 1;
+                notify::ready(&self.status_line());
+            }
+            Event::PortUp { .. } | Event::PortDown { .. } => notify::status(&self.status_line()),
+            _ => {}
+        }
+    }
+
+    fn take_reports(&mut self) {
+        while let Ok(report) = self.reported.try_recv() {
+            match report {
+                Report::Happened(event) => self.tell(event),
+                Report::Answer(ticket, answer) => {
+                    if let Some(server) = &mut self.server {
+                        server.finish(ticket, answer.as_deref());
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_failed_ports(&mut self) {
+        while let Ok(PortFailure { worker, port, error }) = self.workers.failed.try_recv() {
+            let name = self.slot.get().names.port(port).to_owned();
+            let failure = format!("port {name}: {error}");
+            // Each worker reads the whole capture and meets the same fault.
+            if !self.failures.contains(&failure) {
+                self.failures.push(failure);
+            }
+            self.tell(Event::PortFailed { port: name, worker, why: error.to_string() });
+        }
+    }
+
+    /// Whether a worker has panicked.
+    fn note_panics(&mut self) -> bool {
+        let panicked: Vec<usize> = self.workers.panicked().collect();
+        for worker in &panicked {
+            self.tell(Event::WorkerFailed { worker: *worker });
+        }
+        !panicked.is_empty()
+    }
+
+    /// Begins the phases whose instant has come, for the case that no frame comes, and has those written down that a
+    /// worker has begun.
+    fn note_phases(&mut self) {
+        let in_force = self.slot.get();
+        in_force.advance(clock::now());
+        if in_force.begun().all(|key| self.noted.contains(key)) {
+            return;
+        }
+        let begun: Vec<PhaseKey> = in_force.begun().cloned().collect();
+        for key in &begun {
+            if self.noted.insert(key.clone()) {
+                let of = |(policy, phase): (&crate::config::Policy, &crate::config::Phase)| {
+                    policy.name == key.policy && phase.name == key.phase
+                };
+                let phases = in_force.phases().map(|(policy, phase, _)| (policy, phase));
+                let from = phases.filter(|phase| of(*phase)).map(|(_, phase)| phase.from_text.clone()).next();
+                self.tell(Event::PhaseBegun {
+                    policy: key.policy.clone(),
+                    phase: key.phase.clone(),
+                    from: from.unwrap_or_else(|| clock::show(key.from_micros)),
+                });
+            }
+        }
+        let _ = self.tasks.send(Task::Remember(begun));
+    }
+
+    fn note_ports(&mut self) {
+        let in_force = self.slot.get();
+        for at in 0..self.outages.len() {
+            let outage = self.books.outage(PortId(at as u8));
+            if outage == self.outages[at] {
+                continue;
+            }
+            self.outages[at].clone_from(&outage);
+            let port = in_force.config.ports[at].name.clone();
+            self.tell(match outage {
+                None => Event::PortUp { port },
+                Some(why) => Event::PortDown { port, why },
+            });
+        }
+    }
+
+    fn serve(&mut self, ready: &[PollFlags], now: Instant) {
+        let Some(server) = &mut self.server else { return };
+        let view = View {
+            books: &self.books,
+            in_force: self.slot.get(),
+            start: &self.start,
+            clients: server.clients(),
+            reloads: self.reloads,
+        };
+        let mut desk = Desk { view, tasks: &self.tasks };
+        // A fault of ours in here costs the clients their connections, and nobody else anything.
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            server.turn(ready, now, &mut desk);
+            server.publish_counters(now, |missed| methods::subscribe::counters(&desk.view, missed));
+        }));
+        if served.is_err() {
+            server.close_all();
+        }
+    }
+}
+
+/// Serves nobody, at the end.
+struct Nobody;
+
+impl Serve for Nobody {
+    fn serve(&mut self, _: &str, _: Option<&RawValue>, _: Rights, _: Ticket) -> Served {
+        Served::Answer(Err(crate::rpc::Error::new(crate::rpc::Error::BUSY, "the daemon ends")))
+    }
+}
+
+/// Shows on a terminal how far captures are.
+struct Progress {
+    due: Option<Instant>,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(alone: bool) -> Progress {
+        let wanted = alone && std::io::stderr().is_terminal();
+        Progress { due: wanted.then(|| Instant::now() + PROGRESS), shown: false }
+    }
+
+    fn show(&mut self, books: &Books, now: Instant) {
+        if self.due.is_some_and(|due| due <= now) {
+            let _ = write!(std::io::stderr(), "\r{} packets judged", books.totals().received);
+            self.due = Some(now + PROGRESS);
+            self.shown = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! What one configuration says that another does not: by name, with counts.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Block, Checks, Config, Phase, Policy, Pool, Set};
+use crate::words;
+
+/// The difference between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Difference {
+    /// Pools, with their prefixes.
+    pub pools: Part<Counted, Moved>,
+    /// Sets, with their prefixes.
+    pub sets: Part<Counted, Moved>,
+    /// Policies. Their phases stand by themselves.
+    pub policies: Part<String, Changed>,
+    /// Phases.
+    pub phases: Part<PhaseName, Changed>,
+    /// Other keys that changed, such as `[checks] source-validation`, with both values.
+    pub settings: Vec<String>,
+}
+
+/// What came, what went, and what is there with other contents.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Part<N, C> {
+    /// Came.
+    pub added: Vec<N>,
+    /// Went.
+    pub removed: Vec<N>,
+    /// Changed.
+    pub changed: Vec<C>,
+}
+
+impl<N, C> Default for Part<N, C> {
+    fn default() -> Part<N, C> {
+        Part { added: Vec::new(), removed: Vec::new(), changed: Vec::new() }
+    }
+}
+
+/// A pool or a set that came or went.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Counted {
+    /// Its name.
+    pub name: String,
+    /// How many prefixes it has, or had.
+    pub prefixes: usize,
+}
+
+/// A pool or a set with other prefixes, or bound to another policy.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Moved {
+    /// Its name.
+    pub name: String,
+    /// Prefixes that came.
+    pub added: usize,
+    /// Prefixes that went.
+    pub removed: usize,
+    /// What else changed, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub what: Vec<String>,
+}
+
+/// A policy or a phase with other contents.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Changed {
+    /// Its name; a phase's has its policy's in front, as in `dynamic/all-operators`.
+    pub name: String,
+    /// What changed, in words.
+    pub what: Vec<String>,
+}
+
+/// A phase that came or went.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct PhaseName {
+    /// Its policy.
+    pub policy: String,
+    /// Its name.
+    pub phase: String,
+    /// Its instant, as the configuration writes it.
+    pub from: String,
+}
+
+impl Difference {
+    /// What `new` says that `old` does not, and the other way round.
+    pub fn between(old: &Config, new: &Config) -> Difference {
+        Difference {
+            pools: pools(old, new),
+            sets: sets(old, new),
+            policies: policies(old, new),
+            phases: phases(old, new),
+            settings: settings(old, new),
+        }
+    }
+
+    /// Whether both say the same.
+    pub fn is_empty(&self) -> bool {
+        *self == Difference::default()
+    }
+}
+
+/// Splits two lists into what came, what went, and pairs of what is in both.
+fn split<'a, T, K: Eq + Hash>(
+    old: impl IntoIterator<Item = &'a T>,
+    new: impl IntoIterator<Item = &'a T>,
+    key: impl Fn(&'a T) -> K,
+) -> (Vec<&'a T>, Vec<&'a T>, Vec<(&'a T, &'a T)>) {
+    let mut before: HashMap<K, &T> = HashMap::new();
+    let mut order = Vec::new();
+    for item in old {
+        before.insert(key(item), item);
+        order.push(item);
+    }
+    let (mut added, mut both) = (Vec::new(), Vec::new());
+    for item in new {
+        match before.remove(&key(item)) {
+            Some(was) => both.push((was, item)),
+            None => added.push(item),
+        }
+    }
+    let removed = order.into_iter().filter(|item| before.contains_key(&key(item))).collect();
+    (added, removed, both)
+}
+
+/// How many prefixes came and how many went.
+fn count(old: &[IpNetwork], new: &[IpNetwork]) -> (usize, usize) {
+    if old == new {
+        return (0, 0);
+    }
+    let before: HashSet<&IpNetwork> = old.iter().collect();
+    let kept = new.iter().filter(|prefix| before.contains(prefix)).count();
+    (new.len() - kept, old.len() - kept)
+}
+
+fn note(what: &mut Vec<String>, key: &str, was: &str, is: &str) {
+    if was != is {
+        what.push(format!("{key}: {was} → {is}"));
+    }
+}
+
+fn pools(old: &Config, new: &Config) -> Part<Counted, Moved> {
+    let (added, removed, both) = split(&old.pools, &new.pools, |pool| &pool.name);
+    let counted = |pools: Vec<&Pool>| {
+        let counted = |pool: &Pool| Counted { name: pool.name.clone(), prefixes: pool.prefixes.len() };
+        pools.into_iter().map(counted).collect()
+    };
+    let changed = both.into_iter().filter_map(|(was, is)| {
+        let (added, removed) = count(&was.prefixes, &is.prefixes);
+        let mut what = Vec::new();
+        note(&mut what, "policy", &old.policies[was.policy].name, &new.policies[is.policy].name);
+        note(
+            &mut what,
+            "title",
+            was.title.as_deref().unwrap_or("none"),
+            is.title.as_deref().unwrap_or("none"),
+        );
+        let moved = Moved { name: is.name.clone(), added, removed, what };
+        (added + removed > 0 || !moved.what.is_empty()).then_some(moved)
+    });
+    Part { changed: changed.collect(), added: counted(added), removed: counted(removed) }
+}
+
+fn sets(old: &Config, new: &Config) -> Part<Counted, Moved> {
+    let (added, removed, both) = split(&old.sets, &new.sets, |set| &set.name);
+    let counted = |sets: Vec<&Set>| {
+        let counted = |set: &Set| Counted { name: set.name.clone(), prefixes: set.prefixes.len() };
+        sets.into_iter().map(counted).collect()
+    };
+    let changed = both.into_iter().filter_map(|(was, is)| {
+        let (added, removed) = count(&was.prefixes, &is.prefixes);
+        (added + removed > 0).then(|| Moved { name: is.name.clone(), added, removed, what: Vec::new() })
+    });
+    Part { changed: changed.collect(), added: counted(added), removed: counted(removed) }
+}
+
+fn policies(old: &Config, new: &Config) -> Part<String, Changed> {
+    let (added, removed, both) = split(&old.policies, &new.policies, |policy| &policy.name);
+    let names = |policies: Vec<&Policy>| policies.into_iter().map(|policy| policy.name.clone()).collect();
+    let changed = both.into_iter().filter_map(|(was, is)| {
+        let mut what = Vec::new();
+        let allow = |config: &Config, policy: &Policy| set_names(config, &policy.allow);
+        note(&mut what, "kind", words::kind(was.kind), words::kind(is.kind));
+        note(&mut what, "allow", &allow(old, was), &allow(new, is));
+        note(&mut what, "action", words::action(was.action), words::action(is.action));
+        note(
+            &mut what,
+            "reject-with",
+            words::reject_with(was.reject_with),
+            words::reject_with(is.reject_with),
+        );
+        note(
+            &mut what,
+            "divert-fallback",
+            words::divert_fallback(was.divert_fallback),
+            words::divert_fallback(is.divert_fallback),
+        );
+        note(&mut what, "mirror", &was.mirror.to_string(), &is.mirror.to_string());
+        (!what.is_empty()).then(|| Changed { name: is.name.clone(), what })
+    });
+    Part { changed: changed.collect(), added: names(added), removed: names(removed) }
+}
+
+/// A phase and where it stands. It is known by its policy's name and its own.
+struct Place<'a> {
+    config: &'a Config,
+    policy: &'a Policy,
+    phase: &'a Phase,
+}
+
+fn places(config: &Config) -> Vec<Place<'_>> {
+    let policies = config.policies.iter();
+    policies
+        .flat_map(|policy| policy.phases.iter().map(move |phase| Place { config, policy, phase }))
+        .collect()
+}
+
+fn phases(old: &Config, new: &Config) -> Part<PhaseName, Changed> {
+    let (before, after) = (places(old), places(new));
+    let (added, removed, both) = split(&before, &after, |place| (&*place.policy.name, &*place.phase.name));
+    let names = |places: Vec<&Place<'_>>| {
+        let name = |place: &Place<'_>| PhaseName {
+            policy: place.policy.name.clone(),
+            phase: place.phase.name.clone(),
+            from: place.phase.from_text.clone(),
+        };
+        places.into_iter().map(name).collect()
+    };
+    let changed = both.into_iter().filter_map(|(was, is)| {
+        let mut what = Vec::new();
+        let done = |place: &Place<'_>| words::action(place.phase.action.unwrap_or(place.policy.action));
+        let block = |place: &Place<'_>| match &place.phase.block {
+            Block::All => "all".to_owned(),
+            Block::Sets(sets) => set_names(place.config, sets),
+        };
+        // The same instant may be written with another offset.
+        if was.phase.from_micros != is.phase.from_micros {
+            note(&mut what, "from", &was.phase.from_text, &is.phase.from_text);
+        }
+        note(&mut what, "block", &block(was), &block(is));
+        note(&mut what, "action", done(was), done(is));
+        (!what.is_empty()).then(|| Changed { name: format!("{}/{}", is.policy.name, is.phase.name), what })
+    });
+    Part { changed: changed.collect(), added: names(added), removed: names(removed) }
+}
+
+fn set_names(config: &Config, sets: &[usize]) -> String {
+    let mut names: Vec<&str> = sets.iter().map(|set| config.sets[*set].name.as_str()).collect();
+    // In which order they are named means nothing.
+    names.sort_unstable();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn settings(old: &Config, new: &Config) -> Vec<String> {
+    let mut what = Vec::new();
+    let (was, is) = (&old.checks, &new.checks);
+    let validation = words::source_validation;
+    note(
+        &mut what,
+        "[checks] source-validation",
+        validation(was.source_validation),
+        validation(is.source_validation),
+    );
+    let prefixes = |checks: &Checks| {
+        let prefixes: Vec<String> = checks.nat64_prefixes.iter().map(ToString::to_string).collect();
+        if prefixes.is_empty() { "none".to_owned() } else { prefixes.join(", ") }
+    };
+    note(&mut what, "[checks] nat64-prefixes", &prefixes(was), &prefixes(is));
+    let (was, is) = (&old.limits, &new.limits);
+    note(&mut what, "[limits] l2-headers", &was.l2_headers.to_string(), &is.l2_headers.to_string());
+    let (was, is) = (was.extension_headers.to_string(), is.extension_headers.to_string());
+    note(&mut what, "[limits] extension-headers", &was, &is);
+    what
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const BASE: &str = r#"
+        [[port]]
+        name = "a"
+        role = "subscriber"
+        peer = "b"
+        driver = "memory"
+        [[port]]
+        name = "b"
+        role = "internet"
+        peer = "a"
+        driver = "memory"
+        [sets]
+        msa = ["192.0.2.25/32"]
+        carriers = ["198.51.100.0/24", "198.51.101.0/24"]
+        [[policy]]
+        name = "dynamic"
+        allow = ["msa"]
+        phases = [
+          { name = "one", from = "2005-10-18T00:00:00+09:00", block = ["carriers"] },
+          { name = "two", from = "2006-06-01T00:00:00+09:00", block = "all" },
+        ]
+        [[policy]]
+        name = "static"
+        kind = "exempt"
+        [[pool]]
+        name = "flets"
+        policy = "dynamic"
+        prefixes = ["203.0.113.0/25", "203.0.113.128/26"]
+    "#;
+
+    fn difference(changes: &[(&str, &str)]) -> Difference {
+        let config = |text: &str| {
+            Config::from_toml(text, Path::new("s.toml")).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let changed = changes.iter().fold(BASE.to_owned(), |text, (old, new)| {
+            assert!(text.contains(old), "{old}");
+            text.replacen(old, new, 1)
+        });
+        Difference::between(&config(BASE), &config(&changed))
+    }
+
+    #[test]
+    fn the_same_configuration_differs_in_nothing_however_it_is_written() {
+        assert!(difference(&[]).is_empty());
+        assert!(difference(&[("2006-06-01T00:00:00+09:00", "2006-05-31T15:00:00Z")]).is_empty());
+        assert!(
+            difference(&[(
+                "\"203.0.113.0/25\", \"203.0.113.128/26\"",
+                "\"203.0.113.128/26\", \"203.0.113.0/25\""
+            )])
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn prefixes_are_counted_and_pools_named() {
+        let found = difference(&[
+            ("\"203.0.113.0/25\", ", "\"192.0.2.128/25\", \"192.0.2.64/26\", "),
+            ("policy = \"dynamic\"", "policy = \"static\"\n title = \"Flets\""),
+            (
+                "[[pool]]",
+                "[[pool]]\nname = \"new\"\npolicy = \"static\"\nprefixes = [\"10.0.0.0/8\"]\n[[pool]]",
+            ),
+        ]);
+        assert_eq!(found.pools.added, [Counted { name: "new".into(), prefixes: 1 }]);
+        let what = vec!["policy: dynamic → static".to_owned(), "title: none → Flets".to_owned()];
+        assert_eq!(found.pools.changed, [Moved { name: "flets".into(), added: 2, removed: 1, what }]);
+        assert_eq!(found.sets, Part::default());
+    }
+
+    #[test]
+    fn sets_policies_phases_and_settings_are_told_with_both_values() {
+        let found = difference(&[
+            (", \"198.51.101.0/24\"", ""),
+            ("allow = [\"msa\"]", "allow = [\"msa\", \"carriers\"]\naction = \"reject\""),
+            ("{ name = \"one\"", "{ name = \"zero\""),
+            ("from = \"2006-06-01T00:00:00+09:00\"", "from = \"2006-07-01T00:00:00+09:00\""),
+            ("[sets]", "[checks]\nsource-validation = \"off\"\n[limits]\nl2-headers = 2\n[sets]"),
+        ]);
+        assert_eq!(
+            found.sets.changed,
+            [Moved { name: "carriers".into(), added: 0, removed: 1, what: vec![] }]
+        );
+        assert_eq!(found.policies.changed[0].what, ["allow: msa → carriers, msa", "action: drop → reject"]);
+        assert_eq!(found.phases.added[0].phase, "zero");
+        assert_eq!(found.phases.removed[0].phase, "one");
+        assert_eq!(found.phases.changed[0].name, "dynamic/two");
+        assert_eq!(
+            found.phases.changed[0].what,
+            ["from: 2006-06-01T00:00:00+09:00 → 2006-07-01T00:00:00+09:00", "action: drop → reject"]
+        );
+        assert_eq!(
+            found.settings,
+            ["[checks] source-validation: enforce → off", "[limits] l2-headers: 4 → 2"]
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! Opens the ports of a configuration, for each worker, and closes them.
+
+use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::port::packet::PortWatch;
+use sekisho_dataplane::port::pcap::{self, Share, merge};
+use sekisho_dataplane::port::{
+    AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, Route,
+};
+
+use super::Error;
+use crate::config::{Config, Driver, Port, Rate};
+
+/// The drivers that can stand in one configuration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pcap,
+    Packet,
+}
+
+/// Which driver serves a port.
+fn kind(port: &Port) -> Result<Kind, Error> {
+    let refused = |why| Err(Error::Driver { port: port.name.clone(), why });
+    match port.driver {
+        Driver::Pcap { .. } => Ok(Kind::Pcap),
+        Driver::Packet { .. } => Ok(Kind::Packet),
+        Driver::Memory => refused(
+            "driver \"memory\" is for tests and benches, nothing would ever arrive; use \"pcap\" or \"packet\", or \
+             give captures to `sekisho replay`",
+        ),
+        Driver::Xdp { .. } => refused("this build has no driver \"xdp\" yet; use driver \"packet\""),
+        Driver::Dpdk { .. } => refused("this build has no driver \"dpdk\" yet; use driver \"packet\""),
+    }
+}
+
+/// Refuses what this build can't run, before anything is touched.
+pub(super) fn check(config: &Config) -> Result<(), Error> {
+    config.ports.iter().try_for_each(|port| kind(port).map(|_| ()))
+}
+
+/// A driver for each worker. With one kind of driver it stands alone; where kinds are mixed, each worker has one of each.
+pub(super) fn open(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+    let kinds = config.ports.iter().map(kind).collect::<Result<Vec<Kind>, Error>>()?;
+    let mut present: Vec<Kind> = Vec::new();
+    for kind in &kinds {
+        if !present.contains(kind) {
+            present.push(*kind);
+        }
+    }
+    let mut columns = Vec::with_capacity(present.len());
+    for kind in &present {
+        columns.push(match kind {
+            Kind::Pcap => open_pcap(config, workers)?,
+            Kind::Packet => open_packet(config, workers)?,
+        });
+    }
+    if columns.len() == 1 {
+        return Ok(columns.remove(0));
+    }
+    let routes = routes(&kinds, &present);
+    let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
+    let row = |_| {
+        let drivers = columns.iter_mut().filter_map(Iterator::next).collect();
+        AnyDriver::Mixed(MixedDriver::new(drivers, routes.clone()))
+    };
+    Ok((0..workers).map(row).collect())
+}
+
+/// Each driver numbers its own ports, in the order of the configuration.
+fn routes(kinds: &[Kind], present: &[Kind]) -> Vec<Route> {
+    let route = |(at, kind): (usize, &Kind)| {
+        let port = kinds[..at].iter().filter(|other| *other == kind).count();
+        let driver = present.iter().position(|other| other == kind).unwrap_or(0);
+        Route { driver, port: PortId(port as u8) }
+    };
+    kinds.iter().enumerate().map(route).collect()
+}
+
+fn open_pcap(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+    let ports = captures(config);
+    let open = |worker| Ok(AnyDriver::Pcap(PcapDriver::open(&ports, Share { worker, workers })?));
+    (0..workers).map(open).collect()
+}
+
+fn open_packet(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+    let ports = config.ports.iter().filter_map(|port| match &port.driver {
+        Driver::Packet { device } => Some(PacketPort::new(device)),
+        _ => None,
+    });
+    let ports: Vec<PacketPort> = ports.collect();
+    Ok(PacketDriver::open(&ports, workers)?.into_iter().map(AnyDriver::Packet).collect())
+}
+
+fn captures(config: &Config) -> Vec<PcapPort> {
+    let ports = config.ports.iter().filter_map(|port| match &port.driver {
+        Driver::Pcap { read, write, rate } => Some(PcapPort {
+            read: read.clone(),
+            write: write.clone(),
+            rate: match rate {
+                Rate::AsFastAsPossible => pcap::Rate::AsFastAsPossible,
+                Rate::Capture => pcap::Rate::Capture,
+            },
+        }),
+        _ => None,
+    });
+    ports.collect()
+}
+
+/// By port: what a worker's driver shows of it.
+pub(super) fn watches(driver: &AnyDriver, ports: usize) -> Vec<Option<PortWatch>> {
+    let all = (0..ports).map(|port| PortId(port as u8));
+    match driver {
+        AnyDriver::Packet(driver) => all.map(|port| Some(driver.watch(port))).collect(),
+        AnyDriver::Mixed(mixed) => all
+            .map(|port| match mixed.driver_of(port) {
+                (AnyDriver::Packet(driver), port) => Some(driver.watch(port)),
+                _ => None,
+            })
+            .collect(),
+        AnyDriver::Pcap(_) | AnyDriver::Memory(_) => vec![None; ports],
+    }
+}
+
+/// Closes what the workers wrote; says which captures ended inside a packet. Each worker reads each capture, and says
+/// the same.
+pub(super) fn close(drivers: Vec<AnyDriver>) -> Result<Vec<String>, Error> {
+    let mut said = Vec::new();
+    for driver in drivers {
+        let said_by_one = close_one(driver)?;
+        if said.is_empty() {
+            said = said_by_one;
+        }
+    }
+    Ok(said)
+}
+
+fn close_one(driver: AnyDriver) -> Result<Vec<String>, Error> {
+    match driver {
+        AnyDriver::Pcap(driver) => Ok(driver.finish()?.iter().map(ToString::to_string).collect()),
+        AnyDriver::Mixed(mixed) => {
+            let mut said = Vec::new();
+            for driver in mixed.into_drivers() {
+                said.extend(close_one(driver)?);
+            }
+            Ok(said)
+        }
+        AnyDriver::Packet(_) | AnyDriver::Memory(_) => Ok(Vec::new()),
+    }
+}
+
+/// Puts together what the workers wrote.
+pub(super) fn put_together(config: &Config, workers: usize) -> Result<(), Error> {
+    for port in captures(config) {
+        if let Some(path) = &port.write {
+            merge(path, workers)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_driver_numbers_its_own_ports() {
+        let kinds = [Kind::Packet, Kind::Pcap, Kind::Packet, Kind::Pcap];
+        let route = |driver, port| Route { driver, port: PortId(port) };
+        assert_eq!(
+            routes(&kinds, &[Kind::Packet, Kind::Pcap]),
+            [route(0, 0), route(1, 0), route(0, 1), route(1, 1)]
+        );
+    }
+}

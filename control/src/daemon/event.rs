@@ -1,0 +1,121 @@
+//! What happens in a daemon, for its log, for systemd and for whoever subscribed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
+/// Something that happened. As JSON, the kind stands under `event`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A reload has begun.
+    ReloadBegun,
+    /// A new generation is in force.
+    Reload {
+        /// Its number.
+        generation: u64,
+        /// What it was compiled from.
+        config: String,
+        /// How long it took altogether.
+        seconds: f64,
+    },
+    /// A reload changed nothing.
+    ReloadRefused {
+        /// Why, with file, line and column.
+        message: String,
+    },
+    /// From now on, a phase denies.
+    PhaseBegun {
+        /// Its policy.
+        policy: String,
+        /// Its name.
+        phase: String,
+        /// Its instant, as the configuration writes it.
+        from: String,
+    },
+    /// A port works again.
+    PortUp {
+        /// Its name.
+        port: String,
+    },
+    /// A port does not work. It is looked at again.
+    PortDown {
+        /// Its name.
+        port: String,
+        /// Why.
+        why: String,
+    },
+    /// A port has stopped working for a worker, and will not work again.
+    PortFailed {
+        /// Its name.
+        port: String,
+        /// The worker.
+        worker: usize,
+        /// Why.
+        why: String,
+    },
+    /// A worker has panicked. The daemon ends.
+    WorkerFailed {
+        /// Its number.
+        worker: usize,
+    },
+    /// What has begun could not be written down. It is tried again.
+    StateUnwritable {
+        /// Why.
+        why: String,
+    },
+    /// The daemon ends.
+    Stopping,
+}
+
+/// An event and its instant.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Happened {
+    /// When, in UTC.
+    pub at: String,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Happened {
+    pub(super) fn now(event: Event) -> Happened {
+        Happened { at: clock::show(clock::now()), event }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::ReloadBegun => write!(f, "reload: reading the configuration"),
+            Event::Reload { generation, config, seconds } => {
+                write!(
+                    f,
+                    "reload: generation {generation} is in force, from {config}, in {:.1} ms",
+                    seconds * 1e3
+                )
+            }
+            Event::ReloadRefused { message } => write!(f, "reload refused, nothing has changed: {message}"),
+            Event::PhaseBegun { policy, phase, from } => {
+                write!(f, "phase {phase} of policy {policy} has begun (from {from})")
+            }
+            Event::PortUp { port } => write!(f, "port {port} is up"),
+            Event::PortDown { port, why } => write!(f, "port {port} is down: {why}"),
+            Event::PortFailed { port, worker, why } => {
+                write!(f, "port {port} has failed for worker {worker}: {why}")
+            }
+            Event::WorkerFailed { worker } => {
+                write!(f, "worker {worker} has panicked; the others are stopped")
+            }
+            Event::StateUnwritable { why } => {
+                write!(
+                    f,
+                    "which phases have begun can't be written down, and would be forgotten by a restart: {why}"
+                )
+            }
+            Event::Stopping => write!(f, "stopping"),
+        }
+    }
+}

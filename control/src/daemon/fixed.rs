@@ -1,0 +1,155 @@
+//! What can't change while the daemon runs: it was built into the workers when they started.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Driver};
+use crate::words;
+
+/// What of `new` would need a restart, in words; none if it can be reloaded.
+pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut changes = Changes(Vec::new());
+    let (was, is) = (&old.dataplane, &new.dataplane);
+    changes.note("[dataplane] mode", format!("{:?}", was.mode), format!("{:?}", is.mode));
+    changes.note("[dataplane] cores", cores(was.cores.as_deref()), cores(is.cores.as_deref()));
+    changes.note("[dataplane] batch", was.batch, is.batch);
+    changes.note("[dataplane] poll", words::poll(was.poll), words::poll(is.poll));
+    ports(&mut changes, old, new);
+    let (was, is) = (&old.limits, &new.limits);
+    changes.note("[limits] fragments", was.fragments, is.fragments);
+    changes.note("[limits] fragments-per-source", was.fragments_per_source, is.fragments_per_source);
+    changes.note(
+        "[limits] fragment-lifetime",
+        micros(was.fragment_lifetime_micros),
+        micros(is.fragment_lifetime_micros),
+    );
+    changes.note("[limits] reject-burst", was.reject_burst, is.reject_burst);
+    changes.note(
+        "[limits] reject-interval",
+        micros(was.reject_interval_micros),
+        micros(is.reject_interval_micros),
+    );
+    changes.note("[limits] reject-per-second", was.reject_per_second, is.reject_per_second);
+    changes.note("[control] socket", path(old.socket()), path(new.socket()));
+    changes.note("[control] state", path(old.state()), path(new.state()));
+    let listen = |config: &Config| config.metrics.listen.map_or("none".into(), |listen| listen.to_string());
+    changes.note("[metrics] listen", listen(old), listen(new));
+    changes.0
+}
+
+struct Changes(Vec<String>);
+
+impl Changes {
+    fn note<T: Display + PartialEq>(&mut self, what: impl Display, was: T, is: T) {
+        if was != is {
+            self.0.push(format!("{what}: {was} → {is}"));
+        }
+    }
+}
+
+fn ports(changes: &mut Changes, old: &Config, new: &Config) {
+    let names = |config: &Config| {
+        let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
+        names.join(", ")
+    };
+    if names(old) != names(new) {
+        changes.note("[[port]]", names(old), names(new));
+        return;
+    }
+    for (was, is) in old.ports.iter().zip(&new.ports) {
+        let peer = |config: &Config, peer: Option<usize>| {
+            peer.map_or("none".into(), |peer| config.ports[peer].name.clone())
+        };
+        let name = &was.name;
+        changes.note(format!("port {name}: role"), words::role(was.role), words::role(is.role));
+        changes.note(format!("port {name}: peer"), peer(old, was.peer), peer(new, is.peer));
+        changes.note(format!("port {name}: driver"), driver(&was.driver), driver(&is.driver));
+    }
+}
+
+fn driver(driver: &Driver) -> String {
+    match driver {
+        Driver::Pcap { read, write, rate } => {
+            format!("pcap, read {}, write {}, {rate:?}", path(read.as_deref()), path(write.as_deref()))
+        }
+        Driver::Memory => "memory".into(),
+        Driver::Packet { device } => format!("packet {device}"),
+        Driver::Xdp { device } => format!("xdp {device}"),
+        Driver::Dpdk { device } => format!("dpdk {device}"),
+    }
+}
+
+fn cores(cores: Option<&[usize]>) -> String {
+    cores.map_or("default".into(), |cores| format!("{cores:?}"))
+}
+
+fn micros(micros: u64) -> String {
+    crate::config::format_duration(micros)
+}
+
+/// The same file has the same name here, whether the configuration was named by a relative path or not.
+fn path(path: Option<&Path>) -> String {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
+    path.map_or("none".into(), |path| absolute(path).display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = r#"
+        [dataplane]
+        cores = [0]
+        [[port]]
+        name = "a"
+        role = "subscriber"
+        peer = "b"
+        driver = "pcap"
+        read = "in.pcap"
+        [[port]]
+        name = "b"
+        role = "internet"
+        peer = "a"
+        driver = "packet"
+        device = "eth1"
+    "#;
+
+    fn config(text: &str, path: &str) -> Config {
+        Config::from_toml(text, Path::new(path)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn told(old: &str, new: &str) -> Vec<String> {
+        let base = config(BASE, "/etc/s.toml");
+        assert!(BASE.contains(old));
+        changes(&base, &config(&BASE.replacen(old, new, 1), "/etc/s.toml"))
+    }
+
+    #[test]
+    fn what_workers_are_made_of_needs_a_restart_and_is_told_with_both_values() {
+        assert_eq!(told("cores = [0]", "cores = [0, 1]"), ["[dataplane] cores: [0] → [0, 1]"]);
+        assert_eq!(told("cores = [0]", "cores = [0]\nbatch = 8"), ["[dataplane] batch: 64 → 8"]);
+        assert_eq!(told("eth1", "eth2"), ["port b: driver: packet eth1 → packet eth2"]);
+        assert_eq!(told("\"internet\"", "\"servers\""), ["port b: role: internet → servers"]);
+        assert_eq!(
+            told("[[port]]", "[limits]\nfragments = 9\nfragment-lifetime = \"90s\"\n[[port]]"),
+            ["[limits] fragments: 65536 → 9", "[limits] fragment-lifetime: 2m → 1m30s"]
+        );
+        let more = "[[port]]\nname = \"f\"\nrole = \"filter\"\ndriver = \"memory\"\n[[port]]";
+        assert_eq!(told("[[port]]", more), ["[[port]]: a, b → f, a, b"]);
+    }
+
+    #[test]
+    fn tables_policies_and_depths_do_not() {
+        let more = "[sets]\ns = [\"192.0.2.1/32\"]\n[[policy]]\nname = \"p\"\n[[pool]]\nname = \"q\"\npolicy = \"p\"\n\
+                    prefixes = [\"198.51.100.0/24\"]\n[limits]\nl2-headers = 2\n[checks]\nsource-validation = \"off\"\n\
+                    [[port]]";
+        assert_eq!(told("[[port]]", more), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_named_by_another_path_is_the_same_file() {
+        let here = std::env::current_dir().unwrap().join("s.toml");
+        let (relative, absolute) = (config(BASE, "s.toml"), config(BASE, &here.display().to_string()));
+        assert_eq!(changes(&relative, &absolute), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,105 @@
+//! The daemon: workers that forward, and everything beside them.
+//!
+//! ```text
+//!   signals ───┐                               ┌─▶ worker 0, on its core ──┐
+//!   clients ──▶│ control ──tasks──▶ tables ────┼─▶ worker 1, on its core ──┼─▶ counters, pulses, port states
+//!   systemd ◀──┤ (poll(2))  ◀─reports─        publish                      │
+//!              └──────────────────────◀────────────────────────────────────┘
+//! ```
+//!
+//! Three kinds of threads. The *workers* poll their ports and nothing else. The *control* thread waits in poll(2) for
+//! clients, signals and the clock; it reads what the workers show, and never does what takes long. The *tables*
+//! thread does what takes long, one thing after the other: it validates and compiles configurations, publishes
+//! generations and frees the old ones, explains, and writes down which phases have begun. Both keep off the workers'
+//! cores where there is another core.
+//!
+//! What fails takes only itself down: a request that fails, or panics, leaves the tables as they were; a port that dies
+//! leaves the other ports; only a worker that panics ends the process, with the others stopped and exit code 1, since
+//! half a bridge that looks alive is worse than none.
+
+mod books;
+mod control;
+mod difference;
+mod drivers;
+mod event;
+mod fixed;
+mod load;
+mod notify;
+mod tables;
+mod wake;
+mod workers;
+
+pub use books::{Books, WorkerBooks};
+pub(crate) use control::View;
+pub use control::run;
+pub use difference::{Changed, Counted, Difference, Moved, Part, PhaseName};
+pub use event::{Event, Happened};
+pub(crate) use load::Source;
+pub use tables::{InForce, Reloaded, Steps};
+pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sekisho_dataplane::port::packet::PacketError;
+use sekisho_dataplane::port::pcap::CaptureError;
+
+use crate::compile;
+use crate::rpc::SocketError;
+
+/// Why the daemon did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration can't become tables.
+    #[error(transparent)]
+    Compile(#[from] compile::Error),
+    /// A capture can't be read or written.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A network interface can't be used.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// There is no place for the control socket.
+    #[error("the control socket can't be made: {0}")]
+    Socket(#[from] SocketError),
+    /// A core is not there.
+    #[error("{0}")]
+    Cores(String),
+    /// A port has a driver that this build does not run.
+    #[error("port {port}: {why}")]
+    Driver {
+        /// Its name.
+        port: String,
+        /// What there is in its place.
+        why: &'static str,
+    },
+    /// The system has no thread or pipe for us.
+    #[error("{what}: {source}")]
+    System {
+        /// What was wanted.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// How a run ended, with everything that a summary says.
+pub struct Ended {
+    /// What was in force at the end.
+    pub in_force: Arc<InForce>,
+    /// What was counted.
+    pub books: Arc<Books>,
+    /// Ports that failed, and why.
+    pub failures: Vec<String>,
+    /// Captures that ended inside a packet.
+    pub truncated: Vec<String>,
+    /// Workers that panicked or did not come to their end, and why. Nothing was put together from their captures.
+    pub lost: Vec<String>,
+}
+
+/// What a run is asked for.
+#[derive(Debug)]
+pub struct Options {
+    /// The file that `reload` reads again.
+    pub path: PathBuf,
+}

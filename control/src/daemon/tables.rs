@@ -1,0 +1,418 @@
+//! The tables in force, and the thread that makes new ones.
+//!
+//! A reload validates, compiles, publishes, waits until every worker has left the old generation, and frees it, in
+//! this order and on this thread alone. Up to the publication it has touched nothing that is in force; the publication
+//! is one pointer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use sekisho_dataplane::generation::Generation;
+use sekisho_dataplane::policy::Latch;
+use sekisho_dataplane::publication::Publisher;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::books::Books;
+use super::difference::Difference;
+use super::event::Event;
+use super::fixed;
+use super::load::{self, Source};
+use super::wake::Bell;
+use super::workers::panic_message;
+use crate::clock;
+use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
+use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy};
+use crate::outline::TableLine;
+use crate::rpc::{Error, Ticket};
+use crate::state::State;
+
+/// What is in force: a configuration, and the generation that was compiled from it.
+#[derive(Debug)]
+pub struct InForce {
+    /// The configuration.
+    pub config: Config,
+    /// The names of what the generation numbers.
+    pub names: Names,
+    /// The generation's number.
+    pub generation: u64,
+    /// Since when, in UTC microseconds.
+    pub since_micros: i64,
+    /// The tables' sizes.
+    pub tables: Vec<TableLine>,
+    /// The phases, in the order of the configuration.
+    phases: Vec<(PhaseKey, Arc<Latch>)>,
+}
+
+impl InForce {
+    /// What stands beside a generation that is about to be published.
+    pub(super) fn of(config: Config, compiled: Compiled) -> (Generation, InForce) {
+        let Compiled { generation, names, phases } = compiled;
+        let in_force = InForce {
+            config,
+            names,
+            generation: generation.number(),
+            since_micros: clock::now(),
+            tables: generation.sizes().map(TableLine::from).into(),
+            phases,
+        };
+        (generation, in_force)
+    }
+
+    /// Each phase, its policy, and whether it has begun.
+    pub fn phases(&self) -> impl Iterator<Item = (&Policy, &Phase, bool)> {
+        let policies = self.config.policies.iter();
+        let phases = policies.flat_map(|policy| policy.phases.iter().map(move |phase| (policy, phase)));
+        phases.zip(&self.phases).map(|((policy, phase), (_, latch))| (policy, phase, latch.has_begun()))
+    }
+
+    /// Whether a phase of this configuration has begun.
+    pub fn has_begun(&self, policy: &Policy, phase: &Phase) -> bool {
+        self.phases
+            .iter()
+            .any(|(key, latch)| key.policy == policy.name && key.phase == phase.name && latch.has_begun())
+    }
+
+    /// Begins the phases whose instant has come, as a worker does with its next burst.
+    pub(super) fn advance(&self, now: i64) {
+        let due = self.phases.iter().filter(|(key, latch)| key.from_micros <= now && !latch.has_begun());
+        due.for_each(|(_, latch)| latch.begin());
+    }
+
+    /// The phases that have begun.
+    pub(super) fn begun(&self) -> impl Iterator<Item = &PhaseKey> {
+        self.phases.iter().filter(|(_, latch)| latch.has_begun()).map(|(key, _)| key)
+    }
+
+    /// The next instant at which a phase begins, in UTC microseconds.
+    pub(super) fn next_phase(&self) -> Option<i64> {
+        let waiting = self.phases.iter().filter(|(_, latch)| !latch.has_begun());
+        waiting.map(|(key, _)| key.from_micros).min()
+    }
+}
+
+/// Where every thread finds what is in force.
+#[derive(Debug)]
+pub(super) struct Slot(Mutex<Arc<InForce>>);
+
+impl Slot {
+    pub(super) fn new(in_force: InForce) -> Slot {
+        Slot(Mutex::new(Arc::new(in_force)))
+    }
+
+    pub(super) fn get(&self) -> Arc<InForce> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, in_force: InForce) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
+    }
+}
+
+/// What a request for the tables' thread comes to.
+pub(crate) type Answer = Result<Box<RawValue>, Error>;
+
+/// Something to do for the tables' thread.
+pub(crate) enum Task {
+    /// A request.
+    Call(Ticket, Box<dyn FnOnce(&mut Tables) -> Answer + Send>),
+    /// SIGHUP. The flag says that one is waiting, so that a storm of them makes no queue.
+    Reload(Arc<AtomicBool>),
+    /// Phases have begun.
+    Remember(Vec<PhaseKey>),
+}
+
+/// What the tables' thread tells the control thread.
+pub(super) enum Report {
+    Answer(Ticket, Answer),
+    Happened(Event),
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Compile(#[from] compile::Error),
+    #[error("this needs a restart of the daemon: {}", .0.join("; "))]
+    NeedsRestart(Vec<String>),
+}
+
+impl From<ReloadError> for Error {
+    fn from(error: ReloadError) -> Error {
+        let (code, data) = match &error {
+            ReloadError::Config(config) => {
+                let found = config.found();
+                let message = format!(
+                    "the configuration is refused: {found} problem{}",
+                    if found == 1 { "" } else { "s" }
+                );
+                let data = serde_json::json!({
+                    "rendered": config.render(Colour::Off),
+                    "problems": config.problems(),
+                    "found": found,
+                });
+                return Error { data: Some(data), ..Error::new(Error::CONFIGURATION, message) };
+            }
+            ReloadError::Compile(_) => (Error::CONFIGURATION, None),
+            ReloadError::NeedsRestart(changes) => {
+                (Error::NEEDS_RESTART, Some(serde_json::json!({ "changes": changes })))
+            }
+        };
+        Error { data, ..Error::new(code, error.to_string()) }
+    }
+}
+
+/// What a reload did, or would do.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Reloaded {
+    /// Nothing was published.
+    pub dry_run: bool,
+    /// The generation in force now.
+    pub generation: u64,
+    /// The one that was before, which is the same after a dry run.
+    pub previous: u64,
+    /// What was read.
+    pub config: String,
+    /// What it says that the configuration before does not.
+    pub difference: Difference,
+    /// How long each step took.
+    pub seconds: Steps,
+    /// Prefixes in the new tables.
+    pub prefixes: usize,
+    /// Bytes that they take.
+    pub memory_bytes: usize,
+    /// Old generations that a worker still held when it was no longer waited for; they are freed later.
+    pub still_held: usize,
+}
+
+/// How long the steps of a reload took, in seconds; none for those that a dry run leaves out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Steps {
+    /// Reading and checking.
+    pub validate: f64,
+    /// Making tables.
+    pub compile: f64,
+    /// Putting them in force.
+    pub publish: Option<f64>,
+    /// Waiting until every worker had left the old ones.
+    pub quiesce: Option<f64>,
+    /// Freeing those.
+    pub free: Option<f64>,
+}
+
+impl Steps {
+    /// All steps together.
+    pub fn sum(&self) -> f64 {
+        let later = [self.publish, self.quiesce, self.free];
+        self.validate + self.compile + later.into_iter().flatten().sum::<f64>()
+    }
+}
+
+/// What a reload is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ReloadOptions {
+    pub(crate) source: Source,
+    pub(crate) load: LoadOptions,
+    pub(crate) dry_run: bool,
+}
+
+/// How long a worker is waited for that does not leave the old generation. It is stuck then, and so is what it holds.
+const QUIESCE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often what could not be done at once is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Everything that makes tables. One thread has it.
+pub(crate) struct Tables {
+    pub(super) compiler: Compiler,
+    pub(super) publisher: Publisher<Generation>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) books: Arc<Books>,
+    /// The file that the daemon was started with.
+    pub(super) start: PathBuf,
+    pub(super) state: Option<State>,
+    /// Phases that could not be written down yet.
+    pub(super) unwritten: Vec<PhaseKey>,
+    pub(super) reports: Sender<Report>,
+    pub(super) bell: Bell,
+}
+
+impl Tables {
+    /// Does tasks until nobody gives any more.
+    pub(super) fn run(mut self, tasks: &Receiver<Task>) {
+        loop {
+            match tasks.recv_timeout(TRY_AGAIN) {
+                Ok(Task::Call(ticket, call)) => {
+                    // The tables are replaced as a whole, at the end of what can panic: whatever a panic left behind
+                    // is not in force.
+                    let answer = catch_unwind(AssertUnwindSafe(|| call(&mut self)));
+                    let answer = answer.unwrap_or_else(|panic| {
+                        let panic = panic_message(&*panic);
+                        Err(Error::internal(format!("the request failed in the daemon: {panic}")))
+                    });
+                    self.report(Report::Answer(ticket, answer));
+                }
+                Ok(Task::Reload(waiting)) => {
+                    // Before the file is read: who asks from now on may mean a later one.
+                    waiting.store(false, Ordering::Release);
+                    let options =
+                        ReloadOptions { source: Source::Start, load: LoadOptions::default(), dry_run: false };
+                    // What comes of it is told as an event. The same holds for a panic as above.
+                    let result = catch_unwind(AssertUnwindSafe(|| self.reload(&options).map(|_| ())));
+                    if let Err(panic) = result {
+                        let message = format!("it failed in the daemon: {}", panic_message(&*panic));
+                        self.happened(Event::ReloadRefused { message });
+                    }
+                }
+                Ok(Task::Remember(begun)) => {
+                    let news = self.unwritten.is_empty();
+                    self.unwritten.extend(begun);
+                    self.remember(news);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.publisher.reclaim();
+                    self.remember(false);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Without a control thread the process is at its end.
+        let _ = self.reports.send(report);
+        self.bell.ring();
+    }
+
+    fn happened(&self, event: Event) {
+        self.report(Report::Happened(event));
+    }
+
+    /// Writes down what has begun. Says so if that can't be done, the first time.
+    fn remember(&mut self, first: bool) {
+        let Some(state) = self.state.as_mut().filter(|_| !self.unwritten.is_empty()) else {
+            self.unwritten.clear();
+            return;
+        };
+        match state.remember(self.unwritten.iter().cloned()) {
+            Ok(()) => self.unwritten.clear(),
+            Err(error) if first => self.happened(Event::StateUnwritable { why: error.to_string() }),
+            Err(_) => {}
+        }
+    }
+
+    /// What is in force.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        self.slot.get()
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> &Generation {
+        self.publisher.current()
+    }
+
+    /// What the workers show.
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Reads and checks a configuration, for comparison with the one in force.
+    pub(crate) fn load(&self, source: &Source, options: LoadOptions) -> Result<Config, ConfigError> {
+        load::load(source, &self.start, options, &self.in_force().config)
+    }
+
+    /// Puts a configuration in force, or says what that would change.
+    pub(crate) fn reload(&mut self, options: &ReloadOptions) -> Result<Reloaded, ReloadError> {
+        if !options.dry_run {
+            self.happened(Event::ReloadBegun);
+        }
+        let result = self.try_reload(options);
+        if !options.dry_run {
+            self.happened(match &result {
+                Ok(reloaded) => Event::Reload {
+                    generation: reloaded.generation,
+                    config: reloaded.config.clone(),
+                    seconds: reloaded.seconds.sum(),
+                },
+                Err(error) => Event::ReloadRefused { message: error.to_string() },
+            });
+        }
+        result
+    }
+
+    fn try_reload(&mut self, options: &ReloadOptions) -> Result<Reloaded, ReloadError> {
+        let before = self.in_force();
+        let mut clock = Stopwatch(Instant::now());
+        let config = self.load(&options.source, options.load)?;
+        let fixed = fixed::changes(&before.config, &config);
+        if !fixed.is_empty() {
+            return Err(ReloadError::NeedsRestart(fixed));
+        }
+        let difference = Difference::between(&before.config, &config);
+        let mut seconds = Steps { validate: clock.lap(), ..Steps::default() };
+        let mut reloaded = Reloaded {
+            dry_run: options.dry_run,
+            generation: before.generation,
+            previous: before.generation,
+            config: options.source.path(&self.start).display().to_string(),
+            difference,
+            seconds,
+            prefixes: 0,
+            memory_bytes: 0,
+            still_held: 0,
+        };
+        // A dry run takes no number for a pool, and begins no phase.
+        let mut scratch = Compiler::numbering_from(before.generation);
+        let compiler = if options.dry_run { &mut scratch } else { &mut self.compiler };
+        let compiled = compiler.compile(&config, Vec::new())?;
+        let (generation, in_force) = InForce::of(config, compiled);
+        seconds.compile = clock.lap();
+        reloaded.prefixes = in_force.tables.iter().map(|table| table.prefixes).sum();
+        reloaded.memory_bytes = in_force.tables.iter().map(|table| table.bytes).sum();
+        if !options.dry_run {
+            reloaded.generation = in_force.generation;
+            in_force.advance(clock::now());
+            self.publisher.publish(generation);
+            self.slot.put(in_force);
+            seconds.publish = Some(clock.lap());
+            reloaded.still_held = self.wait_for_workers();
+            seconds.quiesce = Some(clock.lap());
+            self.publisher.reclaim();
+            seconds.free = Some(clock.lap());
+        }
+        reloaded.seconds = seconds;
+        Ok(reloaded)
+    }
+
+    /// Waits until no worker holds an old generation any more; gives back how many are held all the same.
+    fn wait_for_workers(&self) -> usize {
+        let begun = Instant::now();
+        loop {
+            let held = self.publisher.held();
+            match begun.elapsed() {
+                _ if held == 0 => return 0,
+                waited if waited > QUIESCE_PATIENCE => return held,
+                // A burst takes some ten microseconds.
+                waited if waited < Duration::from_millis(1) => std::hint::spin_loop(),
+                _ => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+}
+
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Seconds since the last time.
+    fn lap(&mut self) -> f64 {
+        let now = Instant::now();
+        let lap = now.duration_since(self.0).as_secs_f64();
+        self.0 = now;
+        lap
+    }
+}

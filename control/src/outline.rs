@@ -1,0 +1,206 @@
+//! What a configuration says, in short: what `sekisho check` prints, and the daemon's method `check` answers.
+
+use std::io::{self, Write};
+
+use sekisho_dataplane::generation::{Generation, TableSize};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Block, Config, Phase, Policy};
+use crate::words;
+
+/// The outline of a configuration.
+#[derive(Serialize)]
+pub struct Outline<'a> {
+    ok: bool,
+    ports: Vec<PortLine<'a>>,
+    pools: Vec<PoolLine<'a>>,
+    sets: Vec<SetLine<'a>>,
+    policies: Vec<PolicyLine<'a>>,
+    tables: Vec<TableLine>,
+    memory_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct PortLine<'a> {
+    name: &'a str,
+    role: &'static str,
+    peer: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PoolLine<'a> {
+    name: &'a str,
+    title: Option<&'a str>,
+    policy: &'a str,
+    prefixes_v4: usize,
+    prefixes_v6: usize,
+}
+
+#[derive(Serialize)]
+struct SetLine<'a> {
+    name: &'a str,
+    prefixes: usize,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PolicyLine<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: &'static str,
+    pub(crate) action: &'static str,
+    pub(crate) allow: Vec<&'a str>,
+    pub(crate) mirror: bool,
+    pub(crate) phases: Vec<PhaseLine<'a>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PhaseLine<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) from: &'a str,
+    pub(crate) state: &'static str,
+    pub(crate) block: Vec<&'a str>,
+    pub(crate) action: &'static str,
+}
+
+/// A table, with what it holds and takes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TableLine {
+    /// Its name.
+    pub table: String,
+    /// Prefixes in it.
+    pub prefixes: usize,
+    /// Bytes that it takes.
+    pub bytes: usize,
+}
+
+impl From<TableSize> for TableLine {
+    fn from(size: TableSize) -> TableLine {
+        TableLine { table: size.table.to_owned(), prefixes: size.prefixes, bytes: size.bytes }
+    }
+}
+
+impl<'a> Outline<'a> {
+    /// The outline of `config`, compiled to `generation`; `begun` says of a phase whether it has begun.
+    pub fn new(
+        config: &'a Config,
+        generation: &Generation,
+        begun: impl Fn(&Policy, &Phase) -> bool,
+    ) -> Outline<'a> {
+        let tables = generation.sizes().map(TableLine::from);
+        Outline {
+            ok: true,
+            ports: config
+                .ports
+                .iter()
+                .map(|port| PortLine {
+                    name: &port.name,
+                    role: words::role(port.role),
+                    peer: port.peer.map(|peer| config.ports[peer].name.as_str()),
+                })
+                .collect(),
+            pools: config
+                .pools
+                .iter()
+                .map(|pool| PoolLine {
+                    name: &pool.name,
+                    title: pool.title.as_deref(),
+                    policy: &config.policies[pool.policy].name,
+                    prefixes_v4: pool.prefixes.iter().filter(|prefix| prefix.is_ipv4()).count(),
+                    prefixes_v6: pool.prefixes.iter().filter(|prefix| prefix.is_ipv6()).count(),
+                })
+                .collect(),
+            sets: config
+                .sets
+                .iter()
+                .map(|set| SetLine { name: &set.name, prefixes: set.prefixes.len() })
+                .collect(),
+            policies: config.policies.iter().map(|policy| policy_line(config, policy, &begun)).collect(),
+            memory_bytes: tables.iter().map(|table| table.bytes).sum(),
+            tables: tables.into(),
+        }
+    }
+
+    /// Prints it for people.
+    ///
+    /// # Errors
+    /// When `out` can't be written.
+    pub fn print(&self, out: &mut impl Write, file: &str) -> io::Result<()> {
+        writeln!(out, "{file}: accepted\n")?;
+        writeln!(out, "{:<24}{:<12}peer", "port", "role")?;
+        for port in &self.ports {
+            writeln!(out, "{:<24}{:<12}{}", port.name, port.role, port.peer.unwrap_or("-"))?;
+        }
+        writeln!(out, "\n{:<24}{:<20}{:>10}{:>10}  title", "pool", "policy", "IPv4", "IPv6")?;
+        for pool in &self.pools {
+            let (v4, v6, title) = (pool.prefixes_v4, pool.prefixes_v6, pool.title.unwrap_or(""));
+            let line = format!("{:<24}{:<20}{v4:>10}{v6:>10}  {title}", pool.name, pool.policy);
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        writeln!(out, "\n{:<24}{:>10}", "set", "prefixes")?;
+        for set in &self.sets {
+            writeln!(out, "{:<24}{:>10}", set.name, set.prefixes)?;
+        }
+        for policy in &self.policies {
+            let mirror = if policy.mirror { "" } else { ", no mirror" };
+            let PolicyLine { name, kind, action, .. } = policy;
+            writeln!(out, "\npolicy {name}: {kind}, {action}{mirror}")?;
+            if !policy.allow.is_empty() {
+                writeln!(out, "  always reachable: {}", policy.allow.join(", "))?;
+            }
+            for phase in &policy.phases {
+                let block = phase.block.join(", ");
+                let PhaseLine { name, from, state, action, .. } = phase;
+                writeln!(out, "  {state:<9} {name} from {from}: {action} to {block}")?;
+            }
+        }
+        writeln!(out, "\n{:<24}{:>10}{:>14}", "table", "prefixes", "bytes")?;
+        for table in &self.tables {
+            writeln!(out, "{:<24}{:>10}{:>14}", table.table, table.prefixes, table.bytes)?;
+        }
+        writeln!(out, "{:<24}{:>10}{:>14}", "sum", "", self.memory_bytes)?;
+        Ok(())
+    }
+}
+
+/// One policy and its phases.
+pub(crate) fn policy_line<'a>(
+    config: &'a Config,
+    policy: &'a Policy,
+    begun: &impl Fn(&Policy, &Phase) -> bool,
+) -> PolicyLine<'a> {
+    let set = |at: &usize| config.sets[*at].name.as_str();
+    let done = |phase: &Phase| phase.action.unwrap_or(policy.action);
+    // Phases are a union: once a later one denies all in the same way, an earlier one has nothing to add.
+    let is_past = |phase: &Phase| {
+        policy.phases.iter().any(|later| {
+            later.block == Block::All
+                && begun(policy, later)
+                && later.from_micros > phase.from_micros
+                && done(later) == done(phase)
+        })
+    };
+    PolicyLine {
+        name: &policy.name,
+        kind: words::kind(policy.kind),
+        action: words::action(policy.action),
+        allow: policy.allow.iter().map(set).collect(),
+        mirror: policy.mirror,
+        phases: policy
+            .phases
+            .iter()
+            .map(|phase| PhaseLine {
+                name: &phase.name,
+                from: &phase.from_text,
+                state: match phase {
+                    phase if !begun(policy, phase) => "to come",
+                    phase if is_past(phase) => "past",
+                    _ => "in force",
+                },
+                block: match &phase.block {
+                    Block::All => vec!["all"],
+                    Block::Sets(sets) => sets.iter().map(set).collect(),
+                },
+                action: words::action(done(phase)),
+            })
+            .collect(),
+    }
+}

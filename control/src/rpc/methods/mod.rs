@@ -1,0 +1,130 @@
+//! The methods of the control socket, one a file: what each takes (`Params`) and what it gives.
+//!
+//! | Method | Gives | Needs |
+//! |---|---|---|
+//! | [`status`] | the daemon at a glance | to read |
+//! | [`pools`] | the pools, and what was counted for them | to read |
+//! | [`phases`] | the phases, past, in force and to come | to read |
+//! | [`counters`] | everything that is counted | to read |
+//! | [`explain`] | one packet's verdict | to read |
+//! | [`check`] | what a configuration says | to read; to change, of another configuration than the daemon's own |
+//! | [`reload`] | a new generation, or what it would change | to change; to read, for a dry run of the daemon's own file |
+//! | [`subscribe`] | counters and events from now on | to read |
+
+pub mod check;
+pub mod counters;
+pub mod explain;
+pub mod phases;
+pub mod pools;
+pub mod reload;
+pub mod status;
+pub mod subscribe;
+
+use crossbeam::channel::Sender;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{Error, Rights, Served, Ticket};
+use crate::daemon::{Tables, Task, View};
+
+type Answer = Result<Box<RawValue>, Error>;
+type Call = Box<dyn FnOnce(&mut Tables) -> Answer + Send>;
+
+/// Who does a method's work.
+enum Work {
+    /// The control thread, from what stands.
+    Here(fn(&View<'_>, &Params<'_>) -> Answer),
+    /// The tables' thread, once the parameters are found good.
+    There(fn(&Params<'_>) -> Result<Call, Error>),
+    /// The server itself.
+    Subscribe,
+}
+
+const METHODS: &[(&str, Work)] = &[
+    ("status", Work::Here(status::answer)),
+    ("pools", Work::Here(pools::answer)),
+    ("phases", Work::Here(phases::answer)),
+    ("counters", Work::Here(counters::answer)),
+    ("explain", Work::There(explain::call)),
+    ("check", Work::There(check::call)),
+    ("reload", Work::There(reload::call)),
+    ("subscribe", Work::Subscribe),
+];
+
+/// Methods of the interface that come with a later build.
+const LATER: &[&str] = &["confirm", "rollback", "grant", "revoke", "grants", "affected", "capture"];
+
+/// Carries a request out, or starts to.
+pub(crate) fn serve(
+    view: &View<'_>,
+    tasks: &Sender<Task>,
+    method: &str,
+    params: Option<&RawValue>,
+    rights: Rights,
+    ticket: Ticket,
+) -> Served {
+    let params = Params { params, rights };
+    let Some((_, work)) = METHODS.iter().find(|(name, _)| *name == method) else {
+        let message = match LATER.contains(&method) {
+            true => format!("the method `{method}` is not in this build"),
+            // What comes back is no longer than it need be.
+            false => format!("there is no method `{}`", method.chars().take(40).collect::<String>()),
+        };
+        return Served::Answer(Err(Error::new(Error::METHOD_NOT_FOUND, message)));
+    };
+    match work {
+        Work::Here(answer) => Served::Answer(answer(view, &params)),
+        Work::Subscribe => match subscribe::subscription(&params) {
+            Ok((answer, subscription)) => Served::Subscribed(answer, subscription),
+            Err(error) => Served::Answer(Err(error)),
+        },
+        Work::There(call) => match call(&params) {
+            Err(error) => Served::Answer(Err(error)),
+            Ok(call) => match tasks.send(Task::Call(ticket, call)) {
+                Ok(()) => Served::Later,
+                Err(_) => {
+                    Served::Answer(Err(Error::internal("the tables' thread is gone; restart the daemon")))
+                }
+            },
+        },
+    }
+}
+
+/// What a request brings.
+struct Params<'a> {
+    params: Option<&'a RawValue>,
+    rights: Rights,
+}
+
+impl Params<'_> {
+    /// The parameters by their names. None at all are the same as an empty object.
+    fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let text = self.params.map_or("{}", RawValue::get);
+        let text = match text.as_bytes().first() {
+            Some(b'[') if text[1..text.len() - 1].trim().is_empty() => "{}",
+            Some(b'[') => return Err(Error::params("parameters go by name, in an object")),
+            _ => text,
+        };
+        serde_json::from_str(text).map_err(|error| Error::params(error.to_string()))
+    }
+
+    fn must_change(&self, what: &str) -> Result<(), Error> {
+        match self.rights {
+            Rights::Change => Ok(()),
+            Rights::Read => {
+                let message = format!("not permitted: {what} is for root, the daemon's user and its group");
+                Err(Error::new(Error::NOT_PERMITTED, message))
+            }
+        }
+    }
+}
+
+fn give(value: &impl Serialize) -> Answer {
+    to_raw_value(value).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// No parameters.
+#[derive(Debug, Default, serde::Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}

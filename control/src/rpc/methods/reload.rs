@@ -1,0 +1,47 @@
+//! `reload`: puts a configuration in force, or says what that would change. Takes [`Request`], gives [`Reloaded`].
+//!
+//! Errors: [`Error::CONFIGURATION`] with every problem, its file, line and column; [`Error::NEEDS_RESTART`] with what
+//! can't change while the daemon runs. After any error, what is in force is as it was.
+//!
+//! [`Reloaded`]: crate::daemon::Reloaded
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Which;
+use super::{Call, Params, give};
+use crate::config::LoadOptions;
+use crate::daemon::{ReloadOptions, Source};
+use crate::rpc::Error;
+
+/// What `reload` takes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// A file, by its absolute path; if nothing is given, the file that the daemon was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Or the text itself; files that it names are relative to the folder of the daemon's own configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toml: Option<String>,
+    /// Say what would change, and change nothing.
+    pub dry_run: bool,
+    /// Accept that a pool or an `allow` set is empty which was not so before.
+    pub allow_empty: bool,
+}
+
+pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
+    let Request { path, toml, dry_run, allow_empty } = params.read()?;
+    let source = Which { path, toml, allow_empty }.source()?;
+    match (&source, dry_run) {
+        (None, true) => {}
+        (_, false) => params.must_change("reload")?,
+        (Some(_), true) => {
+            params.must_change("to have the daemon read another configuration than its own")?;
+        }
+    }
+    let options =
+        ReloadOptions { source: source.unwrap_or(Source::Start), load: LoadOptions { allow_empty }, dry_run };
+    Ok(Box::new(move |tables| give(&tables.reload(&options)?)))
+}

@@ -1,0 +1,242 @@
+//! `status`: the daemon at a glance. Takes [`Nothing`], gives a [`Status`].
+
+use sekisho_dataplane::counters::Totals;
+use sekisho_dataplane::policy::PortId;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Nothing, Params, give};
+use crate::clock;
+use crate::config::{Driver, Port};
+use crate::daemon::View;
+use crate::outline::TableLine;
+use crate::words;
+
+/// What `status` gives.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, in UTC.
+    pub started: String,
+    /// For how long it has been running, in seconds.
+    pub uptime_seconds: f64,
+    /// The configuration in force.
+    pub config: String,
+    /// The file that the daemon was started with, and `reload` reads again.
+    pub start_config: String,
+    /// The generation in force.
+    pub generation: u64,
+    /// Since when, in UTC.
+    pub in_force_since: String,
+    /// Reloads that put a new generation in force.
+    pub reloads: u64,
+    /// Reloads that changed nothing, since something was wrong.
+    pub reloads_refused: u64,
+    /// `busy`, `adaptive` or `interrupt`.
+    pub poll: String,
+    /// Frames per burst, at most.
+    pub batch: usize,
+    /// The ports, in the order of the configuration.
+    pub ports: Vec<PortStatus>,
+    /// The workers.
+    pub workers: Vec<WorkerStatus>,
+    /// All ports together.
+    pub totals: Sums,
+    /// Phases at a glance.
+    pub phases: PhaseCount,
+    /// The tables.
+    pub tables: Vec<TableLine>,
+    /// Bytes that they take.
+    pub memory_bytes: usize,
+    /// Connections to the control socket, this one included.
+    pub clients: usize,
+}
+
+/// A port.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct PortStatus {
+    /// Its name.
+    pub name: String,
+    /// `subscriber`, `internet`, `servers` or `filter`.
+    pub role: String,
+    /// The port that its frames leave by.
+    pub peer: Option<String>,
+    /// `packet` or `pcap`.
+    pub driver: String,
+    /// The interface, if it is one.
+    pub device: Option<String>,
+    /// Whether it works.
+    pub up: bool,
+    /// Why not.
+    pub outage: Option<String>,
+    /// Frames received.
+    pub received_packets: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Frames that left by it, answers included.
+    pub transmitted_packets: u64,
+    /// Their bytes.
+    pub transmitted_bytes: u64,
+    /// Frames that the interface received and the worker could not be given: the ring was full.
+    pub missed_packets: u64,
+}
+
+/// A worker.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub worker: usize,
+    /// Its core.
+    pub core: usize,
+    /// Whether it polls; not any more when its ports are read through or have failed.
+    pub running: bool,
+    /// Packets that it judged.
+    pub packets: u64,
+    /// Bursts that they came in.
+    pub bursts: u64,
+    /// Rounds over its ports that found nothing.
+    pub idle_rounds: u64,
+    /// Times that it slept.
+    pub sleeps: u64,
+    /// For how long, in seconds.
+    pub asleep_seconds: f64,
+}
+
+/// What became of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Sums {
+    /// Received.
+    pub received: u64,
+    /// Forwarded.
+    pub forwarded: u64,
+    /// Denied: dropped, rejected or diverted.
+    pub denied: u64,
+    /// Lost to errors.
+    pub errors: u64,
+}
+
+impl From<&Totals> for Sums {
+    fn from(totals: &Totals) -> Sums {
+        Sums {
+            received: totals.received,
+            forwarded: totals.forwarded(),
+            denied: totals.denied(),
+            errors: totals.errors(),
+        }
+    }
+}
+
+/// Phases at a glance.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct PhaseCount {
+    /// So many have begun.
+    pub begun: usize,
+    /// So many are to come.
+    pub to_come: usize,
+    /// The next of these.
+    pub next: Option<NextPhase>,
+}
+
+/// The phase that begins next.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct NextPhase {
+    /// Its policy.
+    pub policy: String,
+    /// Its name.
+    pub phase: String,
+    /// Its instant, as the configuration writes it.
+    pub from: String,
+    /// In how many seconds that is.
+    pub in_seconds: f64,
+}
+
+pub(super) fn answer(view: &View<'_>, params: &Params<'_>) -> Answer {
+    let Nothing {} = params.read()?;
+    give(&Status::of(view))
+}
+
+impl Status {
+    fn of(view: &View<'_>) -> Status {
+        let (books, in_force) = (view.books, &*view.in_force);
+        let config = &in_force.config;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: clock::show(books.started_micros),
+            uptime_seconds: books.uptime_seconds(),
+            config: config.path.display().to_string(),
+            start_config: view.start.display().to_string(),
+            generation: in_force.generation,
+            in_force_since: clock::show(in_force.since_micros),
+            reloads: view.reloads.done,
+            reloads_refused: view.reloads.refused,
+            poll: words::poll(config.dataplane.poll).to_owned(),
+            batch: config.dataplane.batch,
+            ports: config.ports.iter().enumerate().map(|(at, port)| port_status(view, at, port)).collect(),
+            workers: workers(view),
+            totals: Sums::from(&books.totals()),
+            phases: phase_count(view),
+            memory_bytes: in_force.tables.iter().map(|table| table.bytes).sum(),
+            tables: in_force.tables.clone(),
+            clients: view.clients,
+        }
+    }
+}
+
+fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
+    let id = PortId(at as u8);
+    let totals = view.books.port(id);
+    let outage = view.books.outage(id);
+    let (driver, device) = match &port.driver {
+        Driver::Pcap { .. } => ("pcap", None),
+        Driver::Memory => ("memory", None),
+        Driver::Packet { device } => ("packet", Some(device)),
+        Driver::Xdp { device } => ("xdp", Some(device)),
+        Driver::Dpdk { device } => ("dpdk", Some(device)),
+    };
+    PortStatus {
+        name: port.name.clone(),
+        role: words::role(port.role).to_owned(),
+        peer: port.peer.map(|peer| view.in_force.config.ports[peer].name.clone()),
+        driver: driver.to_owned(),
+        device: device.cloned(),
+        up: outage.is_none(),
+        outage,
+        received_packets: totals.received,
+        received_bytes: totals.received_bytes,
+        transmitted_packets: totals.transmitted,
+        transmitted_bytes: totals.transmitted_bytes,
+        missed_packets: view.books.statistics(id).map_or(0, |counted| counted.kernel_drops),
+    }
+}
+
+fn workers(view: &View<'_>) -> Vec<WorkerStatus> {
+    let workers = view.books.workers.iter().enumerate().map(|(number, worker)| {
+        let rounds = worker.pulse.rounds();
+        WorkerStatus {
+            worker: number,
+            core: worker.core,
+            running: worker.is_running(),
+            packets: Totals::of([&*worker.counters]).received,
+            bursts: rounds.bursts,
+            idle_rounds: rounds.idle,
+            sleeps: rounds.sleeps,
+            asleep_seconds: rounds.asleep_micros as f64 / 1e6,
+        }
+    });
+    workers.collect()
+}
+
+fn phase_count(view: &View<'_>) -> PhaseCount {
+    let begun = view.in_force.phases().filter(|(.., begun)| *begun).count();
+    let waiting = || view.in_force.phases().filter(|(.., begun)| !begun);
+    let next = waiting().min_by_key(|(_, phase, _)| phase.from_micros).map(|(policy, phase, _)| NextPhase {
+        policy: policy.name.clone(),
+        phase: phase.name.clone(),
+        from: phase.from_text.clone(),
+        in_seconds: phase.from_micros.saturating_sub(clock::now()) as f64 / 1e6,
+    });
+    PhaseCount { begun, to_come: waiting().count(), next }
+}

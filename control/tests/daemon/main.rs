@@ -1,0 +1,8 @@
+//! The daemon as a process, spoken to over its socket: captures stand for interfaces, so no privilege is needed.
+
+mod clients;
+mod host;
+mod lifecycle;
+mod methods;
+mod phases;
+mod reload;
