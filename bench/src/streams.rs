@@ -13,7 +13,7 @@ impl Numbers {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,12 +23,12 @@ impl Numbers {
 
     /// The next 128 bits.
     pub fn wide(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
+        u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
 
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(end)) >> 64) as u64
     }
 }
 
@@ -89,7 +89,7 @@ impl Spread {
                     .collect();
                 (0..count)
                     .map(|_| {
-                        let point = numbers.next() as f64 / u64::MAX as f64 * sum;
+                        let point = numbers.draw() as f64 / u64::MAX as f64 * sum;
                         let rank = sums.partition_point(|upto| *upto < point).min(entries.len() - 1);
                         let host = Numbers::new((rank as u64) << 6 | numbers.below(64)).wide();
                         inside(order[rank], host)

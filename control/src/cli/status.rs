@@ -2,21 +2,48 @@
 
 use std::io::{self, Write};
 
+use sekisho_dataplane::stages::EVERY;
+
 use super::remote::Remote;
 use super::{Failure, shorten};
 use crate::rpc::methods::Nothing;
-use crate::rpc::methods::status::Status;
+use crate::rpc::methods::status::{ServiceTime, StageCost, Status, WorkerStatus};
 use crate::words::{plural, plural_of};
 
 /// What `status` is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// Show where the workers' time goes: by stage, by burst
+    #[arg(long)]
+    stages: bool,
     #[command(flatten)]
     remote: Remote,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let print = if arguments.stages { print_stages } else { print };
     arguments.remote.show("status", &Nothing {}, out, print)
+}
+
+fn print_stages(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    for WorkerStatus { worker, core, time, .. } in &status.workers {
+        writeln!(
+            out,
+            "worker {worker} on core {core}: busy {:.1} % of its polls' time, {:.1} packets a burst",
+            time.busy_share * 100.0,
+            time.packets_per_burst
+        )?;
+        writeln!(out, "\n  {:<12}{:>12}{:>12}", "stage", "ns/packet", "cycles")?;
+        for StageCost { stage, ns, cycles } in &time.stages {
+            writeln!(out, "  {stage:<12}{ns:>12.2}{cycles:>12.1}")?;
+        }
+        writeln!(out, "\n  {:<12}{:>12}", "burst below", "bursts")?;
+        for ServiceTime { below_ns, bursts } in &time.service {
+            writeln!(out, "  {:<12}{bursts:>12}", format!("{:.2} µs", below_ns / 1e3))?;
+        }
+        writeln!(out, "  measured: {} bursts, one in {EVERY}\n", time.measured_bursts)?;
+    }
+    Ok(())
 }
 
 fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {

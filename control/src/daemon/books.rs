@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
+use sekisho_dataplane::cycles;
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::{PoolId, PortId};
 use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWatch};
@@ -41,12 +42,24 @@ pub struct Books {
     /// When the daemon started, in UTC microseconds.
     pub started_micros: i64,
     started: Instant,
+    started_ticks: u64,
     pub(super) common: Arc<Common>,
 }
 
 impl Books {
     pub(super) fn new(workers: Vec<WorkerBooks>, common: Arc<Common>) -> Books {
-        Books { workers, started_micros: clock::now(), started: Instant::now(), common }
+        Books {
+            workers,
+            started_micros: clock::now(),
+            started: Instant::now(),
+            started_ticks: cycles::ticks(),
+            common,
+        }
+    }
+
+    /// Ticks of the stage clock in a second, as they were since the start.
+    pub fn ticks_per_second(&self) -> f64 {
+        cycles::ticks().wrapping_sub(self.started_ticks) as f64 / self.uptime_seconds()
     }
 
     /// For how many seconds the daemon has been running, however the clock was set meanwhile.

@@ -125,6 +125,7 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
         failures: Vec::new(),
         reloads: Reloads::default(),
         reload_waits: Arc::default(),
+        ports_due: Instant::now(),
     };
     let (workers, failures) = control.run();
     let joined = workers.end(END_PATIENCE);
@@ -193,6 +194,7 @@ struct Control {
     noted: HashSet<PhaseKey>,
     /// By port: why it was down when last looked at.
     outages: Vec<Option<String>>,
+    ports_due: Instant,
     failures: Vec<String>,
     reloads: Reloads,
     /// A reload that a signal asked for has not begun yet.
@@ -216,7 +218,7 @@ impl Control {
             }
             self.take_reports();
             self.note_phases();
-            self.note_ports();
+            self.note_ports(now);
             self.serve(&ready, now);
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.books, now);
@@ -376,7 +378,12 @@ impl Control {
         let _ = self.tasks.send(Task::Remember(begun));
     }
 
-    fn note_ports(&mut self) {
+    /// Not more often than need be, however many requests come: workers write what is read here.
+    fn note_ports(&mut self, now: Instant) {
+        if now < self.ports_due {
+            return;
+        }
+        self.ports_due = now + TICK;
         let in_force = self.slot.get();
         for at in 0..self.outages.len() {
             let outage = self.books.outage(PortId(at as u8));

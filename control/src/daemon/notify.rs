@@ -52,19 +52,53 @@ impl Watchdog {
     }
 
     /// Says so if all workers have made progress since the last time. A worker that stands still is found by the
-    /// service manager, after as long as it allows.
-    pub(super) fn look(&mut self, books: &Books, now: Instant) {
+    /// service manager, after as long as it allows. Gives back whether it was told that all is well.
+    pub(super) fn look(&mut self, books: &Books, now: Instant) -> bool {
         if now < self.due {
-            return;
+            return false;
         }
         self.due = now + self.every;
         let rounds: Vec<Rounds> = books.workers.iter().map(|worker| worker.pulse.rounds()).collect();
         let goes_on = |(at, rounds): (usize, &Rounds)| {
             self.seen.get(at) != Some(rounds) || !books.workers[at].is_running()
         };
-        if rounds.iter().enumerate().all(goes_on) {
+        let well = rounds.iter().enumerate().all(goes_on);
+        if well {
             tell(&[NotifyState::Watchdog]);
         }
         self.seen = rounds;
+        well
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sekisho_dataplane::RejectLimits;
+    use sekisho_dataplane::counters::WorkerCounters;
+    use sekisho_dataplane::pipeline::Common;
+
+    use super::*;
+    use crate::daemon::books::WorkerBooks;
+
+    #[test]
+    fn a_worker_that_stands_still_silences_the_watchdog() {
+        let worker = WorkerBooks {
+            core: 0,
+            counters: Arc::new(WorkerCounters::new(1, 1)),
+            pulse: Arc::default(),
+            life: Arc::default(),
+            watches: Vec::new(),
+        };
+        let limits = RejectLimits { burst: 1, interval_micros: 1, per_second: 1 };
+        let books = Books::new(vec![worker], Arc::new(Common::new(1, limits)));
+        let now = Instant::now();
+        let every = Duration::from_secs(1);
+        let mut watchdog = Watchdog { every, due: now, seen: Vec::new() };
+        assert!(watchdog.look(&books, now), "nothing to compare with yet");
+        assert!(!watchdog.look(&books, now + every / 2), "it is not time");
+        assert!(!watchdog.look(&books, now + every), "no round since");
+        assert!(!watchdog.look(&books, now + 2 * every));
     }
 }

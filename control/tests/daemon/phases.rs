@@ -91,6 +91,8 @@ fn a_phase_that_began_stays_begun_over_a_crash_although_the_clock_stepped_back()
         let mut client = host.client();
         client.wait_until("packets are denied", |client| denied(client) > 1);
         assert_eq!(client.ask("phases")["phases"][0]["begun"], true);
+        let explained = host.ok(&["explain", "203.0.113.7", "192.0.2.200", "25"]);
+        assert!(explained.contains("soon from") && explained.contains("deny: port25-egress"), "{explained}");
         // A reload keeps it as well.
         client.ask("reload");
         assert_eq!(client.ask("phases")["phases"][0]["begun"], true);

@@ -93,3 +93,105 @@ fn loopback_family(bytes: [u8; 4]) -> Option<Version> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Headers;
+    use super::super::sample::{self, IPV4, IPV6, TCP, bytes};
+    use super::*;
+
+    fn parse(link: Link, parts: &[&str]) -> Frame {
+        super::parse(link, &bytes(parts), Depth::default())
+    }
+
+    #[track_caller]
+    fn headers(link: Link, parts: &[&str]) -> Headers {
+        sample::headers(parse(link, parts))
+    }
+
+    /// Type of packet, hardware, length of address, address.
+    const COOKED: &str = "0000 0001 0006 020000000002 0000";
+    /// Reserved, interface, hardware, type of packet, length of address, address.
+    const COOKED2: &str = "0000 00000003 0001 00 06 020000000002 0000";
+
+    #[test]
+    fn cooked_headers_name_the_protocol() {
+        for (kind, packet) in [("0800", IPV4), ("86dd", IPV6)] {
+            assert_eq!(headers(Link::Cooked, &[COOKED, kind, packet, TCP]).encapsulation.ip, 16);
+            assert_eq!(headers(Link::Cooked2, &[kind, COOKED2, packet, TCP]).encapsulation.ip, 20);
+        }
+        for kind in ["0806", "0004", "000c"] {
+            assert_eq!(parse(Link::Cooked, &[COOKED, kind, IPV4, TCP]), Frame::NotIp);
+            assert_eq!(parse(Link::Cooked2, &[kind, COOKED2, IPV4, TCP]), Frame::NotIp);
+        }
+    }
+
+    #[test]
+    fn tags_and_sessions_may_stand_behind_a_cooked_header() {
+        let inner = headers(Link::Cooked, &[COOKED, "8100 0001 8864 1100 0001 002a 0021", IPV4, TCP]);
+        assert_eq!((inner.encapsulation.pppoe, inner.encapsulation.ip), (Some(20), 28));
+        let inner = headers(Link::Cooked2, &["88a8", COOKED2, "0001 0800", IPV4, TCP]);
+        assert_eq!(inner.encapsulation.ip, 24);
+    }
+
+    #[test]
+    fn a_frame_that_ends_inside_its_cooked_header_is_not_ip() {
+        let whole = bytes(&[COOKED, "0800"]);
+        for length in 0..whole.len() {
+            assert_eq!(super::parse(Link::Cooked, &whole[..length], Depth::default()), Frame::NotIp, "{length}");
+        }
+        assert_eq!(super::parse(Link::Cooked, &whole, Depth::default()), Frame::Malformed);
+        let whole = bytes(&["86dd", COOKED2]);
+        for length in 0..whole.len() {
+            assert_eq!(super::parse(Link::Cooked2, &whole[..length], Depth::default()), Frame::NotIp, "{length}");
+        }
+        assert_eq!(super::parse(Link::Cooked2, &whole, Depth::default()), Frame::Malformed);
+    }
+
+    #[test]
+    fn cooked_packets_to_all_or_to_a_group_are_seen() {
+        for (kind, group) in [(0, false), (1, true), (2, true), (3, false), (4, false)] {
+            let mut frame = bytes(&[COOKED, "0800", IPV4, TCP]);
+            frame[1] = kind;
+            let got = sample::headers(super::parse(Link::Cooked, &frame, Depth::default()));
+            assert_eq!(got.encapsulation.group, group, "{kind}");
+            let mut frame = bytes(&["0800", COOKED2, IPV4, TCP]);
+            frame[10] = kind;
+            let got = sample::headers(super::parse(Link::Cooked2, &frame, Depth::default()));
+            assert_eq!(got.encapsulation.group, group, "{kind}");
+        }
+    }
+
+    #[test]
+    fn loopback_families_come_in_either_byte_order() {
+        for family in ["02000000", "00000002"] {
+            assert_eq!(headers(Link::Loopback, &[family, IPV4, TCP]).encapsulation.ip, 4);
+        }
+        for family in ["0a000000", "18000000", "1c000000", "1e000000", "0000000a", "00000018", "0000001c", "0000001e"] {
+            assert_eq!(headers(Link::Loopback, &[family, IPV6, TCP]).encapsulation.ip, 4);
+        }
+        for family in ["00000000", "01000000", "02000002", "00020000", "ffffffff", "020000", ""] {
+            assert_eq!(parse(Link::Loopback, &[family]), Frame::NotIp, "{family}");
+        }
+        assert_eq!(parse(Link::Loopback, &["02000000", IPV6, TCP]), Frame::Malformed);
+    }
+
+    #[test]
+    fn a_raw_packet_has_its_version_in_its_first_nibble() {
+        assert_eq!(headers(Link::Raw, &[IPV4, TCP]).encapsulation.ip, 0);
+        assert_eq!(headers(Link::Raw, &[IPV6, TCP]).encapsulation.ip, 0);
+        for other in ["", "50", "00", "ff"] {
+            assert_eq!(parse(Link::Raw, &[other]), Frame::NotIp, "{other}");
+        }
+        assert_eq!(parse(Link::Raw, &["45"]), Frame::Malformed);
+    }
+
+    #[test]
+    fn a_link_of_one_version_carries_no_other() {
+        assert_eq!(headers(Link::Ipv4, &[IPV4, TCP]).end, 40);
+        assert_eq!(headers(Link::Ipv6, &[IPV6, TCP]).end, 60);
+        assert_eq!(parse(Link::Ipv4, &[IPV6, TCP]), Frame::Malformed);
+        assert_eq!(parse(Link::Ipv6, &[IPV4, TCP]), Frame::Malformed);
+        assert_eq!(parse(Link::Ipv4, &[]), Frame::Malformed);
+    }
+}

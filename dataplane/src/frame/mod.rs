@@ -159,3 +159,45 @@ impl Descent<'_> {
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
+
+/// Packets written by hand, as hexadecimal text, for the tests of all protocols.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::{Depth, Frame, Headers, Link, parse};
+
+    /// To 02:00:00:00:00:01, from 02:00:00:00:00:02.
+    pub(crate) const MACS: &str = "020000000001 020000000002";
+    /// From 203.0.113.5 to 198.51.100.25: 20 bytes of TCP are to follow.
+    pub(crate) const IPV4: &str = "45000028 12344000 40060000 cb007105 c6336419";
+    /// From 2001:db8:d000:1::5 to 3fff:2::1: 20 bytes of TCP are to follow.
+    pub(crate) const IPV6: &str =
+        "60000000 00140640 20010db8d00000010000000000000005 3fff0002000000000000000000000001";
+    /// From port 50000 to port 25: SYN, sequence number 1000, no options.
+    pub(crate) const TCP: &str = "c3500019 000003e8 00000000 5002ffff 00000000";
+
+    /// The bytes; blanks don't count.
+    pub(crate) fn bytes(parts: &[&str]) -> Vec<u8> {
+        let digits: String = parts.concat().split_whitespace().collect();
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
+        (0..digits.len()).step_by(2).map(byte).collect()
+    }
+
+    /// What an Ethernet frame is, its addresses left out.
+    pub(crate) fn ethernet(parts: &[&str]) -> Frame {
+        parse(Link::Ethernet, &bytes(&[&[MACS], parts].concat()), Depth::default())
+    }
+
+    /// What the packet of a link without a header is.
+    pub(crate) fn raw(parts: &[&str]) -> Frame {
+        parse(Link::Raw, &bytes(parts), Depth::default())
+    }
+
+    /// The headers of what must be an IP packet.
+    #[track_caller]
+    pub(crate) fn headers(frame: Frame) -> Headers {
+        match frame {
+            Frame::Ip(headers) => headers,
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -114,3 +114,24 @@ impl Network {
         (!malformed).then_some(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{IPV4, IPV6, TCP, headers, raw};
+    use super::*;
+
+    #[test]
+    fn addresses_are_numbers_in_host_order() {
+        let v4 = headers(raw(&[IPV4, TCP])).addresses;
+        assert_eq!(v4, Addresses::V4 { source: 0xcb00_7105, destination: 0xc633_6419 });
+        assert_eq!(v4.source().to_string(), "203.0.113.5");
+        assert_eq!(v4.destination().to_string(), "198.51.100.25");
+        let v6 = headers(raw(&[IPV6, TCP])).addresses;
+        assert_eq!(v6.source().to_string(), "2001:db8:d000:1::5");
+        assert_eq!(v6.destination().to_string(), "3fff:2::1");
+        for addresses in [v4, v6] {
+            assert_eq!(addresses.swapped().source(), addresses.destination());
+            assert_eq!(addresses.swapped().destination(), addresses.source());
+        }
+    }
+}

@@ -103,3 +103,104 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{bytes, headers, raw};
+    use super::super::{Frame, Upper};
+    use super::*;
+
+    /// An IPv4 packet of that protocol with those bytes behind its header.
+    fn packet(protocol: u8, upper: &[&str]) -> Vec<u8> {
+        let upper = bytes(upper);
+        let mut packet = bytes(&["45000000 00000000 40000000 cb007105 c6336419"]);
+        packet[3] = 20 + upper.len() as u8;
+        packet[9] = protocol;
+        packet.extend(upper);
+        packet
+    }
+
+    fn parse(protocol: u8, upper: &[&str]) -> Frame {
+        super::super::parse(super::super::Link::Raw, &packet(protocol, upper), Default::default())
+    }
+
+    #[track_caller]
+    fn found(frame: Frame) -> Transport {
+        match headers(frame).upper {
+            Upper::Found(transport) => transport,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const REST: &str = "00000001 00000002 5010ffff 00000000";
+
+    #[test]
+    fn tcp_udp_and_sctp_have_ports_and_others_none() {
+        let ports = Some(Ports { source: 50_000, destination: 25 });
+        for protocol in [protocol::TCP, protocol::UDP, protocol::SCTP] {
+            let transport = found(parse(protocol, &["c3500019", REST]));
+            assert_eq!((transport.protocol, transport.ports), (protocol, ports));
+            assert_eq!((transport.offset, transport.available), (20, 20));
+        }
+        for protocol in [protocol::ICMP, protocol::IGMP, protocol::DCCP, protocol::UDP_LITE, 50, 47, 4, 41, 255] {
+            assert_eq!(found(parse(protocol, &["c3500019", REST])).ports, None, "{protocol}");
+        }
+    }
+
+    #[test]
+    fn tcp_and_udp_without_their_ports_are_malformed() {
+        for protocol in [protocol::TCP, protocol::UDP] {
+            for upper in ["", "c3", "c350", "c35000"] {
+                assert_eq!(parse(protocol, &[upper]), Frame::Malformed, "{protocol}: {upper}");
+            }
+        }
+        assert!(found(parse(protocol::UDP, &["c3500035"])).ports.is_some());
+        assert!(found(parse(protocol::TCP, &["c35001bb"])).ports.is_some());
+        assert_eq!(found(parse(protocol::SCTP, &["c350"])).ports, None);
+    }
+
+    #[test]
+    fn tcp_of_port_25_must_have_the_header_that_its_data_offset_tells() {
+        for ports in ["c3500019", "0019c350"] {
+            for (offset, options, good) in [
+                ("50", "", true),
+                ("40", "", false),
+                ("00", "", false),
+                ("60", "", false),
+                ("60", "01010101", true),
+                ("f0", "01010101", false),
+                ("5f", "", true),
+            ] {
+                let upper = [ports, "00000001 00000002", offset, "10ffff 00000000", options];
+                assert_eq!(matches!(parse(protocol::TCP, &upper), Frame::Ip(_)), good, "{offset} {options}");
+            }
+            assert_eq!(parse(protocol::TCP, &[ports, "00000001 00000002 5010ffff 000000"]), Frame::Malformed);
+        }
+        // Of other ports nobody asks more than the ports.
+        for upper in [["c35001bb", "00000001 00000002 4010ffff 00000000"], ["c3501900", "0000"]] {
+            assert!(matches!(parse(protocol::TCP, &upper), Frame::Ip(_)));
+        }
+    }
+
+    #[test]
+    fn a_headers_length_is_its_own_account_and_never_less_than_it_takes() {
+        let length = |protocol, upper: &[&str]| {
+            let packet = packet(protocol, upper);
+            found(super::super::parse(super::super::Link::Raw, &packet, Default::default())).header_length(&packet)
+        };
+        assert_eq!(length(protocol::TCP, &["c35001bb", REST]), 20);
+        assert_eq!(length(protocol::TCP, &["c35001bb 00000001 00000002 f010ffff 00000000"]), 60);
+        assert_eq!(length(protocol::TCP, &["c35001bb 00000001 00000002 4010ffff 00000000"]), 20);
+        assert_eq!(length(protocol::TCP, &["c35001bb"]), 20, "no data offset there");
+        assert_eq!(length(protocol::UDP, &["c35001bb"]), 8);
+        assert_eq!(length(protocol::ICMP, &["08000000"]), 0);
+    }
+
+    #[test]
+    fn ports_are_found_on_either_side() {
+        let ports = Ports { source: 587, destination: 25 };
+        assert!(ports.either(25) && ports.either(587) && !ports.either(465));
+        let transport = found(raw(&["45000018 00000000 40110000 cb007105 c6336419 024b0019"]));
+        assert_eq!(transport.ports, Some(ports));
+    }
+}

@@ -26,8 +26,7 @@ pub const USER: &str = "hanako";
 pub const PASSWORD: &str = "kannon25";
 
 /// A mail server.
-pub struct MailServer<'a> {
-    namespace: &'a Namespace,
+pub struct MailServer {
     folder: PathBuf,
     /// Its domain.
     pub domain: &'static str,
@@ -44,13 +43,13 @@ struct Plan {
 
 impl Lab {
     /// Starts the provider's own mail server, which hands mail for others to the world's.
-    pub fn own_mail_server(&self) -> MailServer<'_> {
+    pub fn own_mail_server(&self) -> MailServer {
         let plan = Plan { name: "own", domain: "provider.example", addresses: vec![OWN], onward: Some(WORLD[0]) };
         MailServer::start(&self.servers, &self.folder, &plan)
     }
 
     /// Starts the world's mail server: another provider and a mobile carrier at once, by address.
-    pub fn world_mail_server(&self) -> MailServer<'_> {
+    pub fn world_mail_server(&self) -> MailServer {
         let plan = Plan { name: "world", domain: "elsewhere.example", addresses: vec![WORLD, CARRIER], onward: None };
         MailServer::start(&self.internet, &self.folder, &plan)
     }
@@ -62,10 +61,10 @@ fn number(namespace: &Namespace, option: &str, user: &str) -> u32 {
     printed.trim().parse().unwrap_or_else(|_| panic!("id {option} {user}: {printed}"))
 }
 
-impl<'a> MailServer<'a> {
-    fn start(namespace: &'a Namespace, lab: &Path, plan: &Plan) -> MailServer<'a> {
+impl MailServer {
+    fn start(namespace: &Namespace, lab: &Path, plan: &Plan) -> MailServer {
         let folder = lab.join(plan.name);
-        let server = MailServer { namespace, folder, domain: plan.domain };
+        let server = MailServer { folder, domain: plan.domain };
         let [own, group] = ["-u", "-g"].map(|option| number(namespace, option, "nobody"));
         let postfix = number(namespace, "-u", "postfix");
         for (name, owner) in [("etc", None), ("queue", None), ("data", Some(postfix)), ("box", Some(own))] {

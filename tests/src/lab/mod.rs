@@ -28,6 +28,7 @@ pub mod namespace;
 pub mod sniffer;
 pub mod station;
 pub mod tcp;
+pub mod traffic;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -59,7 +60,8 @@ pub struct Lab {
     pub servers: Namespace,
     /// Its files. In `/tmp`, as mail programs that are not root have to reach theirs.
     pub folder: PathBuf,
-    name: String,
+    /// Which of this process's labs it is.
+    number: usize,
 }
 
 impl Lab {
@@ -73,7 +75,8 @@ impl Lab {
         );
         SWEPT.call_once(sweep);
 
-        let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("permissions of our own folder");
@@ -84,7 +87,7 @@ impl Lab {
             internet: namespace("internet"),
             servers: namespace("servers"),
             folder,
-            name,
+            number,
         };
         lab.cable("access");
         lab.cable("core");
@@ -145,7 +148,7 @@ impl Lab {
             "address add 192.0.2.25/26 dev srv0
              address add 2001:db8:a::25/64 dev srv0
              route add default via 192.0.2.1
-             -6 route add default via 2001:db8:a::1",
+             route add default via 2001:db8:a::1",
         );
     }
 
@@ -157,7 +160,7 @@ impl Lab {
              address add 2001:db8:d000::10/64 dev sub0
              address add 2001:db8:1000::10/64 dev sub0
              route add default via 203.0.113.1
-             -6 route add default via 2001:db8:d000::1",
+             route add default via 2001:db8:d000::1",
         );
     }
 
@@ -180,7 +183,7 @@ impl Drop for Lab {
             namespace.clear();
         }
         if thread::panicking() {
-            let kept = binary::scratch(&self.name);
+            let kept = binary::scratch(&format!("lab-{}", self.number));
             keep(&self.folder, &kept);
             eprintln!("captures, logs and configurations are in {}", kept.display());
         }

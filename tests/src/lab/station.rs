@@ -38,6 +38,11 @@ impl Sender {
             std::thread::yield_now();
         }
     }
+
+    /// Sends a frame, or does not if the link is down.
+    pub fn send_if_up(&mut self, frame: &[u8]) {
+        let _ = self.0.send_to(frame, None);
+    }
 }
 
 /// A station.

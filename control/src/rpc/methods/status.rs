@@ -2,6 +2,7 @@
 
 use sekisho_dataplane::counters::Totals;
 use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::stages::{Stage, StageTotals};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Nothing, Params, give};
@@ -102,6 +103,64 @@ pub struct WorkerStatus {
     pub sleeps: u64,
     /// For how long, in seconds.
     pub asleep_seconds: f64,
+    /// What it measured of its time.
+    pub time: TimeStatus,
+}
+
+/// A worker's books of time: means and shares of the bursts that were measured, one in
+/// [`EVERY`](sekisho_dataplane::stages::EVERY).
+#[derive(Debug, Deserialize, Serialize)]
+pub struct TimeStatus {
+    /// Bursts that were measured.
+    pub measured_bursts: u64,
+    /// Packets in a burst.
+    pub packets_per_burst: f64,
+    /// The share of polling that found frames, from 0 to 1.
+    pub busy_share: f64,
+    /// What a packet costs, by stage of its way.
+    pub stages: Vec<StageCost>,
+    /// How long bursts took, from receiving to transmitting.
+    pub service: Vec<ServiceTime>,
+}
+
+/// What a packet costs in a stage.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct StageCost {
+    /// `receive`, `parse`, `lookup`, `decide` or `act`.
+    pub stage: String,
+    /// Nanoseconds.
+    pub ns: f64,
+    /// Cycles of the stage clock.
+    pub cycles: f64,
+}
+
+/// Bursts of one power of two of cycles.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ServiceTime {
+    /// They took less than so many nanoseconds, and half of it at least.
+    pub below_ns: f64,
+    /// So many of those measured.
+    pub bursts: u64,
+}
+
+impl TimeStatus {
+    fn of(totals: &StageTotals, ticks_per_second: f64) -> TimeStatus {
+        let ns = |ticks: f64| ticks / ticks_per_second * 1e9;
+        let stages = Stage::ALL.map(|stage| {
+            let cycles = totals.ticks_per_packet(stage);
+            StageCost { stage: stage.name().to_owned(), ns: ns(cycles), cycles }
+        });
+        let taken = totals.service.iter().enumerate().filter(|(_, bursts)| **bursts > 0);
+        TimeStatus {
+            measured_bursts: totals.bursts,
+            packets_per_burst: totals.packets as f64 / totals.bursts.max(1) as f64,
+            busy_share: totals.busy_share(),
+            stages: stages.into(),
+            service: taken
+                .map(|(power, &bursts)| ServiceTime { below_ns: ns((1u64 << power) as f64), bursts })
+                .collect(),
+        }
+    }
 }
 
 /// What became of packets.
@@ -213,6 +272,7 @@ fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
 }
 
 fn workers(view: &View<'_>) -> Vec<WorkerStatus> {
+    let rate = view.books.ticks_per_second();
     let workers = view.books.workers.iter().enumerate().map(|(number, worker)| {
         let rounds = worker.pulse.rounds();
         WorkerStatus {
@@ -224,6 +284,7 @@ fn workers(view: &View<'_>) -> Vec<WorkerStatus> {
             idle_rounds: rounds.idle,
             sleeps: rounds.sleeps,
             asleep_seconds: rounds.asleep_micros as f64 / 1e6,
+            time: TimeStatus::of(&StageTotals::of_workers([&*worker.counters]), rate),
         }
     });
     workers.collect()

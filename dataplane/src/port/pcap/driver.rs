@@ -64,14 +64,18 @@ struct Input {
     /// The next frame of this worker; the capture is at its end where there is none.
     next: CapturedFrame,
     has_next: bool,
+    /// Damage in front of the first frame of this worker. Others may have frames before it, so it is told
+    /// when reading comes to it, not when the capture is opened.
+    fault: Option<CaptureError>,
     rate: Rate,
 }
 
 impl Input {
     fn open(path: &Path, rate: Rate, share: Share) -> Result<Input, CaptureError> {
         let reader = CaptureReader::open(path)?;
-        let mut input = Input { reader, next: CapturedFrame::default(), has_next: true, rate };
-        input.advance(share)?;
+        let mut input =
+            Input { reader, next: CapturedFrame::default(), has_next: false, fault: None, rate };
+        input.fault = input.advance(share).err();
         Ok(input)
     }
 
@@ -174,6 +178,9 @@ impl PcapDriver {
 impl Driver for PcapDriver {
     fn receive(&mut self, port: PortId, burst: &mut Burst) -> Result<(), PortError> {
         let Some(input) = &mut self.ports[usize::from(port.0)].input else { return Ok(()) };
+        if let Some(fault) = input.fault.take() {
+            return Err(fault.into());
+        }
         if !input.has_next {
             return Ok(());
         }
@@ -251,7 +258,8 @@ impl Driver for PcapDriver {
     }
 
     fn is_exhausted(&self, port: PortId) -> bool {
-        self.ports[usize::from(port.0)].input.as_ref().is_none_or(|input| !input.has_next)
+        let input = self.ports[usize::from(port.0)].input.as_ref();
+        input.is_none_or(|input| !input.has_next && input.fault.is_none())
     }
 }
 
@@ -289,7 +297,11 @@ pub fn merge(path: &Path, workers: usize) -> Result<(), CaptureError> {
     let whole = Share { worker: 0, workers: 1 };
     let mut inputs = Vec::with_capacity(workers);
     for part in &parts {
-        inputs.push(Input::open(part, Rate::AsFastAsPossible, whole)?);
+        let mut input = Input::open(part, Rate::AsFastAsPossible, whole)?;
+        if let Some(fault) = input.fault.take() {
+            return Err(fault);
+        }
+        inputs.push(input);
     }
     let mut output = CaptureWriter::create(path, Format::of(path))?;
     while let Some(first) =
