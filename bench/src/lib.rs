@@ -1,7 +1,8 @@
 //! Inputs shared by the benches: address streams, tables and frames.
 
+pub mod frames;
 mod load;
 pub mod streams;
 pub mod tables;
 
-pub use load::{Load, line_rate_share};
+pub use load::{Load, generation, line_rate_share, print_line_rate_share};

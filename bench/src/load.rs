@@ -1,10 +1,12 @@
 //! A pipeline with its tables and endless traffic in memory, as the benches drive it.
 
 use std::sync::Arc;
-use std::time::Instant as Stopwatch;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant as Stopwatch};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use sekisho_control::bench::traffic::{Shape, outbound};
+use sekisho_control::cores;
 use sekisho_dataplane::RejectLimits;
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{Totals, WorkerCounters};
@@ -24,7 +26,7 @@ const BATCH: usize = 64;
 /// A subscriber port with endless traffic from the customers of so many pools.
 pub struct Load {
     corridor: Corridor<MemoryDriver>,
-    _publisher: Publisher<Generation>,
+    publisher: Publisher<Generation>,
     generations: Reader<Generation>,
     counters: Arc<WorkerCounters>,
 }
@@ -46,7 +48,7 @@ impl Load {
         }
         let generations = readers.pop().expect("one reader");
         let corridor = Corridor::new(driver, pipeline, BATCH);
-        Load { corridor, _publisher: publisher, generations, counters }
+        Load { corridor, publisher, generations, counters }
     }
 
     /// Carries at least so many packets.
@@ -59,25 +61,83 @@ impl Load {
         }
     }
 
+    /// Packets per second over `time` while another thread publishes what `next` compiles, so many times a
+    /// second; none if `next` is none.
+    pub fn rate_beside(
+        &mut self,
+        time: Duration,
+        next: Option<(&(dyn Fn() -> Generation + Sync), u32)>,
+    ) -> f64 {
+        let done = AtomicBool::new(false);
+        let Load { corridor, publisher, generations, counters } = self;
+        let before = Totals::of([&**counters]).received;
+        std::thread::scope(|scope| {
+            if let Some((compile, per_second)) = next {
+                let done = &done;
+                scope.spawn(move || {
+                    // Off the worker's core, as in the daemon; on a machine of one core they share it.
+                    let cores = cores::all().unwrap_or_default();
+                    cores.first().map(|core| cores::pin(*core));
+                    let pause = Duration::from_secs(1) / per_second;
+                    while !done.load(Ordering::Relaxed) {
+                        let began = Stopwatch::now();
+                        publisher.publish(compile());
+                        publisher.reclaim();
+                        std::thread::sleep(pause.saturating_sub(began.elapsed()));
+                    }
+                });
+            }
+            let cores = cores::all().unwrap_or_default();
+            cores.last().map(|core| cores::pin(*core));
+            let mut generations = generations.online();
+            let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+            let started = Stopwatch::now();
+            while started.elapsed() < time {
+                for _ in 0..1_000 {
+                    corridor.serve(ACCESS, &mut generations, &mut clock);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            (Totals::of([&**counters]).received - before) as f64 / started.elapsed().as_secs_f64()
+        })
+    }
+
     /// What was counted so far.
     pub fn totals(&self) -> Totals {
         Totals::of([&*self.counters])
     }
 }
 
-/// Prints packets per second on one core, and what share of a link's line rate of 64-byte frames that is
-/// (20 bytes of preamble and gap; IEEE 802.3).
+/// Carries packets for a while and prints how many of them a second.
 pub fn line_rate_share(name: &str, load: &mut Load) {
     let packets = 4_000_000;
     let started = Stopwatch::now();
     load.carry(packets);
-    let mpps = packets as f64 / started.elapsed().as_secs_f64() / 1e6;
+    print_line_rate_share(name, packets as f64 / started.elapsed().as_secs_f64());
+    assert!(load.totals().balance(), "the books balance");
+}
+
+/// Prints packets per second on one core, and what share of a link's line rate of 64-byte frames that is
+/// (20 bytes of preamble and gap; IEEE 802.3).
+#[allow(clippy::print_stdout)]
+pub fn print_line_rate_share(name: &str, packets_per_second: f64) {
+    let mpps = packets_per_second / 1e6;
     let shares: Vec<String> = [10.0, 25.0, 40.0, 100.0]
         .iter()
         .map(|gigabits| format!("{gigabits}GbE {:.0} %", mpps / (gigabits * 1e3 / 8.0 / 84.0) * 100.0))
         .collect();
     println!("{name}: {mpps:.1} Mpps on one core; of 64-byte line rate: {}", shares.join(", "));
-    assert!(load.totals().balance(), "the books balance");
+}
+
+/// The tables of a [`Load`] of IPv4, with `more` prefixes in pools beside those that its traffic comes from.
+pub fn generation(pools: usize, sets: usize, more: usize) -> Generation {
+    let prefixes: Vec<IpNetwork> = (0..pools).map(|n| pool_prefix(false, n)).collect();
+    let mut blueprint = blueprint(&prefixes, sets);
+    let beside = |n: usize| -> IpNetwork {
+        Ipv4Network::new((0x6440_0000 + ((n as u32) << 6)).into(), 26).expect("a valid length").into()
+    };
+    blueprint.pools[0].prefixes.extend((0..more).map(beside));
+    Generation::compile(&blueprint).expect("the blueprint compiles")
 }
 
 fn pool_prefix(v6: bool, n: usize) -> IpNetwork {

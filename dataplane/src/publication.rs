@@ -21,7 +21,7 @@
 //! and of W2 after the last use of *p is load-bearing; the tests show that a model checker finds the fault if
 //! either is turned round.
 //!
-//! A worker that goes to sleep goes *offline* first: its cell says [`OFFLINE`], which is above every epoch. It
+//! A worker that goes to sleep goes *offline* first: its cell says `OFFLINE`, which is above every epoch. It
 //! comes back by writing the epoch into its cell and only then reading the pointer. Here alone a worker's
 //! store must not be overtaken by its load, so both sides have a SeqCst fence between the two: either the
 //! publisher sees the cell (and waits), or the worker sees the new pointer.

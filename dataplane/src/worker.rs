@@ -41,7 +41,7 @@ pub enum Poll {
     /// Asks again at once. The core is its own.
     #[default]
     Busy,
-    /// Asks again for [a while](SPIN), then sleeps until a frame comes.
+    /// Asks again for a while, then sleeps until a frame comes.
     Adaptive,
     /// Sleeps until a frame comes.
     Interrupt,

@@ -4,6 +4,8 @@
 //! the counts against `bench/instructions.txt`. Counts of the same binary do not depend on the machine's load;
 //! valgrind shows a processor without AVX-512, so the AVX2 loops are the ones that are counted.
 
+#![allow(clippy::print_stdout)]
+
 use std::hint::black_box;
 use std::process::ExitCode;
 

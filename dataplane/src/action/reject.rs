@@ -358,7 +358,7 @@ mod tests {
             ("1100 abcd", "0021", "002a", "0046"),
             ("1100 abcd", "21", "0029", "0045"),
         ] {
-            // What came had an options-laden length of its own: padding counts in it.
+            // The length that came says more than there is; the answer has its own.
             let frame = [THERE, tags, session, "0100", ppp, IPV4, TCP];
             answers(Link::Ethernet, RejectWith::Rst, &frame, &[BACK, tags, session, rst, ppp, RST4]);
             let quoted = [BACK, tags, session, icmp, ppp, ICMP4, IPV4, TCP];

@@ -101,7 +101,8 @@ impl Pipeline {
     /// Judges a burst. `decisions[n]` is the outcome for `frames[n]`; the answers that rejects call for are
     /// added to `replies`.
     ///
-    /// Frames of the common shape go [straight](Straights) through, those of any other shape one by one.
+    /// Frames of the common shape go straight through, a stage at a time for all of them; those of any other
+    /// shape go one by one.
     ///
     /// # Panics
     /// If there are fewer decisions than frames, or the generation has no such port.

@@ -1,6 +1,6 @@
 //! The policy: what is forwarded, what is not, and why.
 //!
-//! [`rules`] holds the order of the rules; the other files hold what the rules ask: phases and their latches,
+//! `rules` holds the order of the rules; the other files hold what the rules ask: phases and their latches,
 //! destination sets, grants, the fragment table. The words that a configuration is written in are in `words`.
 
 pub(crate) mod decision;

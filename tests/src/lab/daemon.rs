@@ -224,6 +224,11 @@ impl Counters {
         Self::number(&self.0["totals"]["reasons"][reason][action])
     }
 
+    /// How many packets were forwarded that a monitored deny of this reason was meant for.
+    pub fn would_deny(&self, reason: &str) -> u64 {
+        Self::number(&self.0["totals"]["would_deny"][reason])
+    }
+
     fn sum(done: &Value) -> u64 {
         done.as_object().into_iter().flatten().map(|(_, count)| Self::number(count)).sum()
     }

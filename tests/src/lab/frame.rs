@@ -11,6 +11,8 @@ use etherparse::{
 const CUSTOMER: [u8; 6] = [0x02, 0, 0, 0, 0, 0xc0];
 const WORLD: [u8; 6] = [0x02, 0, 0, 0, 0, 0xd0];
 
+/// The sequence number of what is sent.
+pub const NUMBER: u32 = 1_000;
 const HOPS: u8 = 64;
 const LINK: usize = 14;
 
@@ -46,6 +48,11 @@ pub enum Segment {
     SynAck,
     /// It is in the middle of one.
     Ack,
+    /// It refuses one.
+    Reset {
+        /// What it answers.
+        acknowledges: u32,
+    },
 }
 
 fn ip(from: Side, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<etherparse::IpHeaders> {
@@ -60,11 +67,13 @@ fn ip(from: Side, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<ethe
 
 /// A TCP segment.
 pub fn tcp(from: Side, source: SocketAddr, destination: SocketAddr, what: Segment, payload: &[u8]) -> Vec<u8> {
-    let segment = ip(from, source.ip(), destination.ip()).tcp(source.port(), destination.port(), 1_000, 64_000);
+    let number = if matches!(what, Segment::Reset { .. }) { 0 } else { NUMBER };
+    let segment = ip(from, source.ip(), destination.ip()).tcp(source.port(), destination.port(), number, 64_000);
     let segment = match what {
         Segment::Syn => segment.syn(),
         Segment::SynAck => segment.syn().ack(501),
         Segment::Ack => segment.ack(501),
+        Segment::Reset { acknowledges } => segment.rst().ack(acknowledges),
     };
     let mut frame = Vec::new();
     segment.write(&mut frame, payload).expect("a segment of that size");

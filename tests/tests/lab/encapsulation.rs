@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
 use sekisho_tests::lab::configuration::Configuration;
-use sekisho_tests::lab::frame::{Segment, Side, in_session, other, tagged, tcp, udp};
+use sekisho_tests::lab::frame::{NUMBER, Segment, Side, in_session, other, tagged, tcp, udp};
 use sekisho_tests::lab::tcp::{Outcome, connected, outcome};
 
 const C_TAG: u16 = 0x8100;
@@ -145,7 +145,7 @@ fn tagged_frames_and_pppoe_sessions_arrive_as_they_were_sent_or_not_at_all() {
                 Side::World,
                 (WORLD[n], 25).into(),
                 (DYNAMIC[n], 40_000).into(),
-                Segment::Reset { acknowledges: 1_001 },
+                Segment::Reset { acknowledges: NUMBER + 1 },
                 b"",
             );
             same_but_for_choices(&answer, &wrap(answered), what);

@@ -11,7 +11,7 @@ use sekisho_tests::lab::frame::{Side, broadcast, other, udp};
 fn hosts_find_each_other_with_arp_and_neighbour_discovery_and_pings_pass_both_ways() {
     let lab = Lab::new();
     let sekisho = lab.start(&Configuration::phase_2());
-    lab.subscriber.ip("neighbour flush all\n-6 neighbour flush all".lines().next().expect("a line"));
+    lab.subscriber.ip("neighbour flush dev sub0");
     for n in 0..2 {
         for (from, to) in
             [(&lab.subscriber, ROUTER[n]), (&lab.subscriber, WORLD[n]), (&lab.internet, DYNAMIC[n])]

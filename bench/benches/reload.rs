@@ -1,0 +1,38 @@
+//! What reloads cost a worker: packets per second with and without 100,000 prefixes compiled and published ten
+//! times a second by another thread, in turns, so that the machine's mood falls on both alike.
+
+#![allow(clippy::print_stdout)]
+
+use std::time::Duration;
+
+use sekisho_bench::{Load, generation};
+use sekisho_control::bench::traffic::{Shape, Size};
+
+const PREFIXES: usize = 100_000;
+const PER_SECOND: u32 = 10;
+const ROUNDS: usize = 5;
+
+fn main() {
+    let shape = Shape { size: Size::Fixed(64), flows: 10_000, smtp_permille: 10, frames: 32_768 };
+    let mut load = Load::new(false, 1_000, 4, shape);
+    let compile = || generation(1_000, 4, PREFIXES);
+    let time = Duration::from_secs(1);
+    // Both runs find the same tables.
+    load.rate_beside(time, Some((&compile, PER_SECOND)));
+    let mut ratios: Vec<f64> = (0..ROUNDS)
+        .map(|round| {
+            let without = load.rate_beside(time, None);
+            let with = load.rate_beside(time, Some((&compile, PER_SECOND)));
+            let ratio = with / without;
+            println!(
+                "round {round}: {:.1} Mpps without, {:.1} Mpps with {PER_SECOND} reloads a second: {ratio:.3}",
+                without / 1e6,
+                with / 1e6
+            );
+            ratio
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("median ratio with {PREFIXES} prefixes: {:.3}", ratios[ROUNDS / 2]);
+    assert!(load.totals().balance(), "the books balance");
+}
