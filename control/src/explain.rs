@@ -351,7 +351,7 @@ impl Explanation<'_> {
         }
 
         writeln!(out, "\n{}: {}", crate::report::verdict(decision.taken), decision.reason)?;
-        writeln!(out, "  {}", decision.reason.meaning())?;
+        writeln!(out, "  {} (rule {})", decision.reason.meaning(), decision.reason.rule())?;
         let outcome = serde_json::to_value(&self.outcome).map_err(io::Error::from)?;
         for key in ["action", "out", "pool", "policy", "phase", "would"] {
             if let Some(value) = outcome[key].as_str() {

@@ -164,12 +164,12 @@ pub fn summary(out: &mut impl Write, totals: &Totals, pools: &[PoolLine<'_>]) ->
         let (code, rule, meaning) = (reason.code(), reason.rule(), reason.meaning());
         writeln!(out, "{code:<23}{rule:<13}{:>11}{denied:>11}  {meaning}", blank(forwarded))?;
     }
+    let actions = [Taken::Drop, Taken::Reject, Taken::Divert];
     let forwarded = totals.taken(Taken::Forward);
-    let denied = totals.received - forwarded - totals.receive_errors;
+    let denied: u64 = actions.iter().map(|taken| totals.taken(*taken)).sum();
     let received = totals.received;
     writeln!(out, "{:<36}{forwarded:>11}{denied:>11}  of {received} received", "sum")?;
 
-    let actions = [Taken::Drop, Taken::Reject, Taken::Divert];
     let done: Vec<String> = actions
         .iter()
         .filter(|taken| totals.taken(**taken) > 0)
@@ -233,4 +233,24 @@ fn shorten(text: &str, width: usize) -> String {
     }
     let kept: String = text.chars().take(width - 1).collect();
     format!("{}…", kept.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_is_that_of_the_rows_also_where_a_worker_stopped_in_the_middle_of_a_burst() {
+        for received in [2, 5, 9] {
+            let mut totals = Totals { received, ..Totals::default() };
+            totals.decided[Reason::OtherPort as usize][Taken::Forward as usize] = 3;
+            totals.decided[Reason::Malformed as usize][Taken::Drop as usize] = 2;
+            let mut out = Vec::new();
+            summary(&mut out, &totals, &[]).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let sum = text.lines().find(|line| line.starts_with("sum")).unwrap();
+            let words: Vec<&str> = sum.split_whitespace().collect();
+            assert_eq!(words, ["sum", "3", "2", "of", &received.to_string(), "received"], "{text}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ impl Folder {
         capture::write(&self.0.join(name), link, frames).expect("a scratch folder is writable");
     }
 
-    fn frames(&self, name: &str) -> Vec<(Micros, Vec<u8>)> {
+    fn frames(&self, name: &str) -> Frames {
         let bytes = fs::read(self.0.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         let capture = capture::read(&bytes).unwrap_or_else(|| panic!("{name} is no capture"));
         assert!(!capture.cut, "{name} ends inside a frame");
@@ -168,8 +168,11 @@ fn cores() -> Vec<usize> {
         .collect()
 }
 
+/// Frames and their times.
+type Frames = Vec<(Micros, Vec<u8>)>;
+
 /// Many flows in both directions, in the order of their times.
-fn conversation() -> (Vec<(Micros, Vec<u8>)>, Vec<(Micros, Vec<u8>)>) {
+fn conversation() -> (Frames, Frames) {
     let (mut out, mut back) = (Vec::new(), Vec::new());
     let mut at = NOW;
     for n in 0..3_000u16 {
@@ -301,11 +304,18 @@ fn run_prints_a_table_of_reasons_whose_sum_is_what_was_received() {
         let line = finished.stdout.lines().find(|line| line.split_whitespace().next() == Some(name));
         line.unwrap_or_else(|| panic!("no {name} in {}", finished.stdout)).to_owned()
     };
-    let numbers =
-        |line: String| -> Vec<u64> { line.split_whitespace().filter_map(|word| word.parse().ok()).collect() };
-    assert_eq!(numbers(row("other-port")), [2]);
-    assert_eq!(numbers(row("port25-egress"))[..1], [1]);
-    assert_eq!(numbers(row("sum")), [2, 1, 3]);
+    // Numbers are flush right below their headings.
+    let below = |heading: &str, line: &str| -> u64 {
+        let head = row("reason");
+        let at = head.find(heading).unwrap_or_else(|| panic!("no {heading} in {head}")) + heading.len();
+        let number = line.chars().take(at).collect::<String>();
+        number.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    for (name, forwarded, denied) in [("other-port", 2, 0), ("port25-egress", 0, 1), ("sum", 2, 1)] {
+        let line = row(name);
+        assert_eq!((below("forwarded", &line), below("denied", &line)), (forwarded, denied), "{line}");
+    }
+    assert!(row("sum").contains('3'), "{}", row("sum"));
     assert!(row("my-b-flets").contains("My-BフレッツF/M-B"));
     assert!(finished.stdout.lines().all(|line| line.chars().count() <= 100), "{}", finished.stdout);
     // What left: two packets out, and one answer back.

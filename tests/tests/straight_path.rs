@@ -20,7 +20,7 @@ use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::{Blueprint, Generation, PortPlan};
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
-use sekisho_dataplane::policy::{Decision, Grant, PoolId, PortId, Reason, Role, Taken};
+use sekisho_dataplane::policy::{Decision, Grant, PoolId, PortId, Reason, Role};
 use sekisho_dataplane::policy::{SourceValidation, Trace};
 use sekisho_dataplane::port::MAX_BURST;
 use sekisho_dataplane::port::pcap::{CaptureReader, CapturedFrame};
@@ -462,9 +462,18 @@ fn plain() -> Vec<Vec<u8>> {
 /// Every byte of the headers with every value: nothing that the straight path does not look at may matter.
 #[test]
 fn frames_with_any_one_byte_of_their_headers_changed_are_judged_as_one_by_one() {
-    let frames = plain();
+    let (customer4, customer6) = (v4(V4[1]), v6(V6[0]));
+    let (server4, server6) = (v4(V4[12]), v6(V6[7]));
+    let shapes = [
+        straight(customer4, server4, 6, [50_000, 443]),
+        Near { tags: vec![0x8100], ..straight(customer4, server4, 17, [50_000, 53]) },
+        straight(customer4, server4, 6, [50_000, 25]),
+        straight(customer6, server6, 17, [50_000, 53]),
+        Near { tags: vec![0x8100], ..straight(customer6, server6, 6, [50_000, 443]) },
+        straight(customer6, server6, 6, [50_000, 25]),
+    ];
     let mut mutated = Vec::new();
-    for frame in &frames {
+    for frame in shapes.iter().map(Near::frame) {
         for at in 0..frame.len().min(14 + 4 + 40 + 20) {
             for value in 0..=255 {
                 let mut frame = frame.clone();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sekisho_dataplane::counters::Totals;
-use sekisho_dataplane::policy::{Role, Taken};
-use sekisho_dataplane::port::pcap::{CaptureReader, CapturedFrame};
+use sekisho_dataplane::policy::Role;
+use sekisho_dataplane::port::pcap::{CaptureReader, CapturedFrame, LinkType};
 use sekisho_dataplane::stages::{Stage, StageTotals};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -91,16 +91,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         generation,
     )
     .map_err(Failure::refused)?;
-    let mean = frames.iter().map(Vec::len).sum::<usize>() as f64 / frames.len() as f64;
-    // On the wire with the frame check sequence, and never shorter than 64 bytes.
-    let wire = (mean + 4.0).max(64.0);
-    let report = Report::new(&measured, wire, flows(arguments, &frames), chosen.len(), &tables);
+    let report = Report::new(&measured, on_wire(&frames), flows(arguments, &frames), chosen.len(), &tables);
     if arguments.json {
         serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(());
     }
     report.print(out, &measured)
+}
+
+/// The mean length of these frames on the wire: with the frame check sequence, and none shorter than 64 bytes.
+fn on_wire(frames: &[Vec<u8>]) -> f64 {
+    let sum: usize = frames.iter().map(|frame| (frame.len() + 4).max(64)).sum();
+    sum as f64 / frames.len() as f64
 }
 
 fn flows(arguments: &Arguments, frames: &[Vec<u8>]) -> usize {
@@ -116,6 +119,11 @@ fn captured(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     let mut frame = CapturedFrame::default();
     let mut frames = Vec::new();
     while frames.len() < FRAMES && reader.next(&mut frame)? {
+        // The ports of a bench are Ethernet: whatever else is in there would be read as it.
+        if frame.link != LinkType::Ethernet {
+            let (path, link) = (path.display(), frame.link);
+            return Err(Failure::refused(format!("{path}: frames of {link}; bench takes Ethernet only")));
+        }
         frames.push(frame.bytes.clone());
     }
     match frames.is_empty() {
@@ -254,7 +262,7 @@ impl<'a> Report<'a> {
             "\n{} received = {} forwarded + {} denied + {} errors",
             totals.received,
             totals.forwarded(),
-            totals.taken(Taken::Drop) + totals.taken(Taken::Reject) + totals.taken(Taken::Divert),
+            totals.denied(),
             totals.errors()
         )?;
         Ok(())
@@ -263,4 +271,33 @@ impl<'a> Report<'a> {
 
 fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_dataplane::port::pcap::{CaptureRecord, CaptureWriter, Format};
+
+    use super::*;
+
+    #[test]
+    fn each_frame_has_at_least_64_bytes_on_the_wire() {
+        assert_eq!(on_wire(&[vec![0; 54]]), 64.0);
+        assert_eq!(on_wire(&[vec![0; 54], vec![0; 1514]]), (64 + 1518) as f64 / 2.0);
+    }
+
+    #[test]
+    fn a_capture_of_another_link_type_than_ethernet_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in.pcap");
+        let read = |link| {
+            let mut capture = CaptureWriter::create(&path, Format::Pcap).unwrap();
+            let bytes = &[0x45; 40];
+            capture.write(&CaptureRecord { bytes, nanos: 0, original_len: 40, link, comment: None }).unwrap();
+            capture.finish().unwrap();
+            captured(&path)
+        };
+        assert_eq!(read(LinkType::Ethernet).map_err(|_| ()), Ok(vec![vec![0x45; 40]]));
+        let Err(Failure::Refused(message)) = read(LinkType::RawIp) else { panic!("it is read as Ethernet") };
+        assert!(message.contains(&LinkType::RawIp.to_string()), "{message}");
+    }
 }

@@ -10,7 +10,7 @@ use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
 use sekisho_dataplane::generation::Generation;
-use sekisho_dataplane::policy::{Decision, Grant, PoolId, PortId, Role, Taken};
+use sekisho_dataplane::policy::{Decision, Grant, PortId, Role, Taken};
 use sekisho_dataplane::port::pcap::{
     CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedFrame, Format,
 };
@@ -194,8 +194,7 @@ pub(super) fn pool_lines<'a>(
     names: &Names,
     counters: &WorkerCounters,
 ) -> Vec<PoolLine<'a>> {
-    let lines = config.pools.iter().filter_map(|pool| {
-        let id = names.pool_named(&pool.name).unwrap_or(PoolId::NONE);
+    let lines = config.pools.iter().zip(names.pools_in_order(config)).filter_map(|(pool, id)| {
         let totals = PoolTotals::of([counters], id);
         let line = PoolLine { name: &pool.name, title: pool.title.as_deref(), totals };
         (totals.packets > 0).then_some(line)

@@ -193,8 +193,7 @@ impl<'a> Answerable<'a> {
         error.set_icmp_type(IcmpTypes::DestinationUnreachable);
         error.set_icmp_code(IcmpCode(13));
         let checksum = IcmpPacket::new(&frame[ip + header..]).map(|error| icmp::checksum(&error));
-        frame[ip + header + 2..ip + header + 4]
-            .copy_from_slice(&checksum.unwrap_or_default().to_be_bytes());
+        frame[ip + header + 2..ip + header + 4].copy_from_slice(&checksum.unwrap_or_default().to_be_bytes());
     }
 
     /// ICMPv6 destination unreachable, communication with destination administratively prohibited.
@@ -210,8 +209,7 @@ impl<'a> Answerable<'a> {
         error.set_icmpv6_code(Icmpv6Code(1));
         let checksum =
             Icmpv6Packet::new(&frame[ip + header..]).map(|error| icmpv6::checksum(&error, &from, &to));
-        frame[ip + header + 2..ip + header + 4]
-            .copy_from_slice(&checksum.unwrap_or_default().to_be_bytes());
+        frame[ip + header + 2..ip + header + 4].copy_from_slice(&checksum.unwrap_or_default().to_be_bytes());
     }
 
     /// As much of the denied packet as received, without padding, as `room` holds.
@@ -354,10 +352,9 @@ mod tests {
     #[test]
     fn tags_come_back_with_all_their_bits_and_a_session_with_its_own_length() {
         let tags = "88a8 e123 8100 7fff 8864";
-        for (session, ppp, rst, icmp) in [
-            ("1100 abcd", "0021", "002a", "0046"),
-            ("1100 abcd", "21", "0029", "0045"),
-        ] {
+        for (session, ppp, rst, icmp) in
+            [("1100 abcd", "0021", "002a", "0046"), ("1100 abcd", "21", "0029", "0045")]
+        {
             // The length that came says more than there is; the answer has its own.
             let frame = [THERE, tags, session, "0100", ppp, IPV4, TCP];
             answers(Link::Ethernet, RejectWith::Rst, &frame, &[BACK, tags, session, rst, ppp, RST4]);
@@ -374,7 +371,12 @@ mod tests {
         let came = "0000 0001 0006 020000000002 0000";
         let back = "0004 0001 0000 000000000000 0000";
         answers(Link::Cooked, RejectWith::Rst, &[came, "0800", IPV4, TCP], &[back, "0800", RST4]);
-        answers(Link::Cooked, RejectWith::Icmp, &[came, "86dd", IPV6, TCP], &[back, "86dd", ICMP6, IPV6, TCP]);
+        answers(
+            Link::Cooked,
+            RejectWith::Icmp,
+            &[came, "86dd", IPV6, TCP],
+            &[back, "86dd", ICMP6, IPV6, TCP],
+        );
         let came = "0800 0000 00000003 0001 00 06 020000000002 0000";
         let back = "0800 0000 00000003 0001 04 00 000000000000 0000";
         answers(Link::Cooked2, RejectWith::Rst, &[came, IPV4, TCP], &[back, RST4]);
@@ -413,7 +415,8 @@ mod tests {
     fn a_rst_has_the_numbers_that_the_senders_stack_accepts() {
         const RST: u8 = 0x04;
         const RST_ACK: u8 = 0x14;
-        let segment = |offset_and_flags: &str| format!("c3500019 fffffffe 12345678 {offset_and_flags}ffff 00000000");
+        let segment =
+            |offset_and_flags: &str| format!("c3500019 fffffffe 12345678 {offset_and_flags}ffff 00000000");
         for (offset_and_flags, payload, expected) in [
             ("5002", 0, (0, 0xffff_ffff, RST_ACK)),
             ("5002", 1, (0, 0, RST_ACK)),
@@ -428,7 +431,11 @@ mod tests {
             ("7002", 8, (0, 0xffff_ffff, RST_ACK)),
             ("7002", 12, (0, 3, RST_ACK)),
         ] {
-            assert_eq!(numbers(&segment(offset_and_flags), payload), expected, "{offset_and_flags}, {payload}");
+            assert_eq!(
+                numbers(&segment(offset_and_flags), payload),
+                expected,
+                "{offset_and_flags}, {payload}"
+            );
         }
     }
 
@@ -464,12 +471,18 @@ mod tests {
             ("a multicast", bytes(&["01005e000001 020000000002 0800", IPV4, TCP])),
             ("labels", bytes(&[THERE, "8847 00010140", IPV4, TCP])),
         ];
-        for (what, destination) in
-            [("to a group", "e0000001"), ("to all", "ffffffff"), ("to this host", "7f000001"), ("to nobody", "00000000")]
-        {
-            silent.push((what, bytes(&[THERE, "0800 45000028 12340000 40060000 cb007105", destination, TCP])));
+        for (what, destination) in [
+            ("to a group", "e0000001"),
+            ("to all", "ffffffff"),
+            ("to this host", "7f000001"),
+            ("to nobody", "00000000"),
+        ] {
+            silent
+                .push((what, bytes(&[THERE, "0800 45000028 12340000 40060000 cb007105", destination, TCP])));
         }
-        for (what, destination) in [("to a group", "ff0e0000000000000000000000000025"), ("to nobody", &"0".repeat(32))] {
+        for (what, destination) in
+            [("to a group", "ff0e0000000000000000000000000025"), ("to nobody", &"0".repeat(32))]
+        {
             let source = "20010db8d00000010000000000000005";
             silent.push((what, bytes(&[THERE, "86dd 60000000 00140640", source, destination, TCP])));
         }

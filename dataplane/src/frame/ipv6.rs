@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn headers_in_front_of_a_fragment_header_are_not_its_data() {
-        let got = headers(60, &[&options_before(44), &fragment_before(60, 0, true, 7), &options_before(6), TCP]);
+        let got =
+            headers(60, &[&options_before(44), &fragment_before(60, 0, true, 7), &options_before(6), TCP]);
         let Datagram::First(part) = got.datagram else { panic!("{:?}", got.datagram) };
         assert_eq!((part.data, transport(&got).offset), (56, 64));
     }

@@ -33,16 +33,8 @@ pub enum Link {
 }
 
 pub(super) fn parse(link: Link, frame: &[u8], depth: Depth) -> Frame {
-    let mut descent = Descent {
-        frame,
-        at: 0,
-        end: frame.len(),
-        tags: 0,
-        pppoe: None,
-        mpls: false,
-        group: false,
-        depth,
-    };
+    let mut descent =
+        Descent { frame, at: 0, end: frame.len(), tags: 0, pppoe: None, mpls: false, group: false, depth };
     match link {
         Link::Ethernet => ethernet::parse(&mut descent),
         Link::Raw => match descent.version_by_nibble() {
@@ -138,12 +130,20 @@ mod tests {
     fn a_frame_that_ends_inside_its_cooked_header_is_not_ip() {
         let whole = bytes(&[COOKED, "0800"]);
         for length in 0..whole.len() {
-            assert_eq!(super::parse(Link::Cooked, &whole[..length], Depth::default()), Frame::NotIp, "{length}");
+            assert_eq!(
+                super::parse(Link::Cooked, &whole[..length], Depth::default()),
+                Frame::NotIp,
+                "{length}"
+            );
         }
         assert_eq!(super::parse(Link::Cooked, &whole, Depth::default()), Frame::Malformed);
         let whole = bytes(&["86dd", COOKED2]);
         for length in 0..whole.len() {
-            assert_eq!(super::parse(Link::Cooked2, &whole[..length], Depth::default()), Frame::NotIp, "{length}");
+            assert_eq!(
+                super::parse(Link::Cooked2, &whole[..length], Depth::default()),
+                Frame::NotIp,
+                "{length}"
+            );
         }
         assert_eq!(super::parse(Link::Cooked2, &whole, Depth::default()), Frame::Malformed);
     }
@@ -167,7 +167,9 @@ mod tests {
         for family in ["02000000", "00000002"] {
             assert_eq!(headers(Link::Loopback, &[family, IPV4, TCP]).encapsulation.ip, 4);
         }
-        for family in ["0a000000", "18000000", "1c000000", "1e000000", "0000000a", "00000018", "0000001c", "0000001e"] {
+        for family in
+            ["0a000000", "18000000", "1c000000", "1e000000", "0000000a", "00000018", "0000001c", "0000001e"]
+        {
             assert_eq!(headers(Link::Loopback, &[family, IPV6, TCP]).encapsulation.ip, 4);
         }
         for family in ["00000000", "01000000", "02000002", "00020000", "ffffffff", "020000", ""] {

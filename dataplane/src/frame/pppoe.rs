@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn version_type_and_code_are_not_checked() {
         for header in ["1100", "2100", "1109", "ffff"] {
-            assert!(matches!(ethernet(&["8864", header, "0001 002a 0021", IPV4, TCP]), Frame::Ip(_)), "{header}");
+            assert!(
+                matches!(ethernet(&["8864", header, "0001 002a 0021", IPV4, TCP]), Frame::Ip(_)),
+                "{header}"
+            );
         }
     }
 
@@ -92,7 +95,11 @@ mod tests {
     fn the_lower_byte_of_a_protocol_alone_is_not_a_compressed_one() {
         // 0x57 and 0x21 have their low bit set; 0xc0 has not, so two bytes are its field.
         for protocol in ["c021", "8021", "8057", "c023", "0031", "31", "2101", "0121"] {
-            assert_eq!(ethernet(&["8864 1100 0001 0040", protocol, IPV4, TCP]), not_ip(protocol), "{protocol}");
+            assert_eq!(
+                ethernet(&["8864 1100 0001 0040", protocol, IPV4, TCP]),
+                not_ip(protocol),
+                "{protocol}"
+            );
         }
     }
 
@@ -103,7 +110,9 @@ mod tests {
 
     #[test]
     fn a_frame_that_ends_inside_the_header_is_not_ip() {
-        for header in ["", "11", "1100", "1100 00", "1100 0001", "1100 0001 00", "1100 0001 0010", "1100 0001 0010 00"] {
+        for header in
+            ["", "11", "1100", "1100 00", "1100 0001", "1100 0001 00", "1100 0001 0010", "1100 0001 0010 00"]
+        {
             assert_eq!(ethernet(&["8864", header]), Frame::NotIp, "{header}");
         }
     }

@@ -95,9 +95,7 @@ impl Transport {
             protocol::TCP => frame
                 .get(self.offset as usize..)
                 .and_then(TcpPacket::new)
-                .map_or(TCP_MINIMUM, |tcp| {
-                    (usize::from(tcp.get_data_offset()) * 4).max(TCP_MINIMUM)
-                }),
+                .map_or(TCP_MINIMUM, |tcp| (usize::from(tcp.get_data_offset()) * 4).max(TCP_MINIMUM)),
             protocol::UDP => UDP_SIZE,
             _ => 0,
         }
@@ -142,7 +140,9 @@ mod tests {
             assert_eq!((transport.protocol, transport.ports), (protocol, ports));
             assert_eq!((transport.offset, transport.available), (20, 20));
         }
-        for protocol in [protocol::ICMP, protocol::IGMP, protocol::DCCP, protocol::UDP_LITE, 50, 47, 4, 41, 255] {
+        for protocol in
+            [protocol::ICMP, protocol::IGMP, protocol::DCCP, protocol::UDP_LITE, 50, 47, 4, 41, 255]
+        {
             assert_eq!(found(parse(protocol, &["c3500019", REST])).ports, None, "{protocol}");
         }
     }
@@ -186,7 +186,8 @@ mod tests {
     fn a_headers_length_is_its_own_account_and_never_less_than_it_takes() {
         let length = |protocol, upper: &[&str]| {
             let packet = packet(protocol, upper);
-            found(super::super::parse(super::super::Link::Raw, &packet, Default::default())).header_length(&packet)
+            found(super::super::parse(super::super::Link::Raw, &packet, Default::default()))
+                .header_length(&packet)
         };
         assert_eq!(length(protocol::TCP, &["c35001bb", REST]), 20);
         assert_eq!(length(protocol::TCP, &["c35001bb 00000001 00000002 f010ffff 00000000"]), 60);

@@ -73,13 +73,12 @@ impl<T: Trace> Case<'_, T> {
             };
         }
         self.rule("5", false);
-        let unknown = self.outbound() && self.pool == PoolId::NONE;
-        match self.generation.source_validation() {
-            SourceValidation::Enforce if self.rule("6", unknown) => {
-                (Some(Ruling::drop(Reason::SpoofedSource)), None)
-            }
-            SourceValidation::Monitor if unknown => (None, Some(Reason::SpoofedSource)),
-            _ => (None, None),
+        let validation = self.generation.source_validation();
+        let spoofed = self.outbound() && self.pool == PoolId::NONE && validation != SourceValidation::Off;
+        match (self.rule("6", spoofed), validation) {
+            (true, SourceValidation::Enforce) => (Some(Ruling::drop(Reason::SpoofedSource)), None),
+            (true, _) => (None, Some(Reason::SpoofedSource)),
+            (false, _) => (None, None),
         }
     }
 

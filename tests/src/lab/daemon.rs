@@ -20,6 +20,8 @@ pub struct Daemon<'a> {
     config: PathBuf,
     /// Where what it printed before this start ends.
     printed: u64,
+    /// How far what it has printed since was [awaited](Daemon::await_printed).
+    heard: usize,
 }
 
 impl Lab {
@@ -54,7 +56,7 @@ impl Lab {
             .stderr(open())
             .spawn()
             .expect("sekisho starts");
-        Daemon { lab: self, child, config, printed }
+        Daemon { lab: self, child, config, printed, heard: 0 }
     }
 
     /// Starts Sekisho where it can't run, and waits until it has refused.
@@ -131,11 +133,12 @@ impl Daemon<'_> {
         Counters(self.ask("counters").unwrap_or_else(|e| panic!("sekisho counters: {e}")))
     }
 
-    /// Waits until it has printed something.
+    /// Waits until it prints something, after what was awaited before.
     pub fn await_printed(&mut self, text: &str) {
-        await_that(&format!("sekisho printed {text:?}"), || {
+        let heard = self.heard;
+        self.heard = await_some(&format!("sekisho printed {text:?}"), || {
             self.assert_alive();
-            self.printed().contains(text)
+            self.printed().get(heard..)?.find(text).map(|at| heard + at + text.len())
         });
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    EtherType, IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, PacketBuilder,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, PacketBuilder,
     PacketBuilderStep,
 };
 
@@ -100,22 +100,77 @@ pub fn broadcast(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// The same frame with VLAN tags, the outermost first: type and number.
-pub fn tagged(mut frame: Vec<u8>, tags: &[(u16, u16)]) -> Vec<u8> {
-    let tags: Vec<u8> =
-        tags.iter().flat_map(|(kind, number)| [kind.to_be_bytes(), number.to_be_bytes()].concat()).collect();
-    frame.splice(12..12, tags);
-    frame
+/// What stands between the link's addresses and a packet on a provider's lines, the outermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wrap {
+    /// VLAN tags: type, then priority and number.
+    pub tags: Vec<(u16, u16)>,
+    /// A PPPoE session (RFC 2516).
+    pub session: Option<u16>,
 }
 
-/// The same packet in a PPPoE session (RFC 2516).
-pub fn in_session(mut frame: Vec<u8>, session: u16) -> Vec<u8> {
-    let is_v4 = frame[12..LINK] == EtherType::IPV4.0.to_be_bytes();
-    let protocol: u16 = if is_v4 { 0x0021 } else { 0x0057 };
-    let length = (frame.len() - LINK + 2) as u16;
-    let header = [0x8864, 0x1100, session, length, protocol].map(u16::to_be_bytes).concat();
-    frame.splice(12..LINK, header);
-    frame
+/// The types of tags: of a customer's VLAN, and of a service that many of these go through.
+pub const TAG: u16 = 0x8100;
+/// See [`TAG`].
+pub const SERVICE_TAG: u16 = 0x88a8;
+
+/// EtherType, version and type, code: of a PPPoE session's frame.
+const SESSION: [u8; 4] = [0x88, 0x64, 0x11, 0x00];
+const PPP_IPV4: [u8; 2] = [0x00, 0x21];
+const PPP_IPV6: [u8; 2] = [0x00, 0x57];
+
+impl Wrap {
+    /// Tags.
+    pub fn tags(tags: impl Into<Vec<(u16, u16)>>) -> Wrap {
+        Wrap { tags: tags.into(), session: None }
+    }
+
+    /// A session.
+    pub fn session(number: u16) -> Wrap {
+        Wrap { tags: Vec::new(), session: Some(number) }
+    }
+
+    fn tag_bytes(&self) -> Vec<u8> {
+        self.tags.iter().flat_map(|(kind, number)| [kind.to_be_bytes(), number.to_be_bytes()].concat()).collect()
+    }
+
+    /// A frame, wrapped; none if it is none that can be: a session carries IP alone.
+    pub fn around(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (addresses, rest) = frame.split_at_checked(LINK - 2)?;
+        let mut wrapped = [addresses, &self.tag_bytes()].concat();
+        match self.session {
+            None => wrapped.extend(rest),
+            Some(number) => {
+                let (kind, packet) = rest.split_at_checked(2)?;
+                let protocol = match kind {
+                    [0x08, 0x00] => PPP_IPV4,
+                    [0x86, 0xdd] => PPP_IPV6,
+                    _ => return None,
+                };
+                let length = u16::try_from(packet.len() + 2).ok()?;
+                wrapped.extend(SESSION);
+                wrapped.extend([number.to_be_bytes(), length.to_be_bytes(), protocol].concat());
+                wrapped.extend(packet);
+            }
+        }
+        Some(wrapped)
+    }
+
+    /// What is inside; none if the frame is wrapped otherwise.
+    pub fn inside(&self, frame: &[u8]) -> Option<Vec<u8>> {
+        let (addresses, rest) = frame.split_at_checked(LINK - 2)?;
+        let rest = rest.strip_prefix(&self.tag_bytes()[..])?;
+        let Some(number) = self.session else { return Some([addresses, rest].concat()) };
+        let rest = rest.strip_prefix(&SESSION)?.strip_prefix(&number.to_be_bytes())?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (protocol, packet) = rest.get(..u16::from_be_bytes(*length).into())?.split_first_chunk()?;
+        let kind: [u8; 2] = match *protocol {
+            PPP_IPV4 => [0x08, 0x00],
+            PPP_IPV6 => [0x86, 0xdd],
+            _ => return None,
+        };
+        Some([addresses, &kind, packet].concat())
+    }
 }
 
 /// Cuts a packet behind so many bytes of what IP carries, a multiple of 8.
@@ -145,5 +200,27 @@ pub fn fragments(frame: &[u8], at: usize, identification: u16) -> [Vec<u8>; 2] {
             piece(&[&outer.to_bytes()[..], &inner.to_bytes()].concat(), payload)
         };
         [cut(0, &payload[..at], true), cut(at, &payload[at..], false)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_wrapped_is_found_inside_and_by_nobody_else() {
+        let ends = ["192.0.2.1:1", "192.0.2.2:2"].map(|text| text.parse().unwrap());
+        let frame = udp(Side::Customer, ends[0], ends[1], b"hello");
+        let wraps = [
+            Wrap::tags([(TAG, 100)]),
+            Wrap::tags([(SERVICE_TAG, 200), (TAG, 300)]),
+            Wrap::session(7),
+            Wrap { tags: vec![(TAG, 100)], session: Some(7) },
+        ];
+        for wrap in &wraps {
+            let wrapped = wrap.around(&frame).unwrap();
+            let found = wraps.each_ref().map(|other| other.inside(&wrapped) == Some(frame.clone()));
+            assert_eq!(found, wraps.each_ref().map(|other| other == wrap));
+        }
     }
 }

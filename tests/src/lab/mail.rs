@@ -82,9 +82,10 @@ impl MailServer {
 
         let etc = server.folder.join("etc");
         namespace.run("postmap", ["-c", argument(&etc), &server.table()]);
-        // Where Postfix makes its queue; Dovecot wants a folder there for its socket.
-        namespace.run("postfix", ["-c", argument(&etc), "start"]);
-        namespace.run("dovecot", ["-c", argument(&server.folder.join("dovecot.conf"))]);
+        // Postfix first: it makes the folder in its queue where Dovecot puts a socket.
+        let log = |name: &str| server.folder.join(name).with_extension("log");
+        namespace.start("postfix", ["-c", argument(&etc), "start"], &log("postfix-start"));
+        namespace.start("dovecot", ["-c", argument(&server.folder.join("dovecot.conf"))], &log("dovecot-start"));
         for port in [25, 587, 110] {
             let at = SocketAddr::new(plan.addresses[0][0], port);
             await_that(&format!("{at} answers"), || namespace.enter(|| TcpStream::connect(at)).is_ok());

@@ -162,6 +162,18 @@ impl Namespace {
         said(name, &self.output(name, arguments))
     }
 
+    /// Starts a program that goes on in the background once it is ready. What it prints goes into a file.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn start<S: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = S>, log: &Path) {
+        let file = File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let mut program = self.command(name);
+        program.args(arguments).stderr(file.try_clone().expect("a file can be cloned")).stdout(file);
+        let status = program.status().unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(status.success(), "{name}: {status}\n{}", fs::read_to_string(log).unwrap_or_default());
+    }
+
     /// Runs a program to its end, however that may be.
     pub fn output<S: AsRef<OsStr>>(&self, name: &str, arguments: impl IntoIterator<Item = S>) -> Output {
         self.command(name).args(arguments).output().unwrap_or_else(|e| panic!("{name}: {e}"))

@@ -1,154 +1,105 @@
-//! What customers' frames are wrapped in: VLAN tags, tags in tags, PPPoE sessions.
+//! What customers' packets are wrapped in: VLAN tags, tags in tags, PPPoE sessions.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
 
 use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
 use sekisho_tests::lab::configuration::Configuration;
-use sekisho_tests::lab::frame::{NUMBER, Segment, Side, in_session, other, tagged, tcp, udp};
+use sekisho_tests::lab::frame::{NUMBER, SERVICE_TAG, Segment, Side, TAG, Wrap, other, tcp, udp};
+use sekisho_tests::lab::sniffer::Way;
 use sekisho_tests::lab::tcp::{Outcome, connected, outcome};
 
-const C_TAG: u16 = 0x8100;
-const S_TAG: u16 = 0x88a8;
-
-/// A customer, and a host outside, in one VLAN.
-struct Wrapped {
-    customer: [IpAddr; 2],
-    host: [IpAddr; 2],
-    /// The interface in it at either end.
-    device: &'static str,
-}
-
-fn addresses(first: &str, second: &str) -> [IpAddr; 2] {
-    [first, second].map(|text| text.parse().expect("an address"))
-}
-
-/// Gives both ends of the cable an interface in VLAN 100.
-fn vlan(lab: &Lab) -> Wrapped {
-    for (end, base, host) in [(&lab.subscriber, "sub0", 66), (&lab.internet, "inet0", 65)] {
-        end.ip(&format!(
-            "link add link {base} name v100 type vlan id 100
-             address add 203.0.113.{host}/27 dev v100
-             address add 2001:db8:d001::{host}/64 dev v100
-             link set v100 up"
-        ));
-    }
-    Wrapped {
-        customer: addresses("203.0.113.66", "2001:db8:d001::66"),
-        host: addresses("203.0.113.65", "2001:db8:d001::65"),
-        device: "v100",
-    }
-}
-
-/// Gives both ends of the cable an interface in VLAN 300 of service 200.
-fn vlan_in_service(lab: &Lab) -> Wrapped {
-    // Room for the second tag; for the first there always is.
-    for (end, device) in [
-        (&lab.subscriber, "sub0"),
-        (&lab.checkpoint, "access"),
-        (&lab.checkpoint, "core"),
-        (&lab.internet, "inet0"),
-    ] {
-        end.ip(&format!("link set {device} mtu 1504"));
-    }
-    for (end, base, host) in [(&lab.subscriber, "sub0", 98), (&lab.internet, "inet0", 97)] {
-        end.ip(&format!(
-            "link add link {base} name s200 type vlan proto 802.1ad id 200
-             link add link s200 name c300 type vlan id 300
-             link set s200 mtu 1500
-             link set c300 mtu 1500
-             address add 203.0.113.{host}/27 dev c300
-             address add 2001:db8:d002::{host}/64 dev c300
-             link set s200 up
-             link set c300 up"
-        ));
-    }
-    Wrapped {
-        customer: addresses("203.0.113.98", "2001:db8:d002::98"),
-        host: addresses("203.0.113.97", "2001:db8:d002::97"),
-        device: "c300",
-    }
-}
-
-/// Customers in a VLAN are blocked and served as others are, with frames of full size.
-fn is_judged(lab: &Lab, wrapped: &Wrapped) {
-    let _servers = lab.internet.echo(&[25, 587]);
+/// Customers with such a line are blocked and served as others are, with frames of full size.
+fn is_judged(lab: &Lab, wrap: &Wrap, mtu: usize) {
     let sekisho = lab.start(&Configuration::phase_2());
-    for (customer, host) in wrapped.customer.into_iter().zip(wrapped.host) {
+    let line = lab.line(wrap, mtu);
+    let _servers = lab.internet.echo(&[25, 587]);
+    let arrived = lab.sniff(&lab.internet, "inet0", Way::In);
+    for (customer, host) in line.customer.into_iter().zip(line.host) {
         let to = |port| outcome(&lab.subscriber, customer, SocketAddr::new(host, port));
-        assert_eq!(to(25), Outcome::Refused, "the RST found its way back into {}", wrapped.device);
+        assert_eq!(to(25), Outcome::Refused, "the RST finds its way back in {wrap:?}");
         assert_eq!(to(587), Outcome::Talks);
 
         let stream = connected(&lab.subscriber, Some(customer), SocketAddr::new(host, 587)).expect("it talks");
-        let sent: Vec<u8> = (0..300_000_u32).map(|n| (n * n >> 7) as u8).collect();
+        let sent: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         let mut received = vec![0; sent.len()];
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| (&stream).write_all(&sent).expect("it talks"));
             (&stream).read_exact(&mut received).expect("it talks");
         });
         assert!(received == sent);
     }
+    drop(line);
     let counters = sekisho.end();
     assert_eq!(counters.done("port25-egress", "reject"), 2, "{counters}");
     assert_eq!(counters.lost(), 0, "{counters}");
+    let frames = arrived.end();
+    let packets: Vec<usize> = frames.iter().filter_map(|frame| Some(wrap.inside(frame)?.len() - 14)).collect();
+    assert!(packets.len() > 280 && packets.iter().max() == Some(&mtu), "wrapped, and as large as may be");
 }
 
 #[test]
 fn connections_in_a_vlan_pass_and_are_judged() {
-    let lab = Lab::new();
-    let wrapped = vlan(&lab);
-    is_judged(&lab, &wrapped);
+    is_judged(&Lab::new(), &Wrap::tags([(TAG, 100)]), 1_500);
 }
 
 #[test]
 fn connections_in_a_vlan_of_a_service_pass_and_are_judged() {
     let lab = Lab::new();
-    let wrapped = vlan_in_service(&lab);
-    is_judged(&lab, &wrapped);
+    // Room for the second tag; for the first there always is.
+    for (namespace, device) in [
+        (&lab.subscriber, "sub0"),
+        (&lab.checkpoint, "access"),
+        (&lab.checkpoint, "core"),
+        (&lab.internet, "inet0"),
+    ] {
+        namespace.ip(&format!("link set {device} mtu 1504"));
+    }
+    is_judged(&lab, &Wrap::tags([(SERVICE_TAG, 200), (TAG, 300)]), 1_500);
 }
 
 #[test]
-fn tagged_frames_and_pppoe_sessions_arrive_as_they_were_sent_or_not_at_all() {
+fn connections_in_a_pppoe_session_pass_and_are_judged() {
+    is_judged(&Lab::new(), &Wrap::session(77), 1_492);
+}
+
+#[test]
+fn wrapped_frames_arrive_as_they_were_sent_or_not_at_all() {
     let lab = Lab::new();
     let sekisho = lab.start(&Configuration::phase_2());
     let mut stations = lab.stations();
-    let mut rejects = 0;
+    let wraps = [
+        Wrap::default(),
+        Wrap::tags([(TAG, 100)]),
+        // With a priority; and without a number.
+        Wrap::tags([(TAG, 0xe064)]),
+        Wrap::tags([(TAG, 0x6000)]),
+        Wrap::tags([(SERVICE_TAG, 200), (TAG, 300)]),
+        Wrap::session(77),
+        Wrap { session: Some(78), ..Wrap::tags([(SERVICE_TAG, 200), (TAG, 300)]) },
+    ];
     for n in 0..2 {
         let connection = |source: IpAddr, port| {
             tcp(Side::Customer, (source, 40_000).into(), (WORLD[n], port).into(), Segment::Syn, b"")
         };
         let datagram = udp(Side::Customer, (DYNAMIC[n], 5_000).into(), (WORLD[n], 53).into(), &[7; 200]);
-        type Wrap = fn(Vec<u8>) -> Vec<u8>;
-        let wraps: [(&str, Wrap); 6] = [
-            ("plain", |frame| frame),
-            ("a tag", |frame| tagged(frame, &[(C_TAG, 100)])),
-            ("a tag with a priority", |frame| tagged(frame, &[(C_TAG, 0xe064)])),
-            ("two tags", |frame| tagged(frame, &[(S_TAG, 200), (C_TAG, 300)])),
-            ("a session", |frame| in_session(frame, 77)),
-            ("a session in a VLAN", |frame| tagged(in_session(frame, 78), &[(C_TAG, 100)])),
-        ];
-        for (what, wrap) in wraps {
+        let refused = Segment::Reset { acknowledges: NUMBER + 1 };
+        let answer = tcp(Side::World, (WORLD[n], 25).into(), (DYNAMIC[n], 40_000).into(), refused, b"");
+        for wrap in &wraps {
+            let wrapped = |frame: &[u8]| wrap.around(frame).expect("IP can be wrapped");
             let sent = [
-                wrap(datagram.clone()),
-                wrap(connection(DYNAMIC[n], 587)),
-                wrap(connection(DYNAMIC[n], 25)),
-                wrap(connection(STATIC[n], 25)),
+                wrapped(&datagram),
+                wrapped(&connection(DYNAMIC[n], 587)),
+                wrapped(&connection(DYNAMIC[n], 25)),
+                wrapped(&connection(STATIC[n], 25)),
             ];
-            assert_eq!(stations.outbound(&sent), [true, true, false, true], "{what}");
-            rejects += 1;
-
-            let mut answers = stations.answers();
-            let answer = answers.pop().unwrap_or_else(|| panic!("{what}: no answer"));
-            assert!(answers.is_empty(), "{what}: {answers:02x?}");
-            let answered = tcp(
-                Side::World,
-                (WORLD[n], 25).into(),
-                (DYNAMIC[n], 40_000).into(),
-                Segment::Reset { acknowledges: NUMBER + 1 },
-                b"",
-            );
-            same_but_for_choices(&answer, &wrap(answered), what);
+            assert_eq!(stations.outbound(&sent), [true, true, false, true], "{wrap:?}");
+            let answers = stations.answers();
+            let [answered] = &answers[..] else { panic!("{wrap:?}: {answers:02x?}") };
+            let inside = wrap.inside(answered).unwrap_or_else(|| panic!("{wrap:?} not around {answered:02x?}"));
+            same_but_for_choices(&inside, &answer);
         }
     }
 
@@ -158,32 +109,27 @@ fn tagged_frames_and_pppoe_sessions_arrive_as_they_were_sent_or_not_at_all() {
     assert_eq!(stations.outbound(&[discovery, lcp]), [true, true]);
 
     let counters = sekisho.end();
-    assert_eq!(counters.done("port25-egress", "reject"), rejects, "{counters}");
+    assert_eq!(counters.done("port25-egress", "reject"), 2 * wraps.len() as u64, "{counters}");
     assert_eq!(counters.lost(), 0, "{counters}");
 }
 
-/// An answer is as it has to be, but for what Sekisho may choose: hop limit, identification, flow label and window, and
-/// the checksums over them; those are tcpdump's matter.
+/// An answer is as it has to be, but for what Sekisho may choose: hop limit, identification, window, the checksums over
+/// them, and padding.
 #[track_caller]
-fn same_but_for_choices(answer: &[u8], wanted: &[u8], what: &str) {
-    assert_eq!(answer.len(), wanted.len(), "{what}: {answer:02x?} and not {wanted:02x?}");
-    let masked = |frame: &[u8]| {
+fn same_but_for_choices(answer: &[u8], wanted: &[u8]) {
+    let choices = |frame: &[u8]| {
         let mut frame = frame.to_vec();
-        let length = frame.len();
-        let tcp = length - 20;
-        frame[tcp + 14..tcp + 18].fill(0);
-        match frame[tcp - 20] == 0x45 {
-            true => {
-                frame[tcp - 16..tcp - 13].fill(0);
-                frame[tcp - 12] = 0;
-                frame[tcp - 10..tcp - 8].fill(0);
-            }
-            false => {
-                frame[tcp - 39..tcp - 36].fill(0);
-                frame[tcp - 33] = 0;
-            }
+        // IPv4: identification and flags, hops, checksum; IPv6: flow label, hops.
+        let (tcp, ip) = match frame[12..14] == [0x08, 0x00] {
+            true => (34, [18..21, 22..23, 24..26]),
+            false => (54, [15..18, 21..22, 0..0]),
+        };
+        for range in ip.into_iter().chain([tcp + 14..tcp + 18]) {
+            frame[range].fill(0);
         }
         frame
     };
-    assert_eq!(masked(answer), masked(wanted), "{what}");
+    let (frame, padding) = answer.split_at(wanted.len());
+    assert!(choices(frame) == choices(wanted), "{frame:02x?} and not {wanted:02x?}");
+    assert!(padding.iter().all(|byte| *byte == 0), "{padding:02x?}");
 }

@@ -1,13 +1,13 @@
 //! What goes wrong around a checkpoint that was meant to be forgotten.
 
-use sekisho_tests::lab::Lab;
+use std::fs;
+use std::time::Duration;
+
 use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
 use sekisho_tests::lab::configuration::{Configuration, Phase, in_future};
 use sekisho_tests::lab::frame::{Segment, Side, tcp};
 use sekisho_tests::lab::traffic::Flow;
-
-use std::fs;
-use std::time::Duration;
+use sekisho_tests::lab::{Lab, await_that};
 
 fn flows() -> [Flow; 3] {
     [
@@ -52,7 +52,7 @@ fn a_phase_that_has_begun_is_in_force_after_a_crash_even_if_the_clock_was_set_ba
     let mut sekisho = lab.start(&phase(&at));
     sekisho.await_printed("phase all-operators of policy dynamic has begun");
     let remembered = lab.file("state/phases.json");
-    sekisho_tests::lab::await_that("it is written down", || {
+    await_that("it is written down", || {
         fs::read_to_string(&remembered).is_ok_and(|text| text.contains("all-operators"))
     });
     sekisho.kill();
@@ -82,20 +82,17 @@ fn a_link_that_goes_down_is_told_and_waited_for() {
     let mut sekisho = lab.start(&Configuration::phase_2());
     let traffic = lab.traffic(&flows());
     flows().iter().for_each(|flow| traffic.await_next(flow));
-    for (namespace, device) in [(&lab.internet, "inet0"), (&lab.checkpoint, "core")] {
-        let times = sekisho.printed().matches("port core is up").count();
+    for (namespace, device, why) in
+        [(&lab.internet, "inet0", "no carrier"), (&lab.checkpoint, "core", "the interface is switched off")]
+    {
         namespace.ip(&format!("link set {device} down"));
-        let is_told = |text: &str| sekisho_tests::lab::await_that(text, || sekisho.printed().contains(text));
-        is_told(if device == "core" { "port core is down: the interface is switched off" } else { "port core is down: no carrier" });
+        sekisho.await_printed(&format!("port core is down: {why}"));
         assert_eq!(sekisho.ask("status").expect("it goes on")["ports"][1]["up"], false);
         namespace.ip(&format!("link set {device} up"));
-        sekisho_tests::lab::await_that("the port is up again", || {
-            sekisho.printed().matches("port core is up").count() > times
-        });
+        sekisho.await_printed("port core is up");
         flows().iter().for_each(|flow| traffic.await_next(flow));
     }
     traffic.end();
-    sekisho.await_printed("port core is up");
     let counters = sekisho.end();
     assert!(counters.driver("core", "transmit_down") > 0, "{counters}");
 }
@@ -113,9 +110,7 @@ fn an_interface_that_is_removed_and_made_again_is_picked_up() {
 
         lab.cable("access");
         lab.address_subscriber();
-        sekisho_tests::lab::await_that("the port is up again", || {
-            sekisho.ask("status").expect("it goes on")["ports"][0]["up"] == true
-        });
+        sekisho.await_printed("port access is up");
         let traffic = lab.traffic(&flows());
         flows().iter().for_each(|flow| traffic.await_next(flow));
         for arrivals in traffic.end() {
@@ -136,9 +131,7 @@ fn an_interface_that_is_removed_under_traffic_takes_only_its_own_port_down() {
     lab.cut("mail");
     sekisho.await_printed("port mail is down: the interface is not there");
     lab.cable("mail");
-    sekisho_tests::lab::await_that("the port is up again", || {
-        sekisho.ask("status").expect("it goes on")["ports"][2]["up"] == true
-    });
+    sekisho.await_printed("port mail is up");
     flows().iter().for_each(|flow| traffic.await_next(flow));
     for arrivals in traffic.end() {
         assert_eq!(arrivals.lost(), 0, "{arrivals:?}");

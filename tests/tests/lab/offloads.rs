@@ -19,7 +19,7 @@ fn an_interface_that_merges_frames_is_refused_and_the_command_that_it_names_help
     switch(&lab.checkpoint, "core", "gro on");
     let refused = lab.refused(&Configuration::phase_2());
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    let remedy = refused.stderr.split('`').find(|words| words.starts_with("ethtool -K core")).map(str::to_owned);
+    let remedy = refused.stderr.find("ethtool -K core").and_then(|at| refused.stderr[at..].lines().next());
     let remedy = remedy.unwrap_or_else(|| panic!("no command to switch that off: {}", refused.stderr));
     let mut words = remedy.split_whitespace();
     lab.checkpoint.run(words.next().expect("a program"), words);
