@@ -24,7 +24,7 @@ use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
-use sekisho_dataplane::policy::{Decision, PhaseId, PortId, Role, Trace};
+use sekisho_dataplane::policy::{Decision, FragmentLimits, PhaseId, PortId, Role, Trace};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock;
@@ -217,7 +217,9 @@ pub fn explain<'a>(
             common.set_up(port, false);
         }
         let counters = Arc::new(WorkerCounters::new(config.ports.len(), names.highest_pool() + 1));
-        let mut pipeline = Pipeline::new(Arc::new(common), counters, fragment_limits(&config.limits));
+        // One packet asks no other of its datagram: a table of one is enough.
+        let fragments = FragmentLimits { datagrams: 1, ..fragment_limits(&config.limits) };
+        let mut pipeline = Pipeline::new(Arc::new(common), counters, fragments);
         let arrival = Arrival { port, link: Link::Ethernet, now: Instant::from_utc_micros(at) };
         let mut decisions = [Decision::UNDECIDED];
         let mut replies = Replies::default();

@@ -134,6 +134,7 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
         let mut last_rounds = 0;
         let mut online = generations.online();
         let fail = |(port, error)| {
+            common.fail(port);
             // The control thread may be gone; the worker goes on all the same.
             let _ = failures.send(PortFailure { worker: index, port, error });
         };
@@ -155,7 +156,6 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
                     None => !corridor.driver.is_exhausted(port),
                     Some(error) => {
                         watched.retain(|other| *other != port);
-                        common.set_up(port, false);
                         fail((port, error));
                         false
                     }
@@ -377,13 +377,13 @@ fn send<D: Driver>(
     let (packets, bytes) = (frames.len(), frames.iter().map(Held::len).sum::<usize>());
     let lost = driver.transmit_all(out, frames);
     let cells = counters.port(out);
-    cells.transmitted_packets.add((packets - lost) as u64);
-    cells.transmitted_bytes.add(bytes as u64);
-    if lost > 0 {
+    cells.transmitted_packets.add((packets - lost.frames) as u64);
+    cells.transmitted_bytes.add((bytes - lost.bytes) as u64);
+    if lost.frames > 0 {
         let cells = counters.port(from);
         match taken {
-            Taken::Divert => cells.diverts_lost.add(lost as u64),
-            _ => cells.forwards_lost.add(lost as u64),
+            Taken::Divert => cells.diverts_lost.add(lost.frames as u64),
+            _ => cells.forwards_lost.add(lost.frames as u64),
         }
     }
 }

@@ -185,6 +185,17 @@ fn conversation() -> (Frames, Frames) {
         out.push((at, tcp((customer, 50_000 + n), (server, port), 2)));
         at += 11;
         back.push((at, tcp((server, port), (customer, 50_000 + n), 0x12)));
+        // A datagram in two pieces: what becomes of the second hangs on the first.
+        if n % 25 == 0 {
+            let mut first = tcp((customer, 50_000 + n), (server, [25, 443][usize::from(n / 25 % 2)]), 0x10);
+            let mut second = first.clone();
+            first[20] = 0x20;
+            second[20..22].copy_from_slice(&[0, 50]);
+            for piece in [first, second] {
+                at += 13;
+                out.push((at, piece));
+            }
+        }
     }
     (out, back)
 }
@@ -222,7 +233,8 @@ fn run_writes_the_same_captures_and_the_same_summary_with_one_worker_and_with_tw
     let (out, _) = conversation();
     folder.capture("access.pcap", ETHERNET, borrowed(&out));
     let summaries = with_one_worker_and_with_two(&folder, &["access"]);
-    assert_eq!(summaries[0]["received"], 3_000);
+    assert_eq!(summaries[0]["received"], 3_240);
+    assert_eq!(summaries[0]["reasons"]["fragment-follow"], 120);
     assert_eq!(summaries[0], summaries[1]);
     assert_eq!(summaries[0], summaries[2]);
     // What was forwarded, and the answers to what was not.
@@ -244,7 +256,7 @@ fn run_writes_the_same_frames_in_both_directions_with_one_worker_and_with_two() 
     folder.capture("access.pcap", ETHERNET, borrowed(&out));
     folder.capture("core.pcap", ETHERNET, borrowed(&back));
     let summaries = with_one_worker_and_with_two(&folder, &["access", "core"]);
-    assert_eq!(summaries[0]["received"], 6_000);
+    assert_eq!(summaries[0]["received"], 6_240);
     assert_eq!(summaries[0], summaries[1]);
     assert_eq!(summaries[0], summaries[2]);
     for name in ["access", "core"] {

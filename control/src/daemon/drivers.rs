@@ -124,13 +124,15 @@ pub(super) fn watches(driver: &AnyDriver, ports: usize) -> Vec<Option<PortWatch>
 /// the same.
 pub(super) fn close(drivers: Vec<AnyDriver>) -> Result<Vec<String>, Error> {
     let mut said = Vec::new();
+    let mut fault = None;
     for driver in drivers {
-        let said_by_one = close_one(driver)?;
-        if said.is_empty() {
-            said = said_by_one;
+        match close_one(driver) {
+            Ok(said_by_one) if said.is_empty() => said = said_by_one,
+            Ok(_) => {}
+            Err(error) => fault = fault.or(Some(error)),
         }
     }
-    Ok(said)
+    fault.map_or(Ok(said), Err)
 }
 
 fn close_one(driver: AnyDriver) -> Result<Vec<String>, Error> {
@@ -147,14 +149,17 @@ fn close_one(driver: AnyDriver) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Puts together what the workers wrote.
+/// Puts together what the workers wrote: all that can be, and then tells of the first that could not.
 pub(super) fn put_together(config: &Config, workers: usize) -> Result<(), Error> {
+    let mut fault = None;
     for port in captures(config) {
-        if let Some(path) = &port.write {
-            merge(path, workers)?;
+        if let Some(path) = &port.write
+            && let Err(error) = merge(path, workers)
+        {
+            fault = fault.or(Some(error));
         }
     }
-    Ok(())
+    fault.map_or(Ok(()), |error| Err(error.into()))
 }
 
 #[cfg(test)]

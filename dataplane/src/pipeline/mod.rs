@@ -32,6 +32,7 @@ pub struct Common {
     budget: RejectBudget,
     returns: Returns,
     up: Box<[AtomicBool]>,
+    failed: Box<[AtomicBool]>,
 }
 
 impl Common {
@@ -41,12 +42,21 @@ impl Common {
             budget: RejectBudget::new(rejects),
             returns: Returns::new(),
             up: (0..ports).map(|_| AtomicBool::new(true)).collect(),
+            failed: (0..ports).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
-    /// Says whether a port works. A filter that does not gets nothing more.
+    /// Says whether a port works. A filter that does not gets nothing more. One that has
+    /// [failed](Common::fail) stays down.
     pub fn set_up(&self, port: PortId, up: bool) {
-        self.up[usize::from(port.0)].store(up, Ordering::Relaxed);
+        let failed = self.failed[usize::from(port.0)].load(Ordering::Relaxed);
+        self.up[usize::from(port.0)].store(up && !failed, Ordering::Relaxed);
+    }
+
+    /// Says that a port has stopped working for good.
+    pub fn fail(&self, port: PortId) {
+        self.failed[usize::from(port.0)].store(true, Ordering::Relaxed);
+        self.set_up(port, false);
     }
 
     /// Whether a port works.
@@ -235,6 +245,9 @@ impl One<'_> {
                 trace.rule("3", false);
                 let packet = Packet { frame, headers, pool: self.pool(headers) };
                 let ruling = self.rule(&packet, trace);
+                if ruling.reason == Reason::NotTcp {
+                    self.count_other_mail(headers);
+                }
                 return self.carry_out(ruling, &packet, at, replies);
             }
             Frame::NotIp => Ruling::forward(Reason::NotIp),
@@ -270,7 +283,6 @@ impl One<'_> {
 
     /// Rules 4 to 22 and the fragment rules.
     fn rule<T: Trace>(&mut self, packet: &Packet<'_>, trace: &mut T) -> Ruling {
-        self.count_other_mail(packet.headers);
         let (verdict, spoofed) = self.case(packet, trace).source();
         if let Some(ruling) = verdict {
             return ruling;

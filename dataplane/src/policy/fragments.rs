@@ -127,7 +127,11 @@ impl Default for FragmentLimits {
 impl FragmentLimits {
     /// The share of each of `workers`, so that the sum keeps the bound.
     pub fn share(self, workers: usize) -> FragmentLimits {
-        FragmentLimits { datagrams: (self.datagrams / workers).max(1), ..self }
+        FragmentLimits {
+            datagrams: (self.datagrams / workers).max(1),
+            per_source: (self.per_source / workers).max(1),
+            ..self
+        }
     }
 }
 

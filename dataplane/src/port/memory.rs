@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::{Burst, Driver, Held, MAX_BURST, PortError};
+use super::{Burst, Driver, Held, Lost, MAX_BURST, PortError};
 use crate::frame::Link;
 use crate::policy::PortId;
 use crate::prefetch;
@@ -198,12 +198,12 @@ impl Driver for MemoryDriver {
     }
 
     #[inline]
-    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> usize {
+    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> Lost {
         match self.ring {
             Ring::Once => self.ports[usize::from(port.0)].transmit.push_all(frames),
             Ring::Endless => self.release_all(frames),
         }
-        0
+        Lost::default()
     }
 
     fn answer(&mut self, port: PortId, bytes: &[u8], _cause: &Held) -> bool {

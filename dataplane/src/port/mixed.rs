@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use super::{Burst, Driver, Held, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError};
+use super::{Burst, Driver, Held, Lost, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError};
 use crate::frame::Link;
 use crate::policy::PortId;
 
@@ -50,7 +50,7 @@ impl Driver for AnyDriver {
         each!(self, driver => driver.transmit(port, frame))
     }
 
-    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> usize {
+    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> Lost {
         each!(self, driver => driver.transmit_all(port, frames))
     }
 

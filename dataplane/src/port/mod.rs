@@ -62,6 +62,15 @@ impl Burst {
     }
 }
 
+/// Frames that found no room on their way out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub frames: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
 /// Why a port stopped working.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
@@ -90,9 +99,17 @@ pub trait Driver {
     /// Queues a frame to leave by `port`; false if there is no room, and the frame is released.
     fn transmit(&mut self, port: PortId, frame: Held) -> bool;
 
-    /// Queues frames to leave by `port`, in their order; gives back how many found no room.
-    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> usize {
-        frames.drain(..).filter_map(|frame| (!self.transmit(port, frame)).then_some(())).count()
+    /// Queues frames to leave by `port`, in their order; gives back what found no room.
+    fn transmit_all(&mut self, port: PortId, frames: &mut ArrayVec<Held, MAX_BURST>) -> Lost {
+        let mut lost = Lost::default();
+        for frame in frames.drain(..) {
+            let length = frame.len();
+            if !self.transmit(port, frame) {
+                lost.frames += 1;
+                lost.bytes += length;
+            }
+        }
+        lost
     }
 
     /// Queues a frame made here, in answer to `cause`; false if there is no room.

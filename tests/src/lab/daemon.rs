@@ -30,6 +30,10 @@ impl Lab {
     /// # Panics
     /// When it does not start.
     pub fn start(&self, configuration: &Configuration) -> Daemon<'_> {
+        // The kernel takes up to a second to say that a link is up which is, and what comes meanwhile is lost.
+        await_that("the cables have a carrier", || {
+            self.checkpoint.run("ip", ["-oneline", "link", "show", "up"]).matches("state UP").count() == 4
+        });
         let mut daemon = self.spawn(configuration);
         await_that("sekisho's ports are up", || {
             daemon.assert_alive();

@@ -67,6 +67,8 @@ struct Input {
     /// Damage in front of the first frame of this worker. Others may have frames before it, so it is told
     /// when reading comes to it, not when the capture is opened.
     fault: Option<CaptureError>,
+    /// The time of the capture's first frame, whichever worker's it is.
+    first: Option<i64>,
     rate: Rate,
 }
 
@@ -74,7 +76,7 @@ impl Input {
     fn open(path: &Path, rate: Rate, share: Share) -> Result<Input, CaptureError> {
         let reader = CaptureReader::open(path)?;
         let mut input =
-            Input { reader, next: CapturedFrame::default(), has_next: false, fault: None, rate };
+            Input { reader, next: CapturedFrame::default(), has_next: false, fault: None, first: None, rate };
         input.fault = input.advance(share).err();
         Ok(input)
     }
@@ -82,6 +84,7 @@ impl Input {
     fn advance(&mut self, share: Share) -> Result<(), CaptureError> {
         self.has_next = false;
         while self.reader.next(&mut self.next)? {
+            self.first.get_or_insert(self.next.nanos);
             let link = self.next.link.into();
             let owner = worker_for(link, &self.next.bytes, Depth::default(), share.workers);
             if owner == share.worker {
@@ -97,6 +100,8 @@ impl Input {
 struct Port {
     input: Option<Input>,
     output: Option<CaptureWriter>,
+    /// The output can't be written any more.
+    failed: bool,
 }
 
 /// The driver `pcap` of one worker.
@@ -122,14 +127,16 @@ impl PcapDriver {
                 Some(path) => Some(Input::open(path, port.rate, share)?),
                 None => None,
             };
-            let output = match &port.write {
-                Some(path) => Some(CaptureWriter::create(&part_path(path, share), Format::of(path))?),
-                None => None,
-            };
-            opened.push(Port { input, output });
+            opened.push(Port { input, output: None, failed: false });
         }
-        let inputs = opened.iter().filter_map(|port| port.input.as_ref());
-        let first = inputs.filter(|input| input.has_next).map(|input| input.next.nanos).min();
+        // Creating empties what was there: not before everything that is read has been opened.
+        for (port, opened) in ports.iter().zip(&mut opened) {
+            if let Some(path) = &port.write {
+                opened.output = Some(CaptureWriter::create(&part_path(path, share), Format::of(path))?);
+            }
+        }
+        // All workers count from the same time, whoever owns the frame of that time.
+        let first = opened.iter().filter_map(|port| port.input.as_ref()?.first).min();
         // A burst, its answers, and nothing else is ever in hand.
         let places = 2 * MAX_BURST;
         Ok(PcapDriver {
@@ -204,6 +211,10 @@ impl Driver for PcapDriver {
     }
 
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {
+        if self.ports[usize::from(port.0)].failed {
+            self.release(frame);
+            return false;
+        }
         self.queued.push((port, frame));
         true
     }
@@ -232,6 +243,7 @@ impl Driver for PcapDriver {
             {
                 result = Err((port, error.into()));
                 self.ports[usize::from(port.0)].output = None;
+                self.ports[usize::from(port.0)].failed = true;
             }
             self.free.push(held);
         }
@@ -283,7 +295,8 @@ pub fn part_path(path: &Path, share: Share) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Puts the workers' parts of `path` together in the order of their times, and removes them. Packets of one
+/// Puts the workers' parts of `path` together by the times of their frames, the earliest head first, and removes
+/// them. Packets of one
 /// flow keep their order, since one worker wrote them all.
 ///
 /// # Errors
