@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use sekisho_dataplane::RejectLimits;
 use sekisho_dataplane::frame::Depth;
 use sekisho_dataplane::generation::{
     Blueprint, CompileError, Generation, PhasePlan, PolicyPlan, PoolPlan, PortPlan,
 };
 use sekisho_dataplane::policy::{FragmentLimits, Grant, Latch, Nat64, PhaseId, PoolId, PortId};
-use sekisho_dataplane::RejectLimits;
 
 use crate::config::{Block, Config, Limits};
 
@@ -99,11 +99,7 @@ impl Compiler {
         }
         Ok(Blueprint {
             number: self.generations + 1,
-            ports: config
-                .ports
-                .iter()
-                .map(|port| PortPlan { role: port.role, peer: port.peer })
-                .collect(),
+            ports: config.ports.iter().map(|port| PortPlan { role: port.role, peer: port.peer }).collect(),
             pools,
             sets: config.sets.iter().map(|set| set.prefixes.clone()).collect(),
             policies: config.policies.iter().map(|policy| self.policy(policy)).collect(),
@@ -172,9 +168,10 @@ pub struct Names {
 
 impl Names {
     fn new(config: &Config, blueprint: &Blueprint) -> Names {
-        let pools = config.pools.iter().zip(&blueprint.pools).map(|(pool, plan)| {
-            (plan.id.0, (pool.name.clone(), config.policies[pool.policy].name.clone()))
-        });
+        let pools =
+            config.pools.iter().zip(&blueprint.pools).map(|(pool, plan)| {
+                (plan.id.0, (pool.name.clone(), config.policies[pool.policy].name.clone()))
+            });
         let phases = config.policies.iter().flat_map(|policy| &policy.phases);
         Names {
             ports: config.ports.iter().map(|port| port.name.clone()).collect(),

@@ -209,10 +209,7 @@ impl StageTotals {
 
 impl Totals {
     /// The sum over `workers` for one port.
-    pub fn of_port<'a>(
-        workers: impl IntoIterator<Item = &'a WorkerCounters>,
-        port: PortId,
-    ) -> Totals {
+    pub fn of_port<'a>(workers: impl IntoIterator<Item = &'a WorkerCounters>, port: PortId) -> Totals {
         let mut totals = Totals::default();
         for worker in workers {
             totals.add_cells(worker.port(port));

@@ -16,8 +16,7 @@ use crate::policy::grants::Grants;
 use crate::policy::phase::{Phase, Phases, Scope};
 use crate::policy::sets::{Mask, Nat64, Sets, words_for};
 use crate::policy::{
-    Action, DivertFallback, Grant, Kind, Latch, PhaseId, PoolId, PortId, RejectWith, Role,
-    SourceValidation,
+    Action, DivertFallback, Grant, Kind, Latch, PhaseId, PoolId, PortId, RejectWith, Role, SourceValidation,
 };
 
 /// What a generation is compiled from. Indices are places in the lists of the blueprint itself.

@@ -148,8 +148,7 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             }
             let mut bursts = 0;
             ports.retain(|&port| {
-                let Served { frames, failure, flush_failure } =
-                    corridor.serve(port, &mut online, &mut clock);
+                let Served { frames, failure, flush_failure } = corridor.serve(port, &mut online, &mut clock);
                 bursts += u64::from(frames > 0);
                 flush_failure.map(fail);
                 match failure {

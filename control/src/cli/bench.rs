@@ -244,7 +244,11 @@ impl<'a> Report<'a> {
             "{mpps:.2} Mpps, {gbps:.2} Gbit/s of {:.0}-byte frames on {} {word} ({:.1} s, {} flows)",
             self.frame_bytes, self.cores, measured.seconds, self.flows
         )?;
-        writeln!(out, "{:.2} ns, {:.0} cycles per packet and core\n", self.ns_per_packet, self.cycles_per_packet)?;
+        writeln!(
+            out,
+            "{:.2} ns, {:.0} cycles per packet and core\n",
+            self.ns_per_packet, self.cycles_per_packet
+        )?;
         writeln!(out, "{:<16}{:>12}{:>12}", "stage", "ns", "cycles")?;
         for (stage, Cost { ns, cycles }) in &self.stages {
             writeln!(out, "{stage:<16}{ns:>12.2}{cycles:>12.1}")?;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use ipnetwork::IpNetwork;
+use sekisho_dataplane::Replies;
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
-use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
 use sekisho_dataplane::generation::Generation;
+use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
 use sekisho_dataplane::policy::{Decision, Grant, PortId, Role, Taken};
 use sekisho_dataplane::port::pcap::{
     CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedFrame, Format,
 };
-use sekisho_dataplane::Replies;
 
 use super::Failure;
 use crate::compile::{Compiled, Compiler, Names, fragment_limits, reject_limits};
@@ -95,7 +95,8 @@ struct Batch {
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let config = super::load(&arguments.config)?;
-    let Compiled { generation, names, .. } = Compiler::default().compile(&config, arguments.grants.clone())?;
+    let Compiled { generation, names, .. } =
+        Compiler::default().compile(&config, arguments.grants.clone())?;
     let common = Common::new(config.ports.len(), reject_limits(&config.limits));
     for name in &arguments.down {
         let port = named_port(&names, name, "--down")?;

@@ -36,23 +36,12 @@ pub fn parse_duration(text: &str) -> Result<u64, DurationError> {
         if number.is_empty() {
             return Err(DurationError::Grammar);
         }
-        let (_, worth) = units
-            .find(|(name, _)| *name == unit)
-            .ok_or(DurationError::Grammar)?;
-        let part = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(*worth));
-        micros = part
-            .and_then(|part| micros.checked_add(part))
-            .ok_or(DurationError::TooLong)?;
+        let (_, worth) = units.find(|(name, _)| *name == unit).ok_or(DurationError::Grammar)?;
+        let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*worth));
+        micros = part.and_then(|part| micros.checked_add(part)).ok_or(DurationError::TooLong)?;
         rest = behind;
     }
-    if text.is_empty() {
-        Err(DurationError::Grammar)
-    } else {
-        Ok(micros)
-    }
+    if text.is_empty() { Err(DurationError::Grammar) } else { Ok(micros) }
 }
 
 /// The text of a duration in microseconds, as [`parse_duration`] reads it.
@@ -87,22 +76,17 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in [
-            "", "soon", "120", "s", "1.5s", "-1s", "1s1m", "1s1s", "1 m", "1m ", "１s", "1sec",
-            "1µs",
-        ] {
+        for text in
+            ["", "soon", "120", "s", "1.5s", "-1s", "1s1m", "1s1s", "1 m", "1m ", "１s", "1sec", "1µs"]
+        {
             assert_eq!(parse_duration(text), Err(DurationError::Grammar), "{text}");
         }
     }
 
     #[test]
     fn an_endless_duration_is_refused_and_does_not_wrap() {
-        for text in [
-            "99999999999999999999s",
-            "300000000000d",
-            "213503982d86400s",
-            "18446744073709551615us1",
-        ] {
+        for text in ["99999999999999999999s", "300000000000d", "213503982d86400s", "18446744073709551615us1"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

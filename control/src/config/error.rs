@@ -90,12 +90,8 @@ impl ConfigError {
             Colour::Off => Pen::default(),
             Colour::On => Pen::COLOURED,
         };
-        let mut texts: Vec<String> = self
-            .problems
-            .iter()
-            .take(Self::SHOWN)
-            .map(|problem| pen.problem(problem))
-            .collect();
+        let mut texts: Vec<String> =
+            self.problems.iter().take(Self::SHOWN).map(|problem| pen.problem(problem)).collect();
         let shown = texts.len();
         if self.found > 1 {
             let mut closing = format!("the configuration has {} problems", self.found);
@@ -129,73 +125,27 @@ impl Pen {
     };
 
     fn problem(self, problem: &Problem) -> String {
-        let Problem {
-            file,
-            line,
-            column,
-            message,
-            help,
-            related,
-            excerpt,
-        } = problem;
-        let gutter = " ".repeat(
-            related
-                .iter()
-                .map(|other| other.line)
-                .fold(*line, usize::max)
-                .to_string()
-                .len(),
-        );
+        let Problem { file, line, column, message, help, related, excerpt } = problem;
+        let gutter =
+            " ".repeat(related.iter().map(|other| other.line).fold(*line, usize::max).to_string().len());
         let mut text = self.title(self.error, "error", message);
         match excerpt {
             Some(excerpt) => {
-                self.snippet(
-                    &mut text,
-                    &gutter,
-                    file,
-                    (*line, *column),
-                    excerpt,
-                    self.error,
-                );
+                self.snippet(&mut text, &gutter, file, (*line, *column), excerpt, self.error);
                 self.framed(&mut text, &gutter, "|");
             }
             None => {
-                let _ = write!(
-                    text,
-                    "\n{gutter}{}-->{} {file}",
-                    self.frame,
-                    self.frame.render_reset()
-                );
+                let _ = write!(text, "\n{gutter}{}-->{} {file}", self.frame, self.frame.render_reset());
             }
         }
         self.framed(&mut text, &gutter, "=");
         let label = " help: ";
         let indent = gutter.len() + " =".len() + label.len();
-        let _ = write!(
-            text,
-            "{}{label}{}{}",
-            self.title,
-            self.title.render_reset(),
-            wrapped(help, indent)
-        );
-        if let Some(Related {
-            file,
-            line,
-            column,
-            message,
-            excerpt,
-        }) = related
-        {
+        let _ = write!(text, "{}{label}{}{}", self.title, self.title.render_reset(), wrapped(help, indent));
+        if let Some(Related { file, line, column, message, excerpt }) = related {
             text.push('\n');
             text.push_str(&self.title(self.note, "note", message));
-            self.snippet(
-                &mut text,
-                &gutter,
-                file,
-                (*line, *column),
-                excerpt,
-                self.frame,
-            );
+            self.snippet(&mut text, &gutter, file, (*line, *column), excerpt, self.frame);
         }
         text
     }
@@ -203,11 +153,7 @@ impl Pen {
     fn title(self, level: Style, word: &str, message: &str) -> String {
         let message = wrapped(message, word.len() + 2);
         let Self { title, .. } = self;
-        format!(
-            "{level}{word}{}{title}: {message}{}",
-            level.render_reset(),
-            title.render_reset()
-        )
+        format!("{level}{word}{}{title}: {message}{}", level.render_reset(), title.render_reset())
     }
 
     fn snippet(
@@ -221,35 +167,17 @@ impl Pen {
     ) {
         let Self { frame, .. } = self;
         let frame_end = frame.render_reset();
-        let _ = write!(
-            text,
-            "\n{gutter}{frame}-->{frame_end} {file}:{line}:{column}"
-        );
+        let _ = write!(text, "\n{gutter}{frame}-->{frame_end} {file}:{line}:{column}");
         self.framed(text, gutter, "|");
-        let _ = write!(
-            text,
-            "\n{frame}{line:>width$} |{frame_end} {}",
-            excerpt.text,
-            width = gutter.len()
-        );
+        let _ = write!(text, "\n{frame}{line:>width$} |{frame_end} {}", excerpt.text, width = gutter.len());
         self.framed(text, gutter, "|");
         let carets = "^".repeat(excerpt.marked.max(1));
-        let _ = write!(
-            text,
-            " {}{mark}{carets}{}",
-            " ".repeat(excerpt.before),
-            mark.render_reset()
-        );
+        let _ = write!(text, " {}{mark}{carets}{}", " ".repeat(excerpt.before), mark.render_reset());
     }
 
     /// A line that begins with a piece of the frame.
     fn framed(self, text: &mut String, gutter: &str, piece: &str) {
-        let _ = write!(
-            text,
-            "\n{gutter}{} {piece}{}",
-            self.frame,
-            self.frame.render_reset()
-        );
+        let _ = write!(text, "\n{gutter}{} {piece}{}", self.frame, self.frame.render_reset());
     }
 }
 
@@ -298,8 +226,7 @@ pub(super) fn shown(text: &str, most: usize) -> String {
 
 /// Whether a character controls a terminal or turns the direction of writing around.
 pub(super) fn disturbs(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -314,11 +241,7 @@ mod tests {
             message: "something is wrong".into(),
             help: "put it right".into(),
             related: None,
-            excerpt: Some(Excerpt {
-                text: "a = 関所".into(),
-                before: 4,
-                marked: 4,
-            }),
+            excerpt: Some(Excerpt { text: "a = 関所".into(), before: 4, marked: 4 }),
         }
     }
 
@@ -344,19 +267,9 @@ mod tests {
             line: 12,
             column: 1,
             message: "the first one".into(),
-            excerpt: Excerpt {
-                text: "192.0.2.0/24".into(),
-                before: 0,
-                marked: 12,
-            },
+            excerpt: Excerpt { text: "192.0.2.0/24".into(), before: 0, marked: 12 },
         };
-        let error = ConfigError::new(
-            vec![Problem {
-                related: Some(related),
-                ..problem()
-            }],
-            1,
-        );
+        let error = ConfigError::new(vec![Problem { related: Some(related), ..problem() }], 1);
         assert_eq!(
             error.to_string(),
             "error: something is wrong
@@ -376,17 +289,8 @@ note: the first one
 
     #[test]
     fn what_concerns_a_whole_file_shows_no_line() {
-        let error = ConfigError::new(
-            vec![Problem {
-                excerpt: None,
-                ..problem()
-            }],
-            1,
-        );
-        assert_eq!(
-            error.to_string(),
-            "error: something is wrong\n --> a.toml\n  = help: put it right"
-        );
+        let error = ConfigError::new(vec![Problem { excerpt: None, ..problem() }], 1);
+        assert_eq!(error.to_string(), "error: something is wrong\n --> a.toml\n  = help: put it right");
     }
 
     #[test]
@@ -407,33 +311,19 @@ note: the first one
     fn many_problems_are_counted_and_the_first_are_shown() {
         let error = ConfigError::new(vec![problem(); 60], 2_000);
         let text = error.to_string();
-        assert_eq!(
-            text.matches("error: something is wrong").count(),
-            ConfigError::SHOWN
-        );
-        assert!(
-            text.ends_with(
-                "\n\nerror: the configuration has 2000 problems; the first 50 are shown"
-            )
-        );
+        assert_eq!(text.matches("error: something is wrong").count(), ConfigError::SHOWN);
+        assert!(text.ends_with("\n\nerror: the configuration has 2000 problems; the first 50 are shown"));
     }
 
     #[test]
     fn a_long_message_is_wrapped_under_itself() {
         let error = ConfigError::new(
-            vec![Problem {
-                message: "word ".repeat(40),
-                help: "more ".repeat(40),
-                ..problem()
-            }],
+            vec![Problem { message: "word ".repeat(40), help: "more ".repeat(40), ..problem() }],
             1,
         );
         let text = error.to_string();
         assert!(text.lines().all(|line| line.width() <= WIDTH), "{text}");
-        assert!(
-            text.lines().nth(1).unwrap().starts_with("       word"),
-            "{text}"
-        );
+        assert!(text.lines().nth(1).unwrap().starts_with("       word"), "{text}");
     }
 
     #[test]

@@ -37,7 +37,9 @@ impl InstantError {
     /// What to write instead.
     pub fn help(&self) -> String {
         match self {
-            Self::Grammar => "write an RFC 3339 date and time with UTC offset, such as `2006-06-01T00:00:00+09:00`".into(),
+            Self::Grammar => {
+                "write an RFC 3339 date and time with UTC offset, such as `2006-06-01T00:00:00+09:00`".into()
+            }
             Self::NoOffset => {
                 "add the offset from UTC: `+09:00` behind the time for Japan, `Z` for UTC itself".into()
             }
@@ -73,16 +75,11 @@ pub fn parse_instant(text: &str) -> Result<i64, InstantError> {
     let second = rest.digits(2).ok_or(InstantError::Grammar)?;
     let mut nanosecond = 0;
     if rest.one_of(b".").is_ok() {
-        let digits = rest
-            .0
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let digits = rest.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 || digits > 9 {
             return Err(InstantError::Grammar);
         }
-        nanosecond =
-            rest.digits(digits).ok_or(InstantError::Grammar)? * 10_i32.pow(9 - digits as u32);
+        nanosecond = rest.digits(digits).ok_or(InstantError::Grammar)? * 10_i32.pow(9 - digits as u32);
     }
     let offset_seconds = match rest.next() {
         None => return Err(InstantError::NoOffset),
@@ -102,11 +99,7 @@ pub fn parse_instant(text: &str) -> Result<i64, InstantError> {
     if !rest.0.is_empty() {
         return Err(InstantError::Grammar);
     }
-    micros(
-        [year, month, day],
-        [hour, minute, second, nanosecond],
-        offset_seconds,
-    )
+    micros([year, month, day], [hour, minute, second, nanosecond], offset_seconds)
 }
 
 /// The same for a date and time that TOML has parsed.
@@ -142,16 +135,8 @@ fn micros(
     let year = i16::try_from(year).unwrap_or(i16::MAX);
     let (month, day) = (small(month), small(day));
     Date::new(year, month, day).map_err(|_| InstantError::NoSuchDate { year, month, day })?;
-    let civil = DateTime::new(
-        year,
-        month,
-        day,
-        small(hour),
-        small(minute),
-        small(second),
-        nanosecond,
-    )
-    .map_err(|_| InstantError::NoSuchTime)?;
+    let civil = DateTime::new(year, month, day, small(hour), small(minute), small(second), nanosecond)
+        .map_err(|_| InstantError::NoSuchTime)?;
     let offset = Offset::from_seconds(offset_seconds).map_err(|_| InstantError::NoSuchOffset)?;
     // Only the last or first hours of jiff's calendar fall out of its timeline.
     let nanos = offset
@@ -183,10 +168,9 @@ impl Cursor<'_> {
     /// Exactly `count` decimal digits, at most nine.
     fn digits(&mut self, count: usize) -> Option<i32> {
         let (digits, rest) = self.0.split_at_checked(count)?;
-        let value = digits.iter().try_fold(0, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + i32::from(byte - b'0'))
-        })?;
+        let value = digits
+            .iter()
+            .try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i32::from(byte - b'0')))?;
         self.0 = rest;
         Some(value)
     }
@@ -199,14 +183,8 @@ mod tests {
     #[test]
     fn an_instant_is_counted_in_microseconds_of_utc() {
         assert_eq!(parse_instant("1970-01-01T00:00:00Z"), Ok(0));
-        assert_eq!(
-            parse_instant("2006-06-01T00:00:00+09:00"),
-            Ok(1_149_087_600_000_000)
-        );
-        assert_eq!(
-            parse_instant("2006-05-31T15:00:00.000001Z"),
-            Ok(1_149_087_600_000_001)
-        );
+        assert_eq!(parse_instant("2006-06-01T00:00:00+09:00"), Ok(1_149_087_600_000_000));
+        assert_eq!(parse_instant("2006-05-31T15:00:00.000001Z"), Ok(1_149_087_600_000_001));
         assert_eq!(parse_instant("1969-12-31T23:59:59.9999999-00:00"), Ok(-1));
         assert_eq!(parse_instant("1970-01-01t05:30:00+05:30"), Ok(0));
         assert_eq!(parse_instant("1970-01-01 00:00:00z"), Ok(0));
@@ -231,17 +209,10 @@ mod tests {
 
     #[test]
     fn a_time_that_no_clock_shows_is_refused() {
-        for text in [
-            "2006-06-01T24:00:00Z",
-            "2006-06-01T00:60:00Z",
-            "2016-12-31T23:59:60Z",
-        ] {
+        for text in ["2006-06-01T24:00:00Z", "2006-06-01T00:60:00Z", "2016-12-31T23:59:60Z"] {
             assert_eq!(parse_instant(text), Err(InstantError::NoSuchTime), "{text}");
         }
-        assert_eq!(
-            parse_instant("2006-06-01T00:00:00+24:00"),
-            Err(InstantError::NoSuchOffset)
-        );
+        assert_eq!(parse_instant("2006-06-01T00:00:00+24:00"), Err(InstantError::NoSuchOffset));
     }
 
     #[test]

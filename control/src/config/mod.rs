@@ -42,8 +42,8 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
-    Block, Checks, Config, Control, Dataplane, Driver, Limits, Metrics, Mode, Phase, Policy, Pool,
-    Port, Rate, Set,
+    Block, Checks, Config, Control, Dataplane, Driver, Limits, Metrics, Mode, Phase, Policy, Pool, Port,
+    Rate, Set,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -68,17 +68,7 @@ enum Empty {
 
 const ROOT: Shape = Shape {
     what: "the configuration",
-    keys: &[
-        "dataplane",
-        "port",
-        "sets",
-        "policy",
-        "pool",
-        "checks",
-        "control",
-        "metrics",
-        "limits",
-    ],
+    keys: &["dataplane", "port", "sets", "policy", "pool", "checks", "control", "metrics", "limits"],
     remarks: &[],
 };
 
@@ -108,13 +98,8 @@ impl Config {
             }
         };
         if bytes.len() as u64 > LARGEST_FILE {
-            let help =
-                "keep long lists of prefixes in files of their own: `prefixes = { file = \"…\" }`";
-            return Err(unreadable(
-                name,
-                "the configuration is larger than 64 MiB".into(),
-                help,
-            ));
+            let help = "keep long lists of prefixes in files of their own: `prefixes = { file = \"…\" }`";
+            return Err(unreadable(name, "the configuration is larger than 64 MiB".into(), help));
         }
         let (text, whole) = decoded(bytes);
         let mut report = Report::new(name, Rc::clone(&text));
@@ -137,18 +122,9 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_toml_with(
-        text: &str,
-        path: &Path,
-        options: LoadOptions,
-    ) -> Result<Self, ConfigError> {
+    pub fn from_toml_with(text: &str, path: &Path, options: LoadOptions) -> Result<Self, ConfigError> {
         let text: Rc<str> = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).into();
-        read(
-            Report::new(path.display().to_string(), Rc::clone(&text)),
-            &text,
-            path,
-            options,
-        )
+        read(Report::new(path.display().to_string(), Rc::clone(&text)), &text, path, options)
     }
 }
 
@@ -165,17 +141,8 @@ fn unreadable(name: String, message: String, help: &str) -> ConfigError {
     ConfigError::new(vec![problem], 1)
 }
 
-fn read(
-    mut report: Report,
-    text: &str,
-    path: &Path,
-    options: LoadOptions,
-) -> Result<Config, ConfigError> {
-    let empty = if options.allow_empty {
-        Empty::Accepted
-    } else {
-        Empty::Refused
-    };
+fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Result<Config, ConfigError> {
+    let empty = if options.allow_empty { Empty::Accepted } else { Empty::Refused };
     let folder = path.parent().unwrap_or(Path::new(""));
     let Some(document) = parse(&mut report, text) else {
         return Err(report.into_error());
@@ -200,11 +167,7 @@ fn read(
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),
     };
-    if report.is_clean() {
-        Ok(config)
-    } else {
-        Err(report.into_error())
-    }
+    if report.is_clean() { Ok(config) } else { Err(report.into_error()) }
 }
 
 /// The document, if it is worth reading. A key given twice leaves one that can be read; any other error of syntax leaves
@@ -213,9 +176,7 @@ fn parse<'t>(report: &mut Report, text: &'t str) -> Option<Spanned<DeTable<'t>>>
     /// Every byte can be an error of some hundred bytes: of a larger text, only the first is told.
     const ALL_ERRORS: usize = 1 << 20;
     if text.len() > ALL_ERRORS {
-        return DeTable::parse(text)
-            .map_err(|error| refuse_syntax(report, &[error]))
-            .ok();
+        return DeTable::parse(text).map_err(|error| refuse_syntax(report, &[error])).ok();
     }
     let (document, errors) = DeTable::parse_recoverable(text);
     refuse_syntax(report, &errors);
@@ -224,10 +185,7 @@ fn parse<'t>(report: &mut Report, text: &'t str) -> Option<Spanned<DeTable<'t>>>
 
 /// Tells the errors of syntax, one a line: the first of a line is often the cause of the others.
 fn refuse_syntax(report: &mut Report, errors: &[toml::de::Error]) {
-    let mut errors: Vec<_> = errors
-        .iter()
-        .map(|error| (error.span().unwrap_or(0..0), error))
-        .collect();
+    let mut errors: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or(0..0), error)).collect();
     errors.sort_by_key(|(span, _)| span.start);
     let mut told_up_to = 0;
     for (span, error) in errors {
@@ -253,38 +211,18 @@ fn is_duplicate(error: &toml::de::Error) -> bool {
 /// What to do about an error of syntax.
 fn remedy(message: &str) -> &'static str {
     const REMEDIES: &[(&str, &str)] = &[
-        (
-            "string values must be quoted",
-            "put the value in double quotes",
-        ),
+        ("string values must be quoted", "put the value in double quotes"),
         ("unclosed array", "close the list with `]`"),
         ("unclosed inline table", "close the table with `}`"),
         ("unclosed table", "close the header with `]`"),
         ("missing comma", "put a comma between the two"),
         ("extra comma", "remove one of the commas"),
         ("key with no value", "write `key = value`"),
-        (
-            "missing value",
-            "write a value behind the `=`; text stands in double quotes",
-        ),
-        (
-            "invalid unquoted key",
-            "keys are letters, digits, `-` and `_`; put others in double quotes",
-        ),
-        (
-            "cannot recurse",
-            "nothing in a configuration is nested that deeply",
-        ),
-        (
-            "recursion limit",
-            "no key in a configuration has that many dots",
-        ),
+        ("missing value", "write a value behind the `=`; text stands in double quotes"),
+        ("invalid unquoted key", "keys are letters, digits, `-` and `_`; put others in double quotes"),
+        ("cannot recurse", "nothing in a configuration is nested that deeply"),
+        ("recursion limit", "no key in a configuration has that many dots"),
     ];
-    let known = REMEDIES
-        .iter()
-        .find(|(begin, _)| message.starts_with(begin));
-    known.map_or(
-        "correct it; the grammar is at https://toml.io",
-        |(_, remedy)| remedy,
-    )
+    let known = REMEDIES.iter().find(|(begin, _)| message.starts_with(begin));
+    known.map_or("correct it; the grammar is at https://toml.io", |(_, remedy)| remedy)
 }

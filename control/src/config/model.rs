@@ -49,12 +49,7 @@ pub struct Dataplane {
 
 impl Default for Dataplane {
     fn default() -> Self {
-        Self {
-            mode: Mode::Bridge,
-            cores: None,
-            batch: 64,
-            poll: Poll::Busy,
-        }
+        Self { mode: Mode::Bridge, cores: None, batch: 64, poll: Poll::Busy }
     }
 }
 
@@ -198,10 +193,7 @@ pub struct Checks {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self {
-            source_validation: SourceValidation::Enforce,
-            nat64_prefixes: Vec::new(),
-        }
+        Self { source_validation: SourceValidation::Enforce, nat64_prefixes: Vec::new() }
     }
 }
 

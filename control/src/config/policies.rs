@@ -27,20 +27,12 @@ const PORT_KEYS: &[&str] = &[
     "submission",
 ];
 
-const PORT_REMARK: &str = "remove it: a policy is about port 25 only; 587 and 465 (submission) are never denied by a policy";
+const PORT_REMARK: &str =
+    "remove it: a policy is about port 25 only; 587 and 465 (submission) are never denied by a policy";
 
 const POLICY: Shape = Shape {
     what: "a policy",
-    keys: &[
-        "name",
-        "kind",
-        "allow",
-        "action",
-        "reject-with",
-        "divert-fallback",
-        "mirror",
-        "phases",
-    ],
+    keys: &["name", "kind", "allow", "action", "reject-with", "divert-fallback", "mirror", "phases"],
     remarks: &[
         (PORT_KEYS, PORT_REMARK),
         (
@@ -59,10 +51,7 @@ const PHASE: Shape = Shape {
             &["to", "until"],
             "a phase that has begun does not end: phases of a policy are a union, a later one adds",
         ),
-        (
-            &["allow"],
-            "`allow` belongs to the policy, and holds in all of its phases",
-        ),
+        (&["allow"], "`allow` belongs to the policy, and holds in all of its phases"),
     ],
 };
 
@@ -73,25 +62,12 @@ pub(super) fn read<'a>(
     sets: &mut Sets<'a>,
     filter: Option<bool>,
 ) -> (Vec<Policy>, Names<'a>) {
-    let values = root
-        .get("policy")
-        .map_or(&[][..], |entry| entry.tables(report));
+    let values = root.get("policy").map_or(&[][..], |entry| entry.tables(report));
     if let Some(first) = values.get(MOST_POLICIES) {
-        let message = format!(
-            "there are {} policies, more than {MOST_POLICIES}",
-            values.len()
-        );
-        report.refuse(
-            Place::main(first.span()),
-            message,
-            "bind pools that are treated alike to one policy",
-        );
+        let message = format!("there are {} policies, more than {MOST_POLICIES}", values.len());
+        report.refuse(Place::main(first.span()), message, "bind pools that are treated alike to one policy");
     }
-    let mut reading = Reading {
-        sets,
-        filter,
-        phases_left: MOST_PHASES,
-    };
+    let mut reading = Reading { sets, filter, phases_left: MOST_PHASES };
     let mut names = Names::new("policy", "policies");
     let mut policies = Vec::new();
     for value in values.iter().take(MOST_POLICIES) {
@@ -120,13 +96,8 @@ impl Reading<'_, '_> {
         let title = &table.title;
         Policy {
             name: name.map_or(String::new(), |name| name.text.to_owned()),
-            kind: table
-                .get("kind")
-                .and_then(|entry| entry.word(report))
-                .unwrap_or(Kind::Restrict),
-            allow: table
-                .get("allow")
-                .map_or(Vec::new(), |entry| self.allow(report, &entry, title)),
+            kind: table.get("kind").and_then(|entry| entry.word(report)).unwrap_or(Kind::Restrict),
+            allow: table.get("allow").map_or(Vec::new(), |entry| self.allow(report, &entry, title)),
             action: table
                 .get("action")
                 .and_then(|entry| self.action(report, &entry, title))
@@ -139,13 +110,8 @@ impl Reading<'_, '_> {
                 .get("divert-fallback")
                 .and_then(|entry| entry.word(report))
                 .unwrap_or(DivertFallback::Reject),
-            mirror: table
-                .get("mirror")
-                .and_then(|entry| entry.boolean(report))
-                .unwrap_or(true),
-            phases: table
-                .get("phases")
-                .map_or(Vec::new(), |entry| self.phases(report, &entry, title)),
+            mirror: table.get("mirror").and_then(|entry| entry.boolean(report)).unwrap_or(true),
+            phases: table.get("phases").map_or(Vec::new(), |entry| self.phases(report, &entry, title)),
         }
     }
 
@@ -171,12 +137,9 @@ impl Reading<'_, '_> {
     }
 
     fn phases(&mut self, report: &mut Report, entry: &Entry<'_>, title: &str) -> Vec<Phase> {
-        let values = entry
-            .list(report, "{ name = \"…\", from = \"…\", block = \"all\" }")
-            .unwrap_or(&[]);
+        let values = entry.list(report, "{ name = \"…\", from = \"…\", block = \"all\" }").unwrap_or(&[]);
         if values.len() > self.phases_left {
-            let message =
-                format!("there are more than {MOST_PHASES} phases in all policies together");
+            let message = format!("there are more than {MOST_PHASES} phases in all policies together");
             report.refuse(
                 entry.place(),
                 message,
@@ -198,20 +161,11 @@ impl Reading<'_, '_> {
             }
             let from = table.require(report, "from", "\"2006-06-01T00:00:00+09:00\"");
             let from = from.and_then(|entry| instant(report, &entry));
-            let block = table
-                .require(report, "block", "\"all\"")
-                .and_then(|entry| self.block(report, &entry));
-            let action = table
-                .get("action")
-                .and_then(|entry| self.action(report, &entry, &table.title));
+            let block =
+                table.require(report, "block", "\"all\"").and_then(|entry| self.block(report, &entry));
+            let action = table.get("action").and_then(|entry| self.action(report, &entry, &table.title));
             if let (Some(name), Some((from_micros, from_text)), Some(block)) = (name, from, block) {
-                phases.push(Phase {
-                    name: name.text.to_owned(),
-                    from_micros,
-                    from_text,
-                    block,
-                    action,
-                });
+                phases.push(Phase { name: name.text.to_owned(), from_micros, from_text, block, action });
             }
         }
         phases
@@ -226,19 +180,11 @@ impl Reading<'_, '_> {
                     Some(_) => format!("write it as a list: `block = [\"{text}\"]`"),
                     None => HELP.to_owned(),
                 };
-                report.refuse(
-                    entry.place(),
-                    format!("{} is no value of `block`", quoted(text)),
-                    help,
-                );
+                report.refuse(entry.place(), format!("{} is no value of `block`", quoted(text)), help);
                 None
             }
             DeValue::Array(values) if values.is_empty() => {
-                report.refuse(
-                    entry.place(),
-                    "`block` names no set: the phase would deny nothing",
-                    HELP,
-                );
+                report.refuse(entry.place(), "`block` names no set: the phase would deny nothing", HELP);
                 None
             }
             DeValue::Array(_) => {
@@ -256,10 +202,8 @@ impl Reading<'_, '_> {
                 Some(Block::Sets(self.sets.names.resolve_all(report, &names)))
             }
             _ => {
-                let message = format!(
-                    "`block` must be `\"all\"` or a list of sets, not {}",
-                    described(entry.value)
-                );
+                let message =
+                    format!("`block` must be `\"all\"` or a list of sets, not {}", described(entry.value));
                 report.refuse(entry.place(), message, HELP);
                 None
             }
@@ -271,16 +215,9 @@ impl Reading<'_, '_> {
 fn instant(report: &mut Report, entry: &Entry<'_>) -> Option<(i64, String)> {
     let (text, parsed): (String, Result<i64, InstantError>) = match entry.value.get_ref() {
         DeValue::String(text) => (text.to_string(), parse_instant(text)),
-        DeValue::Datetime(datetime) => (
-            report.text_of(&entry.place()).to_owned(),
-            native_instant(datetime),
-        ),
+        DeValue::Datetime(datetime) => (report.text_of(&entry.place()).to_owned(), native_instant(datetime)),
         _ => {
-            let message = format!(
-                "`{}` must be a date and time, not {}",
-                entry.key,
-                described(entry.value)
-            );
+            let message = format!("`{}` must be a date and time, not {}", entry.key, described(entry.value));
             report.refuse(entry.place(), message, InstantError::Grammar.help());
             return None;
         }
@@ -288,11 +225,7 @@ fn instant(report: &mut Report, entry: &Entry<'_>) -> Option<(i64, String)> {
     match parsed {
         Ok(micros) => Some((micros, text)),
         Err(error) => {
-            report.refuse(
-                entry.place(),
-                format!("{} is no instant: {error}", quoted(&text)),
-                error.help(),
-            );
+            report.refuse(entry.place(), format!("{} is no instant: {error}", quoted(&text)), error.help());
             None
         }
     }

@@ -15,11 +15,7 @@ use super::source::Place;
 
 const MOST: usize = 32_766;
 
-const SHAPE: Shape = Shape {
-    what: "a pool",
-    keys: &["name", "title", "policy", "prefixes"],
-    remarks: &[],
-};
+const SHAPE: Shape = Shape { what: "a pool", keys: &["name", "title", "policy", "prefixes"], remarks: &[] };
 
 /// Reads every `[[pool]]`.
 pub(super) fn read(
@@ -29,16 +25,10 @@ pub(super) fn read(
     lists: &mut PrefixLists<'_>,
     empty: Empty,
 ) -> Vec<Pool> {
-    let values = root
-        .get("pool")
-        .map_or(&[][..], |entry| entry.tables(report));
+    let values = root.get("pool").map_or(&[][..], |entry| entry.tables(report));
     if let Some(first) = values.get(MOST) {
         let message = format!("there are {} pools, more than {MOST}", values.len());
-        report.refuse(
-            Place::main(first.span()),
-            message,
-            "join pools that have one policy",
-        );
+        report.refuse(Place::main(first.span()), message, "join pools that have one policy");
     }
     let mut names = Names::new("pool", "pools");
     let mut owners = Owners::default();
@@ -53,10 +43,7 @@ pub(super) fn read(
         }
         let title = table.get("title").and_then(|entry| title(report, &entry));
         let policy = table.require(report, "policy", "\"…\"").and_then(|entry| {
-            let name = Name {
-                text: entry.string(report)?,
-                place: entry.place(),
-            };
+            let name = Name { text: entry.string(report)?, place: entry.place() };
             policies.resolve(report, &name)
         });
         let list = table.require(report, "prefixes", "[\"192.0.2.0/24\"]");
@@ -66,20 +53,11 @@ pub(super) fn read(
         };
         if list.empty && empty == Empty::Refused {
             let help = "give it at least one prefix; `--allow-empty` accepts it as it is";
-            report.refuse(
-                list.place.clone(),
-                format!("{} has no prefixes", table.title),
-                help,
-            );
+            report.refuse(list.place.clone(), format!("{} has no prefixes", table.title), help);
         }
         let prefixes = owners.take(report, &list, &table.title);
         if let (Some(name), Some(policy)) = (name, policy) {
-            pools.push(Pool {
-                name: name.text.to_owned(),
-                title,
-                policy,
-                prefixes,
-            });
+            pools.push(Pool { name: name.text.to_owned(), title, policy, prefixes });
         }
     }
     pools
@@ -90,12 +68,8 @@ fn title(report: &mut Report, entry: &Entry<'_>) -> Option<String> {
     let text = entry.string(report)?;
     let length = text.chars().count();
     if length > LONGEST || text.chars().any(char::is_control) {
-        let message = format!(
-            "the title {} is too long or has control characters",
-            quoted(text)
-        );
-        let help =
-            format!("a title is one line of at most {LONGEST} characters; this one has {length}");
+        let message = format!("the title {} is too long or has control characters", quoted(text));
+        let help = format!("a title is one line of at most {LONGEST} characters; this one has {length}");
         report.refuse(entry.place(), message, help);
         return None;
     }
@@ -136,16 +110,12 @@ impl Owners {
                     "the first one stands here",
                 );
             } else if place == listed.place {
-                let message =
-                    format!("`{prefix}` is in {owner_title} and in {title}: both take this file");
-                report.refuse(
-                    listed.place.clone(),
-                    message,
-                    "give each pool a file of its own",
-                );
+                let message = format!("`{prefix}` is in {owner_title} and in {title}: both take this file");
+                report.refuse(listed.place.clone(), message, "give each pool a file of its own");
             } else {
                 let message = format!("`{prefix}` is in {owner_title} and in {title}");
-                let help = "a prefix is in one pool: remove it from the other, or give one of them a longer prefix";
+                let help =
+                    "a prefix is in one pool: remove it from the other, or give one of them a longer prefix";
                 let note = format!("{owner_title} has it here");
                 report.refuse_beside(listed.place.clone(), message, help, place, note);
             }

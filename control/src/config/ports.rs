@@ -18,9 +18,7 @@ const MOST: usize = 256;
 
 const SHAPE: Shape = Shape {
     what: "a port",
-    keys: &[
-        "name", "role", "peer", "driver", "device", "read", "write", "rate",
-    ],
+    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate"],
     remarks: &[],
 };
 
@@ -58,10 +56,7 @@ impl DriverName {
     }
 
     fn word(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, name)| *name == self)
-            .map_or("", |(word, _)| word)
+        Self::WORDS.iter().find(|(_, name)| *name == self).map_or("", |(word, _)| word)
     }
 }
 
@@ -88,25 +83,15 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let entry = root.get("port");
     let values = entry.as_ref().map_or(&[][..], |entry| entry.tables(report));
     match (&entry, values) {
-        (None, _) => report.refuse_file(
-            SourceId::MAIN,
-            "there is no port",
-            "add a `[[port]]` for each interface",
-        ),
+        (None, _) => {
+            report.refuse_file(SourceId::MAIN, "there is no port", "add a `[[port]]` for each interface")
+        }
         (Some(entry), []) if entry.value.get_ref().is_array() => {
-            report.refuse(
-                entry.place(),
-                "there is no port",
-                "add a `[[port]]` for each interface",
-            );
+            report.refuse(entry.place(), "there is no port", "add a `[[port]]` for each interface");
         }
         (Some(_), [.., last]) if values.len() > MOST => {
             let message = format!("there are {} ports, more than {MOST}", values.len());
-            report.refuse(
-                Place::main(last.span()),
-                message,
-                "split them over several daemons",
-            );
+            report.refuse(Place::main(last.span()), message, "split them over several daemons");
         }
         (Some(_), _) => {}
     }
@@ -122,16 +107,9 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
         let peer = table.get("peer");
         let draft = Draft {
             place: table.place.clone(),
-            role: table
-                .require(report, "role", "\"subscriber\"")
-                .and_then(|entry| entry.word(report)),
+            role: table.require(report, "role", "\"subscriber\"").and_then(|entry| entry.word(report)),
             peer_given: peer.is_some(),
-            peer: peer.and_then(|entry| {
-                Some(Name {
-                    text: entry.string(report)?,
-                    place: entry.place(),
-                })
-            }),
+            peer: peer.and_then(|entry| Some(Name { text: entry.string(report)?, place: entry.place() })),
             driver: driver(report, &table, folder, &mut files),
             name,
         };
@@ -148,27 +126,13 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let unread = drafts.iter().any(|draft| draft.role.is_none()) || drafts.len() != values.len();
     let filter = drafts.iter().any(|draft| draft.role == Some(Role::Filter));
     let ports = drafts.into_iter().zip(peers).filter_map(|(draft, peer)| {
-        Some(Port {
-            name: draft.name?.text.to_owned(),
-            role: draft.role?,
-            peer,
-            driver: draft.driver?,
-        })
+        Some(Port { name: draft.name?.text.to_owned(), role: draft.role?, peer, driver: draft.driver? })
     });
-    Ports {
-        ports: ports.collect(),
-        filter: if filter || !unread {
-            Some(filter)
-        } else {
-            None
-        },
-    }
+    Ports { ports: ports.collect(), filter: if filter || !unread { Some(filter) } else { None } }
 }
 
 fn refuse_second_filter(report: &mut Report, drafts: &[Draft<'_>]) {
-    let mut filters = drafts
-        .iter()
-        .filter(|draft| draft.role == Some(Role::Filter));
+    let mut filters = drafts.iter().filter(|draft| draft.role == Some(Role::Filter));
     let Some(first) = filters.next() else {
         return;
     };
@@ -186,42 +150,24 @@ fn refuse_second_filter(report: &mut Report, drafts: &[Draft<'_>]) {
 }
 
 /// The peer of each port. What is not a mutual pair is refused.
-fn pair_up(
-    report: &mut Report,
-    drafts: &[Draft<'_>],
-    names: &Names<'_>,
-    mode: Mode,
-) -> Vec<Option<usize>> {
-    let peers: Vec<_> = drafts
-        .iter()
-        .map(|draft| {
-            draft
-                .peer
-                .as_ref()
-                .and_then(|peer| names.resolve(report, peer))
-        })
-        .collect();
+fn pair_up(report: &mut Report, drafts: &[Draft<'_>], names: &Names<'_>, mode: Mode) -> Vec<Option<usize>> {
+    let peers: Vec<_> =
+        drafts.iter().map(|draft| draft.peer.as_ref().and_then(|peer| names.resolve(report, peer))).collect();
     for (index, draft) in drafts.iter().enumerate() {
-        let title = draft.name.as_ref().map_or("a port".to_owned(), |name| {
-            format!("port {}", quoted(name.text))
-        });
+        let title =
+            draft.name.as_ref().map_or("a port".to_owned(), |name| format!("port {}", quoted(name.text)));
         let Some(written) = &draft.peer else {
             let needs = draft.role.is_some_and(|role| role != Role::Filter) && mode == Mode::Bridge;
             if needs && !draft.peer_given {
-                let message = format!(
-                    "{title} has no `peer`: in bridge mode, what it receives leaves by its peer"
-                );
+                let message =
+                    format!("{title} has no `peer`: in bridge mode, what it receives leaves by its peer");
                 report.refuse(draft.place.clone(), message, suggested_peer(drafts, index));
             }
             continue;
         };
         if draft.role == Some(Role::Filter) {
             let help = "remove `peer`: what comes back from the filter leaves by the port that it would have left by without it";
-            report.refuse(
-                written.place.clone(),
-                format!("{title} is a `filter` port and has no peer"),
-                help,
-            );
+            report.refuse(written.place.clone(), format!("{title} is a `filter` port and has no peer"), help);
             continue;
         }
         let Some(peer) = peers[index] else {
@@ -236,11 +182,7 @@ fn pair_up(
             );
         } else if other.role == Some(Role::Filter) {
             let help = "name the port on the other side of the network";
-            report.refuse(
-                written.place.clone(),
-                format!("{title} has the `filter` port as its peer"),
-                help,
-            );
+            report.refuse(written.place.clone(), format!("{title} has the `filter` port as its peer"), help);
         } else if let (Some(theirs), Some(back)) = (&other.peer, peers[peer])
             && back != index
             && back != peer
@@ -271,20 +213,14 @@ fn suggested_peer(drafts: &[Draft<'_>], index: usize) -> String {
         *other != index && name.is_some() && draft.peer.as_ref().map(|peer| peer.text) == name
     });
     match suitor.and_then(|(_, draft)| draft.name.as_ref()) {
-        Some(name) => format!(
-            "write `peer = \"{}\"`, which names this port as its peer",
-            shown(name.text, 60)
-        ),
+        Some(name) => {
+            format!("write `peer = \"{}\"`, which names this port as its peer", shown(name.text, 60))
+        }
         None => "write `peer = \"…\"` with the port on the other side of the network".into(),
     }
 }
 
-fn driver(
-    report: &mut Report,
-    table: &Table<'_>,
-    folder: &Path,
-    files: &mut Files,
-) -> Option<Driver> {
+fn driver(report: &mut Report, table: &Table<'_>, folder: &Path, files: &mut Files) -> Option<Driver> {
     let entry = table.require(report, "driver", "\"packet\"")?;
     let name: DriverName = entry.word(report)?;
     refuse_stray_keys(report, table, name);
@@ -298,18 +234,12 @@ fn driver(
                 Some(path)
             };
             let (read, write) = (file("read", Way::Read), file("write", Way::Write));
-            let rate = table
-                .get("rate")
-                .and_then(|entry| entry.word(report))
-                .unwrap_or(Rate::AsFastAsPossible);
+            let rate =
+                table.get("rate").and_then(|entry| entry.word(report)).unwrap_or(Rate::AsFastAsPossible);
             Some(Driver::Pcap { read, write, rate })
         }
         DriverName::Packet | DriverName::Xdp | DriverName::Dpdk => {
-            let example = if name == DriverName::Dpdk {
-                "\"0000:01:00.0\""
-            } else {
-                "\"eth1\""
-            };
+            let example = if name == DriverName::Dpdk { "\"0000:01:00.0\"" } else { "\"eth1\"" };
             let entry = table.require(report, "device", example)?;
             let device = device(report, &entry, name)?;
             files.claim_device(report, &device, entry.place());
@@ -324,15 +254,11 @@ fn driver(
 
 /// Refuses keys that belong to other drivers.
 fn refuse_stray_keys(report: &mut Report, table: &Table<'_>, driver: DriverName) {
-    let strays = DriverName::KEYS
-        .iter()
-        .filter(|key| !driver.keys().contains(key));
+    let strays = DriverName::KEYS.iter().filter(|key| !driver.keys().contains(key));
     for entry in strays.filter_map(|key| table.get(key)) {
         let (key, driver_word) = (entry.key, driver.word());
-        let owners = DriverName::WORDS
-            .iter()
-            .filter(|(_, other)| other.keys().contains(&key))
-            .map(|(word, _)| *word);
+        let owners =
+            DriverName::WORDS.iter().filter(|(_, other)| other.keys().contains(&key)).map(|(word, _)| *word);
         let help = match driver.keys() {
             [] => format!("remove it: the driver `{driver_word}` has no keys of its own"),
             own => {
@@ -340,11 +266,7 @@ fn refuse_stray_keys(report: &mut Report, table: &Table<'_>, driver: DriverName)
                 format!("the driver `{driver_word}` takes {own}; `{key}` belongs to {owners}")
             }
         };
-        report.refuse(
-            entry.key_place,
-            format!("`{key}` is no key of the driver `{driver_word}`"),
-            help,
-        );
+        report.refuse(entry.key_place, format!("`{key}` is no key of the driver `{driver_word}`"), help);
     }
 }
 
@@ -356,20 +278,14 @@ fn device(report: &mut Report, entry: &Entry<'_>, driver: DriverName) -> Option<
     let text = entry.string(report)?;
     let kernel = driver != DriverName::Dpdk;
     let longest = if kernel { LONGEST_INTERFACE } else { LONGEST };
-    let odd = text
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control() || (kernel && c == '/'));
+    let odd = text.chars().any(|c| c.is_whitespace() || c.is_control() || (kernel && c == '/'));
     if text.is_empty() || text.len() > longest || odd || matches!(text, "." | "..") {
         let help = if kernel {
             "write the name that `ip link` shows, at most 15 bytes without blanks"
         } else {
             "write a PCI address such as `0000:01:00.0`, or a virtual device with its arguments"
         };
-        report.refuse(
-            entry.place(),
-            format!("{} is no name of a device", quoted(text)),
-            help,
-        );
+        report.refuse(entry.place(), format!("{} is no name of a device", quoted(text)), help);
         return None;
     }
     Some(text.to_owned())
@@ -402,9 +318,7 @@ impl Files {
         let message = match (earlier, way) {
             (Way::Read, Way::Read) => return,
             (Way::Write, Way::Write) => "two ports write this capture",
-            (Way::Read, Way::Write) | (Way::Write, Way::Read) => {
-                "this capture is both read and written"
-            }
+            (Way::Read, Way::Write) | (Way::Write, Way::Read) => "this capture is both read and written",
         };
         report.refuse_beside(
             place,
@@ -440,23 +354,17 @@ fn identity(path: &Path) -> Option<PathBuf> {
     if let Ok(real) = fs::canonicalize(path) {
         return Some(real);
     }
-    if let (Some(Ok(folder)), Some(name)) = (path.parent().map(fs::canonicalize), path.file_name())
-    {
+    if let (Some(Ok(folder)), Some(name)) = (path.parent().map(fs::canonicalize), path.file_name()) {
         return Some(folder.join(name));
     }
     let mut plain = PathBuf::new();
-    for component in std::path::absolute(path)
-        .unwrap_or_else(|_| path.to_owned())
-        .components()
-    {
+    for component in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
         match component {
             Component::CurDir => {}
             Component::ParentDir => {
                 plain.pop();
             }
-            Component::Normal(_) | Component::RootDir | Component::Prefix(_) => {
-                plain.push(component)
-            }
+            Component::Normal(_) | Component::RootDir | Component::Prefix(_) => plain.push(component),
         }
     }
     Some(plain)

@@ -45,10 +45,7 @@ impl PrefixError {
             }
             Self::TooLong(address) => format!("write a length from 0 to {}", bits_of(address)),
             Self::HostBits(prefix, address) => {
-                format!(
-                    "write `{prefix}`, or `{}` for the one address",
-                    one_address(*address)
-                )
+                format!("write `{prefix}`, or `{}` for the one address", one_address(*address))
             }
         }
     }
@@ -72,9 +69,7 @@ pub fn parse_prefix(text: &str) -> Result<IpNetwork, PrefixError> {
     if length.is_empty() || !digits || (length.len() > 1 && length.starts_with('0')) {
         return Err(mask(address, length).unwrap_or_else(|| not_a_prefix(text)));
     }
-    let length = length
-        .parse::<u8>()
-        .map_err(|_| PrefixError::TooLong(address))?;
+    let length = length.parse::<u8>().map_err(|_| PrefixError::TooLong(address))?;
     let written = IpNetwork::new(address, length).map_err(|_| PrefixError::TooLong(address))?;
     if let Some(mapped) = mapped_ipv4(&written) {
         return Err(PrefixError::Mapped(mapped));
@@ -88,11 +83,7 @@ pub fn parse_prefix(text: &str) -> Result<IpNetwork, PrefixError> {
 
 fn not_a_prefix(text: &str) -> PrefixError {
     let trimmed = text.trim();
-    let within = if trimmed.len() < text.len() {
-        parse_prefix(trimmed).ok()
-    } else {
-        None
-    };
+    let within = if trimmed.len() < text.len() { parse_prefix(trimmed).ok() } else { None };
     within.map_or(PrefixError::Grammar, PrefixError::Blanks)
 }
 
@@ -109,9 +100,7 @@ fn mapped_ipv4(prefix: &IpNetwork) -> Option<IpNetwork> {
     };
     let length = prefix.prefix().checked_sub(96)?;
     let address = prefix.ip().to_ipv4_mapped()?;
-    Ipv4Network::new(address, length)
-        .ok()
-        .map(|prefix| without_host_bits(&IpNetwork::V4(prefix)))
+    Ipv4Network::new(address, length).ok().map(|prefix| without_host_bits(&IpNetwork::V4(prefix)))
 }
 
 fn without_host_bits(prefix: &IpNetwork) -> IpNetwork {
@@ -164,14 +153,8 @@ mod tests {
 
     #[test]
     fn a_prefix_is_read_in_any_spelling() {
-        assert_eq!(
-            parse_prefix("203.0.113.0/25"),
-            Ok(network("203.0.113.0/25"))
-        );
-        assert_eq!(
-            parse_prefix("2001:0DB8:5000:0:0::/36"),
-            Ok(network("2001:db8:5000::/36"))
-        );
+        assert_eq!(parse_prefix("203.0.113.0/25"), Ok(network("203.0.113.0/25")));
+        assert_eq!(parse_prefix("2001:0DB8:5000:0:0::/36"), Ok(network("2001:db8:5000::/36")));
         assert_eq!(parse_prefix("0.0.0.0/0"), Ok(network("0.0.0.0/0")));
         assert_eq!(parse_prefix("::/0"), Ok(network("::/0")));
     }
@@ -180,14 +163,8 @@ mod tests {
     fn host_bits_are_refused_with_both_prefixes_that_may_be_meant() {
         let error = parse_prefix("203.0.113.193/26").unwrap_err();
         assert_eq!(error.to_string(), "a prefix with host bits set");
-        assert_eq!(
-            error.help(),
-            "write `203.0.113.192/26`, or `203.0.113.193/32` for the one address"
-        );
-        assert!(matches!(
-            parse_prefix("2001:db8:e800::/36"),
-            Err(PrefixError::HostBits(..))
-        ));
+        assert_eq!(error.help(), "write `203.0.113.192/26`, or `203.0.113.193/32` for the one address");
+        assert!(matches!(parse_prefix("2001:db8:e800::/36"), Err(PrefixError::HostBits(..))));
     }
 
     #[test]
@@ -204,16 +181,8 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_family_is_refused() {
-        for text in [
-            "192.0.2.26/33",
-            "192.0.2.26/300",
-            "2001:db8::/129",
-            "192.0.2.26/99999999999999999999",
-        ] {
-            assert!(
-                matches!(parse_prefix(text), Err(PrefixError::TooLong(_))),
-                "{text}"
-            );
+        for text in ["192.0.2.26/33", "192.0.2.26/300", "2001:db8::/129", "192.0.2.26/99999999999999999999"] {
+            assert!(matches!(parse_prefix(text), Err(PrefixError::TooLong(_))), "{text}");
         }
         assert_eq!(
             parse_prefix("192.0.2.26/33").unwrap_err().to_string(),
@@ -243,26 +212,14 @@ mod tests {
 
     #[test]
     fn near_misses_are_told_what_they_would_be() {
-        assert_eq!(
-            parse_prefix(" 192.0.2.0/24"),
-            Err(PrefixError::Blanks(network("192.0.2.0/24")))
-        );
-        assert_eq!(
-            parse_prefix("192.0.2.7/255.255.255.0"),
-            Err(PrefixError::Mask(network("192.0.2.0/24")))
-        );
+        assert_eq!(parse_prefix(" 192.0.2.0/24"), Err(PrefixError::Blanks(network("192.0.2.0/24"))));
+        assert_eq!(parse_prefix("192.0.2.7/255.255.255.0"), Err(PrefixError::Mask(network("192.0.2.0/24"))));
     }
 
     #[test]
     fn ipv4_written_as_ipv6_is_refused_with_the_ipv4_prefix() {
-        assert_eq!(
-            parse_prefix("::ffff:192.0.2.0/120"),
-            Err(PrefixError::Mapped(network("192.0.2.0/24")))
-        );
-        assert_eq!(
-            parse_prefix("::ffff:0:0/96"),
-            Err(PrefixError::Mapped(network("0.0.0.0/0")))
-        );
+        assert_eq!(parse_prefix("::ffff:192.0.2.0/120"), Err(PrefixError::Mapped(network("192.0.2.0/24"))));
+        assert_eq!(parse_prefix("::ffff:0:0/96"), Err(PrefixError::Mapped(network("0.0.0.0/0"))));
         assert!(parse_prefix("::/80").is_ok());
     }
 
@@ -279,15 +236,9 @@ mod tests {
             assert!(nat64(network(text)).is_ok(), "{text}");
         }
         assert_eq!(nat64(network("2001:db8::/33")), Err(Nat64Error::Length(33)));
-        assert_eq!(
-            nat64(network("2001:db8::/128")),
-            Err(Nat64Error::Length(128))
-        );
+        assert_eq!(nat64(network("2001:db8::/128")), Err(Nat64Error::Length(128)));
         assert_eq!(nat64(network("192.0.2.0/24")), Err(Nat64Error::V4));
-        assert_eq!(
-            nat64(network("2001:db8:0:0:100::/96")),
-            Err(Nat64Error::Octet)
-        );
+        assert_eq!(nat64(network("2001:db8:0:0:100::/96")), Err(Nat64Error::Octet));
         assert!(nat64(network("2001:db8:0:0:1::/96")).is_ok());
     }
 }

@@ -21,11 +21,7 @@ use super::source::{Place, SourceId};
 /// The largest file that is read, configuration and prefixes alike.
 pub(super) const LARGEST_FILE: u64 = 64 << 20;
 
-const SHAPE: Shape = Shape {
-    what: "a list of prefixes from a file",
-    keys: &["file"],
-    remarks: &[],
-};
+const SHAPE: Shape = Shape { what: "a list of prefixes from a file", keys: &["file"], remarks: &[] };
 
 /// A prefix and where it stands.
 #[derive(Clone, Debug)]
@@ -63,10 +59,7 @@ pub(super) struct PrefixLists<'p> {
 impl<'p> PrefixLists<'p> {
     /// Files are named relative to `folder`.
     pub(super) fn new(folder: &'p Path) -> Self {
-        Self {
-            folder,
-            files: HashMap::new(),
-        }
+        Self { folder, files: HashMap::new() }
     }
 
     /// The list that a value is: `["192.0.2.0/24", …]` or `{ file = "…" }`. `title` is whose list it is.
@@ -79,23 +72,11 @@ impl<'p> PrefixLists<'p> {
         let place = Place::main(value.span());
         match value.get_ref() {
             DeValue::Array(values) => {
-                let prefixes = values
-                    .iter()
-                    .filter_map(|value| inline_prefix(report, value))
-                    .collect();
-                Some(PrefixList {
-                    prefixes,
-                    empty: values.is_empty(),
-                    place,
-                })
+                let prefixes = values.iter().filter_map(|value| inline_prefix(report, value)).collect();
+                Some(PrefixList { prefixes, empty: values.is_empty(), place })
             }
             DeValue::Table(_) => {
-                let table = Table::of(
-                    report,
-                    value,
-                    format!("the list of prefixes of {title}"),
-                    &SHAPE,
-                )?;
+                let table = Table::of(report, value, format!("the list of prefixes of {title}"), &SHAPE)?;
                 let file = table.require(report, "file", "\"…\"")?;
                 let name = file.string(report)?;
                 let path = self.folder.join(name);
@@ -107,22 +88,11 @@ impl<'p> PrefixLists<'p> {
                         read
                     }
                 };
-                cached.map(|Content { prefixes, empty }| PrefixList {
-                    prefixes,
-                    empty,
-                    place,
-                })
+                cached.map(|Content { prefixes, empty }| PrefixList { prefixes, empty, place })
             }
             _ => {
-                let message = format!(
-                    "the prefixes of {title} must be a list, not {}",
-                    described(value)
-                );
-                report.refuse(
-                    place,
-                    message,
-                    "write `[\"192.0.2.0/24\", …]` or `{ file = \"…\" }`",
-                );
+                let message = format!("the prefixes of {title} must be a list, not {}", described(value));
+                report.refuse(place, message, "write `[\"192.0.2.0/24\", …]` or `{ file = \"…\" }`");
                 None
             }
         }
@@ -136,11 +106,7 @@ fn inline_prefix(report: &mut Report, value: &Value<'_>) -> Option<Listed> {
         Some(text) => checked(report, text, place),
         None => {
             let message = format!("a prefix must be a string, not {}", described(value));
-            report.refuse(
-                place,
-                message,
-                "write it in quotes, such as `\"192.0.2.0/24\"`",
-            );
+            report.refuse(place, message, "write it in quotes, such as `\"192.0.2.0/24\"`");
             None
         }
     }
@@ -162,11 +128,7 @@ fn read_file(report: &mut Report, path: &Path, named: Place) -> Option<Content> 
         Ok(bytes) => bytes,
         Err(error) => {
             let message = format!("cannot read {}: {error}", shown(&name, 200));
-            report.refuse(
-                named,
-                message,
-                "the file is looked for relative to this configuration's folder",
-            );
+            report.refuse(named, message, "the file is looked for relative to this configuration's folder");
             return None;
         }
     };
@@ -193,21 +155,11 @@ fn read_file(report: &mut Report, path: &Path, named: Place) -> Option<Content> 
         if !prefix.is_empty() {
             empty = false;
             let at = start + (entry.len() - entry.trim_start().len());
-            prefixes.extend(checked(
-                report,
-                prefix,
-                Place {
-                    source,
-                    span: at..at + prefix.len(),
-                },
-            ));
+            prefixes.extend(checked(report, prefix, Place { source, span: at..at + prefix.len() }));
         }
         start += line.len() + 1;
     }
-    Some(Content {
-        prefixes: prefixes.into(),
-        empty,
-    })
+    Some(Content { prefixes: prefixes.into(), empty })
 }
 
 /// A pipe or a device named by mistake would be waited for without end.
@@ -236,17 +188,11 @@ pub(super) fn decoded(bytes: Vec<u8>) -> (Rc<str>, Result<(), (usize, usize)>) {
         Ok(text) => (text, Ok(())),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            (
-                String::from_utf8_lossy(error.as_bytes()).into_owned(),
-                Err((at, at)),
-            )
+            (String::from_utf8_lossy(error.as_bytes()).into_owned(), Err((at, at)))
         }
     };
     match text.strip_prefix(BYTE_ORDER_MARK) {
-        Some(rest) => (
-            rest.into(),
-            whole.map_err(|(at, offset)| (at - BYTE_ORDER_MARK.len_utf8(), offset)),
-        ),
+        Some(rest) => (rest.into(), whole.map_err(|(at, offset)| (at - BYTE_ORDER_MARK.len_utf8(), offset))),
         None => (text.into(), whole),
     }
 }

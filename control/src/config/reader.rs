@@ -41,11 +41,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// The document itself.
-    pub(super) fn root(
-        report: &mut Report,
-        document: &'a Spanned<DeTable<'a>>,
-        shape: &Shape,
-    ) -> Self {
+    pub(super) fn root(report: &mut Report, document: &'a Spanned<DeTable<'a>>, shape: &Shape) -> Self {
         let table = Self {
             entries: document.get_ref(),
             title: "the configuration".into(),
@@ -68,19 +64,11 @@ impl<'a> Table<'a> {
             report.refuse(
                 place,
                 message,
-                format!(
-                    "the keys of {} are {}",
-                    shape.what,
-                    listed(shape.keys.iter().copied())
-                ),
+                format!("the keys of {} are {}", shape.what, listed(shape.keys.iter().copied())),
             );
             return None;
         };
-        let table = Self {
-            entries,
-            title,
-            place: Place::main(value.span()),
-        };
+        let table = Self { entries, title, place: Place::main(value.span()) };
         table.refuse_unknown_keys(report, shape);
         Some(table)
     }
@@ -88,11 +76,7 @@ impl<'a> Table<'a> {
     /// A table whose keys are free.
     pub(super) fn open(value: &'a Value<'a>, title: &str) -> Option<Self> {
         let entries = value.get_ref().as_table()?;
-        Some(Self {
-            entries,
-            title: title.to_owned(),
-            place: Place::main(value.span()),
-        })
+        Some(Self { entries, title: title.to_owned(), place: Place::main(value.span()) })
     }
 
     /// A table called by what it is and by its name, if it has a usable one.
@@ -125,11 +109,9 @@ impl<'a> Table<'a> {
             let help = match (remark, report.nearest(word, shape.keys.iter().copied())) {
                 (Some((_, remark)), _) => (*remark).to_owned(),
                 (None, Some(near)) => format!("did you mean {}?", quoted(near)),
-                (None, None) => format!(
-                    "the keys of {} are {}",
-                    shape.what,
-                    listed(shape.keys.iter().copied())
-                ),
+                (None, None) => {
+                    format!("the keys of {} are {}", shape.what, listed(shape.keys.iter().copied()))
+                }
             };
             report.refuse(
                 Place::main(key.span()),
@@ -149,20 +131,11 @@ impl<'a> Table<'a> {
     }
 
     /// The value of a key that the table must have. `example` is what could stand behind the `=`.
-    pub(super) fn require(
-        &self,
-        report: &mut Report,
-        key: &'static str,
-        example: &str,
-    ) -> Option<Entry<'a>> {
+    pub(super) fn require(&self, report: &mut Report, key: &'static str, example: &str) -> Option<Entry<'a>> {
         let entry = self.get(key);
         if entry.is_none() {
             let message = format!("{} has no `{key}`", self.title);
-            report.refuse(
-                self.place.clone(),
-                message,
-                format!("add `{key} = {example}`"),
-            );
+            report.refuse(self.place.clone(), message, format!("add `{key} = {example}`"));
         }
         entry
     }
@@ -171,10 +144,7 @@ impl<'a> Table<'a> {
     pub(super) fn name(&self, report: &mut Report) -> Option<Name<'a>> {
         let entry = self.require(report, "name", "\"…\"")?;
         let text = entry.string(report)?;
-        check_name(report, text, entry.place()).then(|| Name {
-            text,
-            place: entry.place(),
-        })
+        check_name(report, text, entry.place()).then(|| Name { text, place: entry.place() })
     }
 
     /// Keys and values in the order of the file.
@@ -183,13 +153,7 @@ impl<'a> Table<'a> {
             .entries
             .iter()
             .map(|(key, value)| {
-                (
-                    Name {
-                        text: key.get_ref().as_ref(),
-                        place: Place::main(key.span()),
-                    },
-                    value,
-                )
+                (Name { text: key.get_ref().as_ref(), place: Place::main(key.span()) }, value)
             })
             .collect();
         entries.sort_by_key(|(key, _)| key.place.span.start);
@@ -214,16 +178,8 @@ impl<'a> Entry<'a> {
     }
 
     fn refuse_type(&self, report: &mut Report, must: &str, example: &str) {
-        let message = format!(
-            "`{}` must be {must}, not {}",
-            self.key,
-            described(self.value)
-        );
-        report.refuse(
-            self.place(),
-            message,
-            format!("write `{} = {example}`", self.key),
-        );
+        let message = format!("`{}` must be {must}, not {}", self.key, described(self.value));
+        report.refuse(self.place(), message, format!("write `{} = {example}`", self.key));
     }
 
     /// A string.
@@ -245,12 +201,7 @@ impl<'a> Entry<'a> {
     }
 
     /// A whole number within a range.
-    pub(super) fn whole<T>(
-        &self,
-        report: &mut Report,
-        range: RangeInclusive<T>,
-        default: T,
-    ) -> Option<T>
+    pub(super) fn whole<T>(&self, report: &mut Report, range: RangeInclusive<T>, default: T) -> Option<T>
     where
         T: TryFrom<i64> + PartialOrd + std::fmt::Display + Copy,
     {
@@ -286,27 +237,16 @@ impl<'a> Entry<'a> {
             self.refuse_type(report, "a duration in quotes", &format!("\"{default}\""));
             return None;
         };
-        let (low, high) = (
-            format_duration(*range.start()),
-            format_duration(*range.end()),
-        );
+        let (low, high) = (format_duration(*range.start()), format_duration(*range.end()));
         match parse_duration(text) {
             Ok(micros) if range.contains(&micros) => return Some(micros),
             Ok(_) => {
-                let message = format!(
-                    "`{}` must lie between {low} and {high}, not {}",
-                    self.key,
-                    quoted(text)
-                );
-                report.refuse(
-                    self.place(),
-                    message,
-                    format!("the default is `\"{default}\"`"),
-                );
+                let message =
+                    format!("`{}` must lie between {low} and {high}, not {}", self.key, quoted(text));
+                report.refuse(self.place(), message, format!("the default is `\"{default}\"`"));
             }
             Err(error) => {
-                let help =
-                    "write whole numbers with units, such as `120s`, `1m30s`, `500ms` or `2h`";
+                let help = "write whole numbers with units, such as `120s`, `1m30s`, `500ms` or `2h`";
                 report.refuse(self.place(), format!("{} is {error}", quoted(text)), help);
             }
         }
@@ -327,11 +267,7 @@ impl<'a> Entry<'a> {
             if let Some(near) = report.nearest(text, words()) {
                 help = format!("did you mean {}? {help}", quoted(near));
             }
-            report.refuse(
-                self.place(),
-                format!("{} is no value of `{}`", quoted(text), self.key),
-                help,
-            );
+            report.refuse(self.place(), format!("{} is no value of `{}`", quoted(text), self.key), help);
         }
         known.map(|(_, value)| *value)
     }
@@ -352,11 +288,8 @@ impl<'a> Entry<'a> {
         match self.value.get_ref() {
             DeValue::Array(values) => values,
             _ => {
-                let message = format!(
-                    "`{}` must be a list of tables, not {}",
-                    self.key,
-                    described(self.value)
-                );
+                let message =
+                    format!("`{}` must be a list of tables, not {}", self.key, described(self.value));
                 report.refuse(
                     self.key_place.clone(),
                     message,
@@ -373,10 +306,7 @@ impl<'a> Entry<'a> {
         let mut names = Vec::with_capacity(values.len());
         for value in values {
             match value.get_ref().as_str() {
-                Some(text) => names.push(Name {
-                    text,
-                    place: Place::main(value.span()),
-                }),
+                Some(text) => names.push(Name { text, place: Place::main(value.span()) }),
                 None => {
                     let message = format!("`{}` lists names, not {}", self.key, described(value));
                     report.refuse(Place::main(value.span()), message, "write names in quotes");
@@ -411,9 +341,7 @@ pub(super) struct Name<'a> {
 pub(super) fn check_name(report: &mut Report, name: &str, place: Place) -> bool {
     const LONGEST: usize = 64;
     let length = name.chars().count();
-    let odd = name
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
+    let odd = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')));
     let message = match odd {
         _ if length == 0 => "a name must not be empty".to_owned(),
         Some(c) => format!(
@@ -426,9 +354,7 @@ pub(super) fn check_name(report: &mut Report, name: &str, place: Place) -> bool 
         }
         None => return true,
     };
-    let help = format!(
-        "a name has 1 to {LONGEST} of the characters `A-Z a-z 0-9 . _ -`; it labels metrics"
-    );
+    let help = format!("a name has 1 to {LONGEST} of the characters `A-Z a-z 0-9 . _ -`; it labels metrics");
     report.refuse(place, message, help);
     false
 }
@@ -448,13 +374,7 @@ pub(super) struct Names<'a> {
 impl<'a> Names<'a> {
     /// No names yet of a kind.
     pub(super) fn new(one: &'static str, many: &'static str) -> Self {
-        Self {
-            one,
-            many,
-            indices: HashMap::new(),
-            order: Vec::new(),
-            places: Vec::new(),
-        }
+        Self { one, many, indices: HashMap::new(), order: Vec::new(), places: Vec::new() }
     }
 
     /// Gives the next index to a name. One that is taken is refused; `within` says where, as in " in this policy".
@@ -500,11 +420,7 @@ impl<'a> Names<'a> {
                 None if self.indices.is_empty() => format!("there is no {one} at all; add it"),
                 None => format!("the {many} are {}", listed(self.order.iter().copied())),
             };
-            report.refuse(
-                name.place.clone(),
-                format!("there is no {one} {}", quoted(name.text)),
-                help,
-            );
+            report.refuse(name.place.clone(), format!("there is no {one} {}", quoted(name.text)), help);
         }
         index
     }
@@ -512,14 +428,8 @@ impl<'a> Names<'a> {
     /// The indices of some names without repetition; unknown ones are refused.
     pub(super) fn resolve_all(&self, report: &mut Report, names: &[Name<'_>]) -> Vec<usize> {
         let mut seen = std::collections::HashSet::new();
-        let known = names
-            .iter()
-            .filter_map(|name| self.resolve(report, name))
-            .collect::<Vec<_>>();
-        known
-            .into_iter()
-            .filter(|index| seen.insert(*index))
-            .collect()
+        let known = names.iter().filter_map(|name| self.resolve(report, name)).collect::<Vec<_>>();
+        known.into_iter().filter(|index| seen.insert(*index)).collect()
     }
 }
 
@@ -530,16 +440,12 @@ pub(super) trait Word: Copy + 'static {
 }
 
 impl Word for Mode {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("bridge", Self::Bridge), ("route", Self::Route)];
+    const WORDS: &'static [(&'static str, Self)] = &[("bridge", Self::Bridge), ("route", Self::Route)];
 }
 
 impl Word for Poll {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("busy", Self::Busy),
-        ("adaptive", Self::Adaptive),
-        ("interrupt", Self::Interrupt),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("busy", Self::Busy), ("adaptive", Self::Adaptive), ("interrupt", Self::Interrupt)];
 }
 
 impl Word for Role {
@@ -552,18 +458,13 @@ impl Word for Role {
 }
 
 impl Word for Rate {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("as-fast-as-possible", Self::AsFastAsPossible),
-        ("capture", Self::Capture),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("as-fast-as-possible", Self::AsFastAsPossible), ("capture", Self::Capture)];
 }
 
 impl Word for Kind {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("restrict", Self::Restrict),
-        ("exempt", Self::Exempt),
-        ("quarantine", Self::Quarantine),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("restrict", Self::Restrict), ("exempt", Self::Exempt), ("quarantine", Self::Quarantine)];
 }
 
 impl Word for Action {
@@ -580,14 +481,10 @@ impl Word for RejectWith {
 }
 
 impl Word for DivertFallback {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("reject", Self::Reject), ("drop", Self::Drop)];
+    const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("drop", Self::Drop)];
 }
 
 impl Word for SourceValidation {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("enforce", Self::Enforce),
-        ("monitor", Self::Monitor),
-        ("off", Self::Off),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("enforce", Self::Enforce), ("monitor", Self::Monitor), ("off", Self::Off)];
 }

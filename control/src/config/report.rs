@@ -27,12 +27,7 @@ struct Finding {
 impl Report {
     /// A report on a configuration.
     pub(super) fn new(name: String, text: Rc<str>) -> Self {
-        Self {
-            sources: vec![Source { name, text }],
-            findings: Vec::new(),
-            found: 0,
-            comparisons: 200_000,
-        }
+        Self { sources: vec![Source { name, text }], findings: Vec::new(), found: 0, comparisons: 200_000 }
     }
 
     /// Takes up a further text.
@@ -48,31 +43,18 @@ impl Report {
 
     /// What stands at a place.
     pub(super) fn text_of(&self, place: &Place) -> &str {
-        self.sources[place.source.0]
-            .text
-            .get(place.span.clone())
-            .unwrap_or("")
+        self.sources[place.source.0].text.get(place.span.clone()).unwrap_or("")
     }
 
     /// Where the line ends that a place begins in.
     pub(super) fn end_of_line(&self, place: &Place) -> usize {
         let text = self.sources[place.source.0].text.as_bytes();
         let rest = text.get(place.span.start..).unwrap_or(&[]);
-        place.span.start
-            + rest
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(rest.len())
-            + 1
+        place.span.start + rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()) + 1
     }
 
     /// Notes a problem and its remedy.
-    pub(super) fn refuse(
-        &mut self,
-        place: Place,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub(super) fn refuse(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
         self.note(|| Finding {
             file: place.source,
             place: Some(place),
@@ -107,13 +89,7 @@ impl Report {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.note(|| Finding {
-            place: None,
-            file,
-            message: message.into(),
-            help: help.into(),
-            other: None,
-        });
+        self.note(|| Finding { place: None, file, message: message.into(), help: help.into(), other: None });
     }
 
     fn note(&mut self, finding: impl FnOnce() -> Finding) {
@@ -146,11 +122,8 @@ impl Report {
             self.comparisons -= 1;
             let lowered = candidate.to_lowercase();
             let apart = lowered.len().abs_diff(word.len());
-            let distance = if apart <= 4 * tolerated {
-                strsim::osa_distance(&word, &lowered)
-            } else {
-                usize::MAX
-            };
+            let distance =
+                if apart <= 4 * tolerated { strsim::osa_distance(&word, &lowered) } else { usize::MAX };
             // A word cut short, or with something appended, is meant too; but not as surely as a slip of a finger.
             let continued = word.len().min(lowered.len()) >= 3
                 && (lowered.starts_with(&word) || word.starts_with(&lowered));
@@ -168,59 +141,27 @@ impl Report {
 
     /// The end of a report that is not clean: places become lines, columns and excerpts.
     pub(super) fn into_error(self) -> ConfigError {
-        let Self {
-            sources,
-            mut findings,
-            found,
-            ..
-        } = self;
+        let Self { sources, mut findings, found, .. } = self;
         findings.sort_by_key(|finding| {
-            (
-                finding.file,
-                finding.place.as_ref().map_or(0, |place| place.span.start),
-            )
+            (finding.file, finding.place.as_ref().map_or(0, |place| place.span.start))
         });
         let mut lines: Vec<Option<Lines<'_>>> = sources.iter().map(|_| None).collect();
         let mut locate = |place: &Place| {
             let source = &sources[place.source.0];
             let lines = lines[place.source.0].get_or_insert_with(|| Lines::new(&source.text));
             let (line, column) = lines.locate(place.span.start);
-            (
-                printable_name(source),
-                line,
-                column,
-                lines.excerpt(&place.span),
-            )
+            (printable_name(source), line, column, lines.excerpt(&place.span))
         };
         let mut problems = Vec::with_capacity(findings.len());
-        for Finding {
-            place,
-            file,
-            message,
-            help,
-            other,
-        } in findings
-        {
+        for Finding { place, file, message, help, other } in findings {
             let related = other.map(|(place, message)| {
                 let (file, line, column, excerpt) = locate(&place);
-                Related {
-                    file,
-                    line,
-                    column,
-                    message,
-                    excerpt,
-                }
+                Related { file, line, column, message, excerpt }
             });
             problems.push(match place.map(|place| locate(&place)) {
-                Some((file, line, column, excerpt)) => Problem {
-                    file,
-                    line,
-                    column,
-                    message,
-                    help,
-                    related,
-                    excerpt: Some(excerpt),
-                },
+                Some((file, line, column, excerpt)) => {
+                    Problem { file, line, column, message, help, related, excerpt: Some(excerpt) }
+                }
                 None => Problem {
                     file: printable_name(&sources[file.0]),
                     line: 1,
@@ -244,12 +185,7 @@ fn printable_name(source: &Source) -> String {
 pub(super) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     const MOST: usize = 12;
     let mut words = words.into_iter();
-    let mut text = words
-        .by_ref()
-        .take(MOST)
-        .map(super::error::quoted)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut text = words.by_ref().take(MOST).map(super::error::quoted).collect::<Vec<_>>().join(", ");
     let more = words.count();
     if more > 0 {
         text.push_str(&format!(" and {more} more"));
@@ -269,19 +205,10 @@ mod tests {
     fn a_slip_of_the_finger_finds_the_word_that_was_meant() {
         let mut report = report();
         assert_eq!(report.nearest("acton", ["name", "action"]), Some("action"));
-        assert_eq!(
-            report.nearest("own-mxx", ["own-msa", "own-mx"]),
-            Some("own-mx")
-        );
-        assert_eq!(
-            report.nearest("wholesail", ["dynamic", "wholesale"]),
-            Some("wholesale")
-        );
+        assert_eq!(report.nearest("own-mxx", ["own-msa", "own-mx"]), Some("own-mx"));
+        assert_eq!(report.nearest("wholesail", ["dynamic", "wholesale"]), Some("wholesale"));
         assert_eq!(report.nearest("Reject", ["drop", "reject"]), Some("reject"));
-        assert_eq!(
-            report.nearest("mobile", ["own-mx", "mobile-carriers"]),
-            Some("mobile-carriers")
-        );
+        assert_eq!(report.nearest("mobile", ["own-mx", "mobile-carriers"]), Some("mobile-carriers"));
     }
 
     #[test]
@@ -298,26 +225,12 @@ mod tests {
         let mut report = report();
         report.refuse(Place::main(4..7), "second", "-");
         let other = report.add_source("b.txt".into(), "x".into());
-        report.refuse(
-            Place {
-                source: other,
-                span: 0..1,
-            },
-            "third",
-            "-",
-        );
+        report.refuse(Place { source: other, span: 0..1 }, "third", "-");
         report.refuse(Place::main(0..3), "first", "-");
         let error = report.into_error();
-        let messages: Vec<_> = error
-            .problems()
-            .iter()
-            .map(|problem| problem.message.as_str())
-            .collect();
+        let messages: Vec<_> = error.problems().iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(messages, ["first", "second", "third"]);
-        assert_eq!(
-            (error.problems()[1].line, error.problems()[1].column),
-            (2, 1)
-        );
+        assert_eq!((error.problems()[1].line, error.problems()[1].column), (2, 1));
     }
 
     #[test]
@@ -327,10 +240,7 @@ mod tests {
             report.refuse(Place::main(0..1), "x", "-");
         }
         let error = report.into_error();
-        assert_eq!(
-            (error.problems().len(), error.found()),
-            (ConfigError::KEPT, ConfigError::KEPT + 5)
-        );
+        assert_eq!((error.problems().len(), error.found()), (ConfigError::KEPT, ConfigError::KEPT + 5));
     }
 
     #[test]

@@ -30,11 +30,7 @@ pub(super) fn read<'a>(
     lists: &mut PrefixLists<'_>,
     empty: Empty,
 ) -> Sets<'a> {
-    let mut sets = Sets {
-        sets: Vec::new(),
-        names: Names::new("set", "sets"),
-        empty: Vec::new(),
-    };
+    let mut sets = Sets { sets: Vec::new(), names: Names::new("set", "sets"), empty: Vec::new() };
     let Some(entry) = root.get("sets") else {
         return sets;
     };
@@ -50,11 +46,7 @@ pub(super) fn read<'a>(
     let entries = table.in_order();
     if let Some((name, _)) = entries.get(MOST) {
         let message = format!("there are {} sets, more than {MOST}", entries.len());
-        report.refuse(
-            name.place.clone(),
-            message,
-            "join sets that are always named together",
-        );
+        report.refuse(name.place.clone(), message, "join sets that are always named together");
     }
     for (name, value) in entries.into_iter().take(MOST) {
         sets.add(report, name, value, lists, empty);
@@ -73,10 +65,8 @@ impl<'a> Sets<'a> {
     ) {
         check_name(report, name.text, name.place.clone());
         let list = lists.read(report, value, &format!("set {}", quoted(name.text)));
-        let refused = list
-            .as_ref()
-            .filter(|list| list.empty && empty == Empty::Refused)
-            .map(|list| list.place.clone());
+        let refused =
+            list.as_ref().filter(|list| list.empty && empty == Empty::Refused).map(|list| list.place.clone());
         let mut seen = HashSet::new();
         // A prefix twice in a set says nothing wrong.
         let prefixes: Vec<IpNetwork> = list
@@ -85,34 +75,18 @@ impl<'a> Sets<'a> {
             .map(|listed| listed.prefix)
             .filter(|prefix| seen.insert(*prefix))
             .collect();
-        self.sets.push(Set {
-            name: name.text.to_owned(),
-            prefixes,
-        });
+        self.sets.push(Set { name: name.text.to_owned(), prefixes });
         self.empty.push(refused);
         self.names.add(report, name, "");
     }
 
     /// Refuses a name in `allow` whose set has no prefixes: own servers that were open yesterday would be denied.
     pub(super) fn refuse_empty(&mut self, report: &mut Report, name: &Name<'_>, title: &str) {
-        let empty = self
-            .names
-            .get(name.text)
-            .and_then(|index| self.empty[index].take());
+        let empty = self.names.get(name.text).and_then(|index| self.empty[index].take());
         if let Some(list) = empty {
-            let message = format!(
-                "{title} allows the set {}, which has no prefixes",
-                quoted(name.text)
-            );
-            let help =
-                "give the set a prefix, or take it out of `allow`; `--allow-empty` accepts it";
-            report.refuse_beside(
-                name.place.clone(),
-                message,
-                help,
-                list,
-                "the set stands here",
-            );
+            let message = format!("{title} allows the set {}, which has no prefixes", quoted(name.text));
+            let help = "give the set a prefix, or take it out of `allow`; `--allow-empty` accepts it";
+            report.refuse_beside(name.place.clone(), message, help, list, "the set stands here");
         }
     }
 }

@@ -15,17 +15,11 @@ use super::reader::{Entry, Shape, Table, described};
 use super::report::Report;
 use super::source::Place;
 
-const DATAPLANE: Shape = Shape {
-    what: "[dataplane]",
-    keys: &["mode", "cores", "batch", "poll"],
-    remarks: &[],
-};
+const DATAPLANE: Shape =
+    Shape { what: "[dataplane]", keys: &["mode", "cores", "batch", "poll"], remarks: &[] };
 
-const CHECKS: Shape = Shape {
-    what: "[checks]",
-    keys: &["source-validation", "nat64-prefixes"],
-    remarks: &[],
-};
+const CHECKS: Shape =
+    Shape { what: "[checks]", keys: &["source-validation", "nat64-prefixes"], remarks: &[] };
 
 const LIMITS: Shape = Shape {
     what: "[limits]",
@@ -42,27 +36,14 @@ const LIMITS: Shape = Shape {
     remarks: &[],
 };
 
-const CONTROL: Shape = Shape {
-    what: "[control]",
-    keys: &["socket", "state"],
-    remarks: &[],
-};
+const CONTROL: Shape = Shape { what: "[control]", keys: &["socket", "state"], remarks: &[] };
 
-const METRICS: Shape = Shape {
-    what: "[metrics]",
-    keys: &["listen"],
-    remarks: &[],
-};
+const METRICS: Shape = Shape { what: "[metrics]", keys: &["listen"], remarks: &[] };
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3_600 * SECOND;
 
-fn table<'a>(
-    report: &mut Report,
-    root: &Table<'a>,
-    key: &'static str,
-    shape: &Shape,
-) -> Option<Table<'a>> {
+fn table<'a>(report: &mut Report, root: &Table<'a>, key: &'static str, shape: &Shape) -> Option<Table<'a>> {
     let entry = root.get(key)?;
     Table::of(report, entry.value, shape.what.to_owned(), shape)
 }
@@ -87,9 +68,7 @@ pub(super) fn dataplane(report: &mut Report, root: &Table<'_>) -> Dataplane {
         dataplane.cores = cores(report, &entry);
     }
     if let Some(entry) = table.get("batch") {
-        dataplane.batch = entry
-            .whole(report, 1..=256, dataplane.batch)
-            .unwrap_or(dataplane.batch);
+        dataplane.batch = entry.whole(report, 1..=256, dataplane.batch).unwrap_or(dataplane.batch);
     }
     if let Some(entry) = table.get("poll") {
         dataplane.poll = entry.word(report).unwrap_or(dataplane.poll);
@@ -148,18 +127,13 @@ pub(super) fn checks(report: &mut Report, root: &Table<'_>) -> Checks {
 }
 
 fn nat64_prefixes(report: &mut Report, entry: &Entry<'_>) -> Vec<Ipv6Network> {
-    const HELP: &str =
-        "a NAT64 prefix is IPv6, of length 32, 40, 48, 56, 64 or 96 (RFC 6052 section 2.2)";
+    const HELP: &str = "a NAT64 prefix is IPv6, of length 32, 40, 48, 56, 64 or 96 (RFC 6052 section 2.2)";
     let mut prefixes = Vec::new();
     let mut seen = HashSet::new();
     for value in entry.list(report, "\"2001:db8:64::/96\"").unwrap_or(&[]) {
         let place = Place::main(value.span());
         let Some(text) = value.get_ref().as_str() else {
-            report.refuse(
-                place,
-                format!("a prefix must be a string, not {}", described(value)),
-                HELP,
-            );
+            report.refuse(place, format!("a prefix must be a string, not {}", described(value)), HELP);
             continue;
         };
         let (what, help) = match parse_prefix(text).map(nat64) {
@@ -189,47 +163,26 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
         return default;
     };
     let mut size = |key, range, default| {
-        table
-            .get(key)
-            .and_then(|entry| entry.whole::<usize>(report, range, default))
-            .unwrap_or(default)
+        table.get(key).and_then(|entry| entry.whole::<usize>(report, range, default)).unwrap_or(default)
     };
     let l2_headers = size("l2-headers", 0..=16, default.l2_headers);
     let extension_headers = size("extension-headers", 0..=64, default.extension_headers);
     let fragments = size("fragments", 1..=MOST_FRAGMENTS, default.fragments);
-    let fragments_per_source = size(
-        "fragments-per-source",
-        1..=MOST_FRAGMENTS,
-        default.fragments_per_source,
-    );
+    let fragments_per_source = size("fragments-per-source", 1..=MOST_FRAGMENTS, default.fragments_per_source);
     let mut answers = |key, range, default| {
-        table
-            .get(key)
-            .and_then(|entry| entry.whole::<u32>(report, range, default))
-            .unwrap_or(default)
+        table.get(key).and_then(|entry| entry.whole::<u32>(report, range, default)).unwrap_or(default)
     };
     let reject_burst = answers("reject-burst", 1..=1_000, default.reject_burst);
-    let reject_per_second = answers(
-        "reject-per-second",
-        0..=10_000_000,
-        default.reject_per_second,
-    );
+    let reject_per_second = answers("reject-per-second", 0..=10_000_000, default.reject_per_second);
     let mut time = |key, range, default| {
-        table
-            .get(key)
-            .and_then(|entry| entry.duration(report, range, default))
-            .unwrap_or(default)
+        table.get(key).and_then(|entry| entry.duration(report, range, default)).unwrap_or(default)
     };
     Limits {
         l2_headers,
         extension_headers,
         fragments,
         fragments_per_source,
-        fragment_lifetime_micros: time(
-            "fragment-lifetime",
-            SECOND..=HOUR,
-            default.fragment_lifetime_micros,
-        ),
+        fragment_lifetime_micros: time("fragment-lifetime", SECOND..=HOUR, default.fragment_lifetime_micros),
         reject_burst,
         reject_interval_micros: time(
             "reject-interval",
@@ -248,8 +201,7 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
     let Some(table) = table(report, root, "control", &CONTROL) else {
         return control;
     };
-    control.state =
-        table.get("state").and_then(|entry| path(report, &entry)).map(|path| folder.join(path));
+    control.state = table.get("state").and_then(|entry| path(report, &entry)).map(|path| folder.join(path));
     let Some(entry) = table.get("socket") else {
         return control;
     };
@@ -273,19 +225,13 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
 /// `[metrics]`.
 pub(super) fn metrics(report: &mut Report, root: &Table<'_>) -> Metrics {
     let entry = table(report, root, "metrics", &METRICS).and_then(|table| table.get("listen"));
-    let Some((entry, text)) =
-        entry.and_then(|entry| entry.string(report).map(|text| (entry, text)))
-    else {
+    let Some((entry, text)) = entry.and_then(|entry| entry.string(report).map(|text| (entry, text))) else {
         return Metrics::default();
     };
     let listen = text.parse::<SocketAddr>().ok();
     if listen.is_none() {
         let help = "write an address and a port, such as `127.0.0.1:9925` or `[::1]:9925`";
-        report.refuse(
-            entry.place(),
-            format!("{} is no address to listen on", quoted(text)),
-            help,
-        );
+        report.refuse(entry.place(), format!("{} is no address to listen on", quoted(text)), help);
     }
     Metrics { listen }
 }
@@ -295,11 +241,7 @@ pub(super) fn path(report: &mut Report, entry: &Entry<'_>) -> Option<PathBuf> {
     let text = entry.string(report)?;
     if text.is_empty() || text.contains('\0') {
         let message = format!("{} is no path", quoted(text));
-        report.refuse(
-            entry.place(),
-            message,
-            format!("name a file, or leave `{}` out", entry.key),
-        );
+        report.refuse(entry.place(), message, format!("name a file, or leave `{}` out", entry.key));
         return None;
     }
     Some(PathBuf::from(text))

@@ -29,10 +29,7 @@ pub(super) struct Place {
 impl Place {
     /// A place in the configuration itself.
     pub(super) fn main(span: Range<usize>) -> Self {
-        Self {
-            source: SourceId::MAIN,
-            span,
-        }
+        Self { source: SourceId::MAIN, span }
     }
 }
 
@@ -77,20 +74,14 @@ impl<'a> Lines<'a> {
 
     pub(super) fn new(text: &'a str) -> Self {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let starts = std::iter::once(0)
-            .chain(newlines.map(|(at, _)| at + 1))
-            .collect();
+        let starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
         let mut chars_before = vec![0];
         let mut total = 0;
         for block in text.as_bytes().chunks(Self::STRIDE) {
             total += count_chars(block);
             chars_before.push(total);
         }
-        Self {
-            text,
-            starts,
-            chars_before,
-        }
+        Self { text, starts, chars_before }
     }
 
     /// Line and column of a byte, both from 1; the column counts characters.
@@ -112,33 +103,19 @@ impl<'a> Lines<'a> {
         let line = self.starts.partition_point(|start| *start <= from);
         let line_start = self.starts[line - 1];
         // The first line of a longer span; a newline itself is the empty end of its line.
-        let line_end = self
-            .starts
-            .get(line)
-            .map_or(self.text.len(), |next| next - 1);
-        let line_end = if self.text[line_start..line_end].ends_with('\r') {
-            line_end - 1
-        } else {
-            line_end
-        };
+        let line_end = self.starts.get(line).map_or(self.text.len(), |next| next - 1);
+        let line_end = if self.text[line_start..line_end].ends_with('\r') { line_end - 1 } else { line_end };
         let from = from.min(line_end.max(line_start));
         let until = char_boundary(self.text, span.end).clamp(from, line_end.max(from));
 
         let (marked, marked_width) = fitting(self.text[from..until].chars(), Excerpt::MARKED);
         let marked_end = from + marked;
-        let (_, behind_width) = fitting(
-            self.text[marked_end..line_end.max(marked_end)].chars(),
-            Excerpt::BEHIND,
-        );
+        let (_, behind_width) =
+            fitting(self.text[marked_end..line_end.max(marked_end)].chars(), Excerpt::BEHIND);
         let room = Excerpt::COLUMNS - 2 - marked_width;
-        let (before, before_width) = fitting(
-            self.text[line_start..from].chars().rev(),
-            room - behind_width,
-        );
-        let (behind, _) = fitting(
-            self.text[marked_end..line_end.max(marked_end)].chars(),
-            room - before_width,
-        );
+        let (before, before_width) = fitting(self.text[line_start..from].chars().rev(), room - behind_width);
+        let (behind, _) =
+            fitting(self.text[marked_end..line_end.max(marked_end)].chars(), room - before_width);
 
         let cut_before = from - before > line_start;
         let cut_behind = marked_end + behind < line_end;
@@ -152,21 +129,14 @@ impl<'a> Lines<'a> {
             }
         }
         text.extend(cut_behind.then_some(Excerpt::CUT));
-        Excerpt {
-            text,
-            before: before_width + usize::from(cut_before),
-            marked: marked_width,
-        }
+        Excerpt { text, before: before_width + usize::from(cut_before), marked: marked_width }
     }
 }
 
 /// The start of the character that a byte belongs to, or the end of the text.
 fn char_boundary(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
-    (0..=at)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0)
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// The length in bytes and the width in columns of the leading characters that fit into `columns`.
@@ -222,37 +192,21 @@ mod tests {
         assert_eq!(Lines::new("関所").locate(4), (1, 2));
         assert_eq!(
             Lines::new("関所").excerpt(&(4..6)),
-            Excerpt {
-                text: "関所".into(),
-                before: 2,
-                marked: 2
-            }
+            Excerpt { text: "関所".into(), before: 2, marked: 2 }
         );
     }
 
     #[test]
     fn a_short_line_is_shown_whole_without_its_line_end() {
         let excerpt = Lines::new("first\r\nsecond line\r\n").excerpt(&(14..18));
-        assert_eq!(
-            excerpt,
-            Excerpt {
-                text: "second line".into(),
-                before: 7,
-                marked: 4
-            }
-        );
+        assert_eq!(excerpt, Excerpt { text: "second line".into(), before: 7, marked: 4 });
     }
 
     #[test]
     fn of_a_long_line_a_window_around_the_place_is_shown() {
         let text = format!("{}HERE{}", "a".repeat(300), "b".repeat(300));
         let excerpt = Lines::new(&text).excerpt(&(300..304));
-        let marked: String = excerpt
-            .text
-            .chars()
-            .skip(excerpt.before)
-            .take(excerpt.marked)
-            .collect();
+        let marked: String = excerpt.text.chars().skip(excerpt.before).take(excerpt.marked).collect();
         assert_eq!(marked, "HERE");
         assert_eq!(excerpt.text.chars().count(), Excerpt::COLUMNS);
         assert!(excerpt.text.starts_with("…a") && excerpt.text.ends_with("b…"));
@@ -261,54 +215,19 @@ mod tests {
     #[test]
     fn of_a_span_over_several_lines_the_first_line_is_marked() {
         let excerpt = Lines::new("phases = [\n  1,\n]\n").excerpt(&(9..17));
-        assert_eq!(
-            excerpt,
-            Excerpt {
-                text: "phases = [".into(),
-                before: 9,
-                marked: 1
-            }
-        );
+        assert_eq!(excerpt, Excerpt { text: "phases = [".into(), before: 9, marked: 1 });
     }
 
     #[test]
     fn tabs_controls_and_wide_characters_keep_the_mark_below_its_text() {
         let excerpt = Lines::new("\t関\u{1b}X = 1").excerpt(&(5..6));
-        assert_eq!(
-            excerpt,
-            Excerpt {
-                text: "    関\u{fffd}X = 1".into(),
-                before: 7,
-                marked: 1
-            }
-        );
+        assert_eq!(excerpt, Excerpt { text: "    関\u{fffd}X = 1".into(), before: 7, marked: 1 });
     }
 
     #[test]
     fn a_place_at_the_very_end_has_an_empty_mark() {
-        assert_eq!(
-            Lines::new("a").excerpt(&(1..1)),
-            Excerpt {
-                text: "a".into(),
-                before: 1,
-                marked: 0
-            }
-        );
-        assert_eq!(
-            Lines::new("a\n").excerpt(&(1..2)),
-            Excerpt {
-                text: "a".into(),
-                before: 1,
-                marked: 0
-            }
-        );
-        assert_eq!(
-            Lines::new("").excerpt(&(7..9)),
-            Excerpt {
-                text: "".into(),
-                before: 0,
-                marked: 0
-            }
-        );
+        assert_eq!(Lines::new("a").excerpt(&(1..1)), Excerpt { text: "a".into(), before: 1, marked: 0 });
+        assert_eq!(Lines::new("a\n").excerpt(&(1..2)), Excerpt { text: "a".into(), before: 1, marked: 0 });
+        assert_eq!(Lines::new("").excerpt(&(7..9)), Excerpt { text: "".into(), before: 0, marked: 0 });
     }
 }

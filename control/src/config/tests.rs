@@ -129,10 +129,7 @@ fn told(text: &str) -> Vec<String> {
             .problems()
             .iter()
             .map(|problem| {
-                format!(
-                    "{}:{}: {}; {}",
-                    problem.line, problem.column, problem.message, problem.help
-                )
+                format!("{}:{}: {}; {}", problem.line, problem.column, problem.message, problem.help)
             })
             .collect(),
     }
@@ -160,19 +157,9 @@ mod taken {
         assert_eq!(config.path, Path::new("conf/sekisho.toml"));
         assert_eq!(
             config.dataplane,
-            Dataplane {
-                mode: Mode::Bridge,
-                cores: Some(vec![1, 2]),
-                batch: 32,
-                poll: Poll::Adaptive
-            }
+            Dataplane { mode: Mode::Bridge, cores: Some(vec![1, 2]), batch: 32, poll: Poll::Adaptive }
         );
-        let port = |name: &str, role, peer, driver| Port {
-            name: name.into(),
-            role,
-            peer,
-            driver,
-        };
+        let port = |name: &str, role, peer, driver| Port { name: name.into(), role, peer, driver };
         let capture = Driver::Pcap {
             read: Some("conf/in.pcap".into()),
             write: Some("/tmp/out.pcap".into()),
@@ -182,48 +169,17 @@ mod taken {
             config.ports,
             [
                 port("access", Role::Subscriber, Some(1), capture),
-                port(
-                    "core",
-                    Role::Internet,
-                    Some(0),
-                    Driver::Packet {
-                        device: "eth1".into()
-                    }
-                ),
-                port(
-                    "mail",
-                    Role::Servers,
-                    Some(3),
-                    Driver::Xdp {
-                        device: "eth2".into()
-                    }
-                ),
-                port(
-                    "mail-up",
-                    Role::Internet,
-                    Some(2),
-                    Driver::Dpdk {
-                        device: "0000:01:00.0".into()
-                    }
-                ),
+                port("core", Role::Internet, Some(0), Driver::Packet { device: "eth1".into() }),
+                port("mail", Role::Servers, Some(3), Driver::Xdp { device: "eth2".into() }),
+                port("mail-up", Role::Internet, Some(2), Driver::Dpdk { device: "0000:01:00.0".into() }),
                 port("filter", Role::Filter, None, Driver::Memory),
             ]
         );
         assert_eq!(config.sets[0].name, "own-msa");
-        assert_eq!(
-            config.sets[0].prefixes.len(),
-            2,
-            "a prefix twice in a set counts once"
-        );
+        assert_eq!(config.sets[0].prefixes.len(), 2, "a prefix twice in a set counts once");
         let policy = &config.policies[0];
-        assert_eq!(
-            (policy.kind, policy.action, policy.mirror),
-            (Kind::Restrict, Action::Reject, false)
-        );
-        assert_eq!(
-            (policy.reject_with, policy.divert_fallback),
-            (RejectWith::Icmp, DivertFallback::Drop)
-        );
+        assert_eq!((policy.kind, policy.action, policy.mirror), (Kind::Restrict, Action::Reject, false));
+        assert_eq!((policy.reject_with, policy.divert_fallback), (RejectWith::Icmp, DivertFallback::Drop));
         assert_eq!(policy.allow, [0], "a set twice in `allow` counts once");
         assert_eq!(
             policy.phases,
@@ -250,21 +206,12 @@ mod taken {
                 name: "my-b-flets".into(),
                 title: Some("My-BフレッツF/M-B".into()),
                 policy: 0,
-                prefixes: vec![
-                    "203.0.113.0/25".parse().unwrap(),
-                    "2001:db8:d000::/36".parse().unwrap()
-                ],
+                prefixes: vec!["203.0.113.0/25".parse().unwrap(), "2001:db8:d000::/36".parse().unwrap()],
             }]
         );
         assert_eq!(config.checks.source_validation, SourceValidation::Monitor);
-        assert_eq!(
-            config.checks.nat64_prefixes,
-            ["2001:db8:64::/96".parse().unwrap()]
-        );
-        assert_eq!(
-            config.socket(),
-            Some(Path::new("/run/sekisho/test.sock"))
-        );
+        assert_eq!(config.checks.nat64_prefixes, ["2001:db8:64::/96".parse().unwrap()]);
+        assert_eq!(config.socket(), Some(Path::new("/run/sekisho/test.sock")));
         assert_eq!(config.state(), Some(Path::new("conf/remembered")));
         assert_eq!(config.metrics.listen, "[::1]:9925".parse().ok());
         assert_eq!(
@@ -287,19 +234,11 @@ mod taken {
         let config = accepted("[[policy]]\nname = \"p\"");
         assert_eq!(
             config.dataplane,
-            Dataplane {
-                mode: Mode::Bridge,
-                cores: None,
-                batch: 64,
-                poll: Poll::Busy
-            }
+            Dataplane { mode: Mode::Bridge, cores: None, batch: 64, poll: Poll::Busy }
         );
         assert_eq!(
             config.checks,
-            Checks {
-                source_validation: SourceValidation::Enforce,
-                nat64_prefixes: vec![]
-            }
+            Checks { source_validation: SourceValidation::Enforce, nat64_prefixes: vec![] }
         );
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.control, Control::default());
@@ -320,14 +259,7 @@ mod taken {
     #[test]
     fn sets_stand_in_the_order_of_the_file() {
         let config = accepted("[sets]\nz = [\"192.0.2.1/32\"]\na = []\n\"m.x\" = []");
-        assert_eq!(
-            config
-                .sets
-                .iter()
-                .map(|set| set.name.as_str())
-                .collect::<Vec<_>>(),
-            ["z", "a", "m.x"]
-        );
+        assert_eq!(config.sets.iter().map(|set| set.name.as_str()).collect::<Vec<_>>(), ["z", "a", "m.x"]);
     }
 
     #[test]
@@ -351,12 +283,8 @@ mod taken {
                     [[pool]]\nname = \"x\"\npolicy = \"p\"\nprefixes = []";
         let text = format!("{PORTS}{more}");
         assert_eq!(told(&text).len(), 2);
-        let config = Config::from_toml_with(
-            &text,
-            Path::new("a.toml"),
-            LoadOptions { allow_empty: true },
-        )
-        .unwrap();
+        let config =
+            Config::from_toml_with(&text, Path::new("a.toml"), LoadOptions { allow_empty: true }).unwrap();
         assert!(config.pools[0].prefixes.is_empty() && config.policies[0].allow == [0]);
     }
 }
@@ -393,15 +321,8 @@ error: there is no set `own-mxx`
                 .replace("]\npool", "]\n#pool"),
         );
         let error = error.unwrap_err();
-        assert_eq!(
-            (error.problems()[0].line, error.problems()[0].column),
-            (2, 9)
-        );
-        let unknown = error
-            .problems()
-            .iter()
-            .find(|problem| problem.message.contains("`nam`"))
-            .unwrap();
+        assert_eq!((error.problems()[0].line, error.problems()[0].column), (2, 9));
+        let unknown = error.problems().iter().find(|problem| problem.message.contains("`nam`")).unwrap();
         assert_eq!((unknown.line, unknown.column), (2, 27));
         assert!(
             error.to_string().contains(
@@ -455,24 +376,14 @@ note: pool `a` has it here
             ]
         );
         let error = load(&text).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .ends_with("\n\nerror: the configuration has 5 problems")
-        );
+        assert!(error.to_string().ends_with("\n\nerror: the configuration has 5 problems"));
         assert_eq!(error.found(), 5);
     }
 
     #[test]
     fn nothing_is_wider_than_a_hundred_columns() {
-        let prefixes = (0..200)
-            .map(|n| format!("\"192.0.2.{n}/24\""))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let text = format!(
-            "{PORTS}[sets]\nlong = [{prefixes}]\n{} = []\n",
-            "y".repeat(300)
-        );
+        let prefixes = (0..200).map(|n| format!("\"192.0.2.{n}/24\"")).collect::<Vec<_>>().join(", ");
+        let text = format!("{PORTS}[sets]\nlong = [{prefixes}]\n{} = []\n", "y".repeat(300));
         let error = load(&text).unwrap_err();
         assert_eq!(error.found(), 200);
         for line in error.to_string().lines() {
@@ -487,20 +398,14 @@ mod syntax {
     #[test]
     fn text_without_quotes_is_refused_where_it_stands() {
         let told = only("[[policy]]\nname = \"p\"\naction = drop\n");
-        assert!(
-            told.starts_with("15:10: not TOML: string values must be quoted"),
-            "{told}"
-        );
+        assert!(told.starts_with("15:10: not TOML: string values must be quoted"), "{told}");
         assert!(told.ends_with("; put the value in double quotes"), "{told}");
     }
 
     #[test]
     fn each_broken_line_is_told_once_and_nothing_is_made_of_the_pieces() {
         let told = told("port = [\n[[pool]\nname = x y z\n= 3\n");
-        assert!(
-            told.iter().all(|told| told.contains("not TOML")),
-            "{told:#?}"
-        );
+        assert!(told.iter().all(|told| told.contains("not TOML")), "{told:#?}");
         let mut lines: Vec<_> = told.iter().map(|told| told.split(':').next()).collect();
         lines.dedup();
         assert_eq!(lines.len(), told.len(), "{told:#?}");
@@ -508,9 +413,8 @@ mod syntax {
 
     #[test]
     fn a_key_given_twice_is_told_together_with_the_rest() {
-        let told = told(&format!(
-            "{PORTS}[limits]\nfragments = 1\nfragments = 2\nreject-burst = 0\n[limits]\n"
-        ));
+        let told =
+            told(&format!("{PORTS}[limits]\nfragments = 1\nfragments = 2\nreject-burst = 0\n[limits]\n"));
         assert_eq!(
             told,
             [
@@ -529,14 +433,8 @@ mod syntax {
         let error = Config::load(&path).unwrap_err();
         let problem = &error.problems()[0];
         assert_eq!((problem.line, problem.column), (2, 6));
-        assert_eq!(
-            problem.message,
-            "not UTF-8: the byte at offset 10 begins no character"
-        );
-        assert!(
-            error.to_string().contains("2 | a = \"\u{fffd}\"\n"),
-            "{error}"
-        );
+        assert_eq!(problem.message, "not UTF-8: the byte at offset 10 begins no character");
+        assert!(error.to_string().contains("2 | a = \"\u{fffd}\"\n"), "{error}");
     }
 
     #[test]
@@ -555,10 +453,7 @@ error: cannot read the configuration: No such file or directory (os error 2)
     #[test]
     fn a_file_without_end_is_not_read_to_its_end() {
         let error = Config::load(Path::new("/dev/zero")).unwrap_err();
-        assert_eq!(
-            error.problems()[0].message,
-            "the configuration is larger than 64 MiB"
-        );
+        assert_eq!(error.problems()[0].message, "the configuration is larger than 64 MiB");
     }
 
     #[test]
@@ -579,10 +474,7 @@ mod keys {
 
     #[test]
     fn an_unknown_key_is_refused_at_every_level() {
-        assert_eq!(
-            only("[pools]\n"),
-            "13:2: unknown key `pools` in the configuration; did you mean `pool`?"
-        );
+        assert_eq!(only("[pools]\n"), "13:2: unknown key `pools` in the configuration; did you mean `pool`?");
         assert_eq!(
             only("[dataplane]\ncore = [1]\n"),
             "14:1: unknown key `core` in [dataplane]; did you mean `cores`?"
@@ -638,9 +530,7 @@ mod keys {
             "13:1: a policy has no `name`; add `name = \"…\"`"
         );
         assert_eq!(
-            only(
-                "[[policy]]\nname = \"p\"\n[[pool]]\nname = \"x\"\nprefixes = [\"192.0.2.0/24\"]\n"
-            ),
+            only("[[policy]]\nname = \"p\"\n[[pool]]\nname = \"x\"\nprefixes = [\"192.0.2.0/24\"]\n"),
             "15:1: pool `x` has no `policy`; add `policy = \"…\"`"
         );
         assert_eq!(
@@ -721,19 +611,13 @@ mod names {
             )),
             "20:8: there are two pools `x`; give one of them another name"
         );
-        assert_eq!(
-            only("[sets]\ns = []\ns = []\n"),
-            "15:1: `s` is given twice; keep one of the two"
-        );
+        assert_eq!(only("[sets]\ns = []\ns = []\n"), "15:1: `s` is given twice; keep one of the two");
     }
 
     #[test]
     fn a_name_that_is_no_label_is_refused() {
         let help = "a name has 1 to 64 of the characters `A-Z a-z 0-9 . _ -`; it labels metrics";
-        assert_eq!(
-            only("[[policy]]\nname = \"\"\n"),
-            format!("14:8: a name must not be empty; {help}")
-        );
+        assert_eq!(only("[[policy]]\nname = \"\"\n"), format!("14:8: a name must not be empty; {help}"));
         assert_eq!(
             only("[[policy]]\nname = \"a b\"\n"),
             format!("14:8: the name `a b` has the character ` ` in it; {help}")
@@ -745,10 +629,7 @@ mod names {
         let long = "x".repeat(65);
         assert_eq!(
             only(&format!("[[policy]]\nname = \"{long}\"\n")),
-            format!(
-                "14:8: the name `{}…` is 65 characters long; {help}",
-                "x".repeat(60)
-            )
+            format!("14:8: the name `{}…` is 65 characters long; {help}", "x".repeat(60))
         );
         accepted(&format!("[[policy]]\nname = \"{}\"\n", "A-z.0_".repeat(10)));
     }
@@ -761,9 +642,7 @@ mod names {
         );
         let sets: String = (0..14).map(|n| format!("set{n} = []\n")).collect();
         assert_eq!(
-            only(&format!(
-                "[sets]\n{sets}[[policy]]\nname = \"p\"\nallow = [\"own\"]\n"
-            )),
+            only(&format!("[sets]\n{sets}[[policy]]\nname = \"p\"\nallow = [\"own\"]\n")),
             "30:10: there is no set `own`; the sets are `set0`, `set1`, `set2`, `set3`, `set4`, `set5`, `set6`, `set7`, \
              `set8`, `set9`, `set10`, `set11` and 2 more"
         );
@@ -794,14 +673,8 @@ mod ports {
 
     #[test]
     fn a_configuration_without_a_port_is_refused() {
-        assert_eq!(
-            told(""),
-            ["1:1: there is no port; add a `[[port]]` for each interface"]
-        );
-        assert_eq!(
-            told("port = []"),
-            ["1:8: there is no port; add a `[[port]]` for each interface"]
-        );
+        assert_eq!(told(""), ["1:1: there is no port; add a `[[port]]` for each interface"]);
+        assert_eq!(told("port = []"), ["1:8: there is no port; add a `[[port]]` for each interface"]);
     }
 
     #[test]
@@ -810,10 +683,7 @@ mod ports {
             .map(|n| {
                 port(
                     &format!("p{n}"),
-                    &format!(
-                        "role = \"internet\"\npeer = \"p{}\"\ndriver = \"memory\"",
-                        n ^ 1
-                    ),
+                    &format!("role = \"internet\"\npeer = \"p{}\"\ndriver = \"memory\"", n ^ 1),
                 )
             })
             .collect();
@@ -841,10 +711,8 @@ mod ports {
         );
         assert_eq!(
             told(&PORTS.replace("peer = \"core\"\n", "")),
-            [
-                "2:1: port `access` has no `peer`: in bridge mode, what it receives leaves by its peer; \
-              write `peer = \"core\"`, which names this port as its peer"
-            ]
+            ["2:1: port `access` has no `peer`: in bridge mode, what it receives leaves by its peer; \
+              write `peer = \"core\"`, which names this port as its peer"]
         );
         assert_eq!(
             told(&PORTS.replace("peer = \"core\"", "peer = \"access\"")),
@@ -856,10 +724,7 @@ mod ports {
 
     #[test]
     fn peers_must_name_each_other() {
-        let third = port(
-            "third",
-            "role = \"internet\"\npeer = \"access\"\ndriver = \"memory\"",
-        );
+        let third = port("third", "role = \"internet\"\npeer = \"access\"\ndriver = \"memory\"");
         assert_eq!(
             only(&third),
             "16:8: port `third` has the peer `access`, but that one has the peer `core`; \
@@ -871,19 +736,12 @@ mod ports {
     fn a_filter_port_stands_alone() {
         let alone = port("filter", "role = \"filter\"\ndriver = \"memory\"");
         accepted(&alone);
-        let paired = port(
-            "filter",
-            "role = \"filter\"\npeer = \"core\"\ndriver = \"memory\"",
-        );
+        let paired = port("filter", "role = \"filter\"\npeer = \"core\"\ndriver = \"memory\"");
         assert!(
-            only(&paired).starts_with(
-                "16:8: port `filter` is a `filter` port and has no peer; remove `peer`"
-            )
+            only(&paired)
+                .starts_with("16:8: port `filter` is a `filter` port and has no peer; remove `peer`")
         );
-        let told = told(&format!(
-            "{}{alone}",
-            PORTS.replace("peer = \"core\"", "peer = \"filter\"")
-        ));
+        let told = told(&format!("{}{alone}", PORTS.replace("peer = \"core\"", "peer = \"filter\"")));
         assert_eq!(
             told,
             [
@@ -891,21 +749,15 @@ mod ports {
             ]
         );
         let second = port("filter2", "role = \"filter\"\ndriver = \"memory\"");
-        assert!(
-            only(&format!("{alone}{second}"))
-                .starts_with("17:1: there is more than one `filter` port")
-        );
+        assert!(only(&format!("{alone}{second}")).starts_with("17:1: there is more than one `filter` port"));
     }
 
     #[test]
     fn to_divert_takes_a_filter_port() {
-        let help =
-            "add a `[[port]]` with `role = \"filter\"`, or choose `drop`, `reject` or `monitor`";
+        let help = "add a `[[port]]` with `role = \"filter\"`, or choose `drop`, `reject` or `monitor`";
         assert_eq!(
             only("[[policy]]\nname = \"p\"\naction = \"divert\"\n"),
-            format!(
-                "15:10: policy `p` diverts, but there is no `filter` port to divert to; {help}"
-            )
+            format!("15:10: policy `p` diverts, but there is no `filter` port to divert to; {help}")
         );
         assert_eq!(
             only(
@@ -946,10 +798,7 @@ mod ports {
                 "7:1: `read` is no key of the driver `packet`; the driver `packet` takes `device`; `read` belongs to `pcap`"
             ]
         );
-        assert_eq!(
-            with("driver = \"xdp\""),
-            ["2:1: port `access` has no `device`; add `device = \"eth1\"`"]
-        );
+        assert_eq!(with("driver = \"xdp\""), ["2:1: port `access` has no `device`; add `device = \"eth1\"`"]);
         assert_eq!(with("driver = \"afpacket\"").len(), 1);
         assert_eq!(with("driver = \"pcap\"\nrate = \"slow\"").len(), 1);
         assert_eq!(
@@ -983,16 +832,8 @@ mod ports {
     #[test]
     fn a_capture_that_is_written_is_nobody_else_s() {
         let with = |first: &str, second: &str| {
-            let text = PORTS.replacen(
-                "driver = \"memory\"",
-                &format!("driver = \"pcap\"\n{first}"),
-                1,
-            );
-            told(&text.replacen(
-                "driver = \"memory\"",
-                &format!("driver = \"pcap\"\n{second}"),
-                1,
-            ))
+            let text = PORTS.replacen("driver = \"memory\"", &format!("driver = \"pcap\"\n{first}"), 1);
+            told(&text.replacen("driver = \"memory\"", &format!("driver = \"pcap\"\n{second}"), 1))
         };
         assert!(with("read = \"in.pcap\"", "read = \"in.pcap\"").is_empty());
         assert!(with("write = \"/dev/null\"", "write = \"/dev/null\"").is_empty());
@@ -1021,10 +862,7 @@ mod ports {
             1,
         );
         let error = Config::from_toml(&text, &folder.path().join("c.toml")).unwrap_err();
-        assert_eq!(
-            error.problems()[0].message,
-            "this capture is both read and written"
-        );
+        assert_eq!(error.problems()[0].message, "this capture is both read and written");
     }
 }
 
@@ -1042,10 +880,7 @@ mod prefixes {
     #[test]
     fn a_prefix_stands_in_one_pool_and_once() {
         assert_eq!(
-            only(&pools(
-                "[\"192.0.2.0/25\", \"192.0.2.0/25\"]",
-                "[\"192.0.2.0/24\"]"
-            )),
+            only(&pools("[\"192.0.2.0/25\", \"192.0.2.0/25\"]", "[\"192.0.2.0/24\"]")),
             "18:29: `192.0.2.0/25` stands twice in pool `a`; remove one of the two"
         );
         accepted(&pools("[\"192.0.2.0/25\"]", "[\"192.0.2.0/24\"]"));
@@ -1089,8 +924,7 @@ mod prefixes {
     #[test]
     fn nat64_prefixes_are_those_of_rfc_6052() {
         let with = |prefix: &str| only(&format!("[checks]\nnat64-prefixes = [\"{prefix}\"]\n"));
-        let help =
-            "a NAT64 prefix is IPv6, of length 32, 40, 48, 56, 64 or 96 (RFC 6052 section 2.2)";
+        let help = "a NAT64 prefix is IPv6, of length 32, 40, 48, 56, 64 or 96 (RFC 6052 section 2.2)";
         assert_eq!(
             with("192.0.2.0/24"),
             format!(
@@ -1124,10 +958,7 @@ mod prefixes {
         let path = folder.path().join("sekisho.toml");
         fs::write(
             &path,
-            format!(
-                "{PORTS}{}",
-                pools("[\"192.0.2.0/25\"]", &format!("{{ file = \"{name}\" }}"))
-            ),
+            format!("{PORTS}{}", pools("[\"192.0.2.0/25\"]", &format!("{{ file = \"{name}\" }}"))),
         )
         .unwrap();
         (folder, path)
@@ -1135,30 +966,20 @@ mod prefixes {
 
     #[test]
     fn a_file_of_prefixes_has_comments_and_blank_lines() {
-        let content = b"\xef\xbb\xbf# customers\r\n\r\n 198.51.100.0/24 # north\r\n2001:db8::/32\r\n\t203.0.113.0/24";
+        let content =
+            b"\xef\xbb\xbf# customers\r\n\r\n 198.51.100.0/24 # north\r\n2001:db8::/32\r\n\t203.0.113.0/24";
         let (_folder, path) = with_file("b.txt", content);
         let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
-        let prefixes: Vec<_> = config.pools[1]
-            .prefixes
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(
-            prefixes,
-            ["198.51.100.0/24", "2001:db8::/32", "203.0.113.0/24"]
-        );
+        let prefixes: Vec<_> = config.pools[1].prefixes.iter().map(ToString::to_string).collect();
+        assert_eq!(prefixes, ["198.51.100.0/24", "2001:db8::/32", "203.0.113.0/24"]);
     }
 
     #[test]
     fn what_is_wrong_in_a_file_of_prefixes_is_shown_there() {
-        let (folder, path) = with_file(
-            "b.txt",
-            "# 関所\n  198.51.100.7/24 # 北\nnonsense\n192.0.2.0/25\n".as_bytes(),
-        );
+        let (folder, path) =
+            with_file("b.txt", "# 関所\n  198.51.100.7/24 # 北\nnonsense\n192.0.2.0/25\n".as_bytes());
         let error = Config::load(&path).unwrap_err();
-        let text = error
-            .to_string()
-            .replace(folder.path().to_str().unwrap(), "DIR");
+        let text = error.to_string().replace(folder.path().to_str().unwrap(), "DIR");
         assert_eq!(
             text,
             "\
@@ -1200,10 +1021,7 @@ error: the configuration has 3 problems"
         let (_folder, path) = with_file("b.txt", b"# nobody yet\n\n");
         let error = Config::load(&path).unwrap_err();
         assert_eq!(error.problems()[0].message, "pool `b` has no prefixes");
-        assert_eq!(
-            (error.problems()[0].line, error.problems()[0].column),
-            (22, 12)
-        );
+        assert_eq!((error.problems()[0].line, error.problems()[0].column), (22, 12));
         assert!(Config::load_with(&path, LoadOptions { allow_empty: true }).is_ok());
     }
 
@@ -1216,38 +1034,28 @@ error: the configuration has 3 problems"
              the file is looked for relative to this configuration's folder"
         );
         assert!(
-            only(&pools("[\"192.0.2.0/25\"]", "{ file = \"/dev/zero\" }"))
-                .contains("not a regular file")
+            only(&pools("[\"192.0.2.0/25\"]", "{ file = \"/dev/zero\" }")).contains("not a regular file")
         );
         assert!(only(&pools("[\"192.0.2.0/25\"]", "{ file = \"/\" }")).contains("is a directory"));
-        assert!(
-            only(&pools("[\"192.0.2.0/25\"]", r#"{ file = "a\u0000b" }"#)).contains("cannot read")
-        );
+        assert!(only(&pools("[\"192.0.2.0/25\"]", r#"{ file = "a\u0000b" }"#)).contains("cannot read"));
     }
 
     #[test]
     fn a_file_that_is_not_utf_8_is_refused_with_the_offset() {
         let (_folder, path) = with_file("b.txt", b"192.0.2.128/25\n\xe9\n");
         let error = Config::load(&path).unwrap_err();
-        assert_eq!(
-            error.problems()[0].message,
-            "not UTF-8: the byte at offset 15 begins no character"
-        );
+        assert_eq!(error.problems()[0].message, "not UTF-8: the byte at offset 15 begins no character");
         assert_eq!(error.found(), 1);
     }
 
     #[test]
     fn a_file_named_twice_is_read_and_judged_once() {
         let (folder, path) = with_file("b.txt", b"198.51.100.0/24\nnonsense\n");
-        let text =
-            format!("{PORTS}[sets]\none = {{ file = \"b.txt\" }}\ntwo = {{ file = \"b.txt\" }}\n");
+        let text = format!("{PORTS}[sets]\none = {{ file = \"b.txt\" }}\ntwo = {{ file = \"b.txt\" }}\n");
         assert_eq!(Config::from_toml(&text, &path).unwrap_err().found(), 1);
         fs::write(folder.path().join("b.txt"), "198.51.100.0/24\n").unwrap();
         assert!(Config::from_toml(&text, &path).is_ok());
-        let both = format!(
-            "{PORTS}{}",
-            pools("{ file = \"b.txt\" }", "{ file = \"b.txt\" }")
-        );
+        let both = format!("{PORTS}{}", pools("{ file = \"b.txt\" }", "{ file = \"b.txt\" }"));
         assert_eq!(
             Config::from_toml(&both, &path).unwrap_err().problems()[0].message,
             "`198.51.100.0/24` is in pool `a` and in pool `b`: both take this file"
@@ -1257,19 +1065,14 @@ error: the configuration has 3 problems"
     #[test]
     fn a_hundred_thousand_prefixes_take_no_quadratic_time() {
         let prefixes = |from: u32| {
-            let list: Vec<_> = (0..100_000)
-                .map(|n| format!("\"{}/32\"", std::net::Ipv4Addr::from(from + n)))
-                .collect();
+            let list: Vec<_> =
+                (0..100_000).map(|n| format!("\"{}/32\"", std::net::Ipv4Addr::from(from + n))).collect();
             format!("[{}]", list.join(", "))
         };
         let started = Instant::now();
         let config = accepted(&pools(&prefixes(0x0a00_0000), &prefixes(0x1400_0000)));
         assert_eq!(config.pools[1].prefixes.len(), 100_000);
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     }
 
     #[test]
@@ -1277,37 +1080,19 @@ error: the configuration has 3 problems"
         let list = vec!["\"192.0.2.1/24\""; 100_000].join(", ");
         let started = Instant::now();
         let error = load(&format!("{PORTS}[sets]\ns = [{list}]\n")).unwrap_err();
-        assert_eq!(
-            (error.found(), error.problems().len()),
-            (100_000, ConfigError::KEPT)
-        );
+        assert_eq!((error.found(), error.problems().len()), (100_000, ConfigError::KEPT));
         assert_eq!(error.problems()[999].column, 6 + 999 * 16);
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     }
 
     #[test]
     fn a_hundred_thousand_unknown_names_take_no_quadratic_time() {
-        let sets: String = (0..16_000)
-            .map(|n| format!("set-number-{n} = []\n"))
-            .collect();
-        let names: Vec<_> = (0..100_000)
-            .map(|n| format!("\"sat-nember-{n}\""))
-            .collect();
+        let sets: String = (0..16_000).map(|n| format!("set-number-{n} = []\n")).collect();
+        let names: Vec<_> = (0..100_000).map(|n| format!("\"sat-nember-{n}\"")).collect();
         let started = Instant::now();
-        let text = format!(
-            "{PORTS}[sets]\n{sets}[[policy]]\nname = \"p\"\nallow = [{}]\n",
-            names.join(", ")
-        );
+        let text = format!("{PORTS}[sets]\n{sets}[[policy]]\nname = \"p\"\nallow = [{}]\n", names.join(", "));
         assert_eq!(load(&text).unwrap_err().found(), 100_000);
-        assert!(
-            started.elapsed() < Duration::from_secs(30),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     }
 }
 
@@ -1315,9 +1100,7 @@ mod policies {
     use super::*;
 
     fn phase(rest: &str) -> String {
-        format!(
-            "[sets]\ncarriers = []\n[[policy]]\nname = \"p\"\nphases = [{{ name = \"x\", {rest} }}]\n"
-        )
+        format!("[sets]\ncarriers = []\n[[policy]]\nname = \"p\"\nphases = [{{ name = \"x\", {rest} }}]\n")
     }
 
     #[test]
@@ -1328,17 +1111,14 @@ mod policies {
             "17:32: `2006-06-01T00:00:00` is no instant: no UTC offset; \
              add the offset from UTC: `+09:00` behind the time for Japan, `Z` for UTC itself"
         );
-        let told = only(&phase(
-            "from = \"2006-02-30T00:00:00+09:00\", block = \"all\"",
-        ));
+        let told = only(&phase("from = \"2006-02-30T00:00:00+09:00\", block = \"all\""));
         assert_eq!(
             told,
             "17:32: `2006-02-30T00:00:00+09:00` is no instant: there is no 2006-02-30; the last day of 2006-02 is 28"
         );
         for native in ["2006-06-01T00:00:00", "2006-06-01", "00:00:00"] {
             assert!(
-                only(&phase(&format!("from = {native}, block = \"all\"")))
-                    .contains("no UTC offset"),
+                only(&phase(&format!("from = {native}, block = \"all\""))).contains("no UTC offset"),
                 "{native}"
             );
         }
@@ -1350,9 +1130,7 @@ mod policies {
 
     #[test]
     fn a_native_date_is_kept_as_written() {
-        let config = accepted(&phase(
-            "from = 2006-06-01 00:00:00.25+09:00, block = \"all\"",
-        ));
+        let config = accepted(&phase("from = 2006-06-01 00:00:00.25+09:00, block = \"all\""));
         let phase = &config.policies[0].phases[0];
         assert_eq!(
             (phase.from_micros, phase.from_text.as_str()),
@@ -1362,20 +1140,10 @@ mod policies {
 
     #[test]
     fn block_is_all_or_a_list_of_sets() {
-        let with = |block: &str| {
-            only(&phase(&format!(
-                "from = \"2006-06-01T00:00:00Z\", block = {block}"
-            )))
-        };
+        let with = |block: &str| only(&phase(&format!("from = \"2006-06-01T00:00:00Z\", block = {block}")));
         let help = "write `block = \"all\"`, or `block = [\"…\"]` with names of sets";
-        assert_eq!(
-            with("[]"),
-            format!("17:64: `block` names no set: the phase would deny nothing; {help}")
-        );
-        assert_eq!(
-            with("\"everything\""),
-            format!("17:64: `everything` is no value of `block`; {help}")
-        );
+        assert_eq!(with("[]"), format!("17:64: `block` names no set: the phase would deny nothing; {help}"));
+        assert_eq!(with("\"everything\""), format!("17:64: `everything` is no value of `block`; {help}"));
         assert_eq!(
             with("\"carriers\""),
             "17:64: `carriers` is no value of `block`; write it as a list: `block = [\"carriers\"]`"
@@ -1384,20 +1152,12 @@ mod policies {
             with("[\"all\"]"),
             "17:65: there is no set `all`; for every destination, write `block = \"all\"`"
         );
-        assert_eq!(
-            with("[\"carrier\"]"),
-            "17:65: there is no set `carrier`; did you mean `carriers`?"
-        );
+        assert_eq!(with("[\"carrier\"]"), "17:65: there is no set `carrier`; did you mean `carriers`?");
         assert_eq!(
             with("true"),
-            format!(
-                "17:64: `block` must be `\"all\"` or a list of sets, not a truth value; {help}"
-            )
+            format!("17:64: `block` must be `\"all\"` or a list of sets, not a truth value; {help}")
         );
-        assert_eq!(
-            with("[25]"),
-            "17:65: `block` lists names, not a whole number; write names in quotes"
-        );
+        assert_eq!(with("[25]"), "17:65: `block` lists names, not a whole number; write names in quotes");
     }
 
     #[test]
@@ -1444,19 +1204,11 @@ mod settings {
             }
             for bad in [low - 1, high + 1, i64::MAX] {
                 let told = only(&format!("[limits]\n{key} = {bad}\n"));
-                assert!(
-                    told.contains(&format!("`{key}` must lie between {low} and {high}")),
-                    "{told}"
-                );
+                assert!(told.contains(&format!("`{key}` must lie between {low} and {high}")), "{told}");
             }
         }
-        assert!(
-            only("[limits]\nfragments = 99999999999999999999999999\n").contains("must lie between")
-        );
-        assert_eq!(
-            accepted("[limits]\nfragments = 0x1_00\n").limits.fragments,
-            256
-        );
+        assert!(only("[limits]\nfragments = 99999999999999999999999999\n").contains("must lie between"));
+        assert_eq!(accepted("[limits]\nfragments = 0x1_00\n").limits.fragments, 256);
         assert!(only("[dataplane]\nbatch = 257\n").contains("`batch` must lie between 1 and 256"));
         assert!(only("[dataplane]\nbatch = 0\n").contains("`batch` must lie between 1 and 256"));
     }
@@ -1473,20 +1225,12 @@ mod settings {
         );
         assert!(only("[limits]\nfragment-lifetime = \"2h\"\n").contains("between 1s and 1h"));
         assert!(only("[limits]\nreject-interval = \"0s\"\n").contains("between 1ms and 1h"));
-        assert_eq!(
-            accepted("[limits]\nreject-interval = \"1ms\"\n")
-                .limits
-                .reject_interval_micros,
-            1_000
-        );
+        assert_eq!(accepted("[limits]\nreject-interval = \"1ms\"\n").limits.reject_interval_micros, 1_000);
     }
 
     #[test]
     fn cores_are_numbers_each_once() {
-        assert_eq!(
-            accepted("[dataplane]\ncores = [3, 0]\n").dataplane.cores,
-            Some(vec![3, 0])
-        );
+        assert_eq!(accepted("[dataplane]\ncores = [3, 0]\n").dataplane.cores, Some(vec![3, 0]));
         assert_eq!(
             only("[dataplane]\ncores = []\n"),
             "14:9: `cores` names no core; name one core per worker, or leave `cores` out"
@@ -1496,9 +1240,7 @@ mod settings {
             "14:13: core 1 is named twice; one core has one worker: name it once"
         );
         assert!(only("[dataplane]\ncores = [-1]\n").starts_with("14:10: not the number of a core"));
-        assert!(
-            only("[dataplane]\ncores = [\"0-3\"]\n").starts_with("14:10: not the number of a core")
-        );
+        assert!(only("[dataplane]\ncores = [\"0-3\"]\n").starts_with("14:10: not the number of a core"));
     }
 
     #[test]
@@ -1514,10 +1256,7 @@ mod settings {
 
     #[test]
     fn a_socket_has_a_path_that_the_kernel_takes() {
-        assert_eq!(
-            accepted("[control]\nsocket = \"c.sock\"\n").socket(),
-            Some(Path::new("conf/c.sock"))
-        );
+        assert_eq!(accepted("[control]\nsocket = \"c.sock\"\n").socket(), Some(Path::new("conf/c.sock")));
         assert!(
             only(&format!("[control]\nsocket = \"/{}\"\n", "x".repeat(107)))
                 .contains("has at most 107 bytes, this one 108")
@@ -1538,11 +1277,9 @@ mod settings {
 
     #[test]
     fn a_worker_with_nothing_to_do_is_busy_adaptive_or_interrupted() {
-        for (word, poll) in [
-            ("busy", Poll::Busy),
-            ("adaptive", Poll::Adaptive),
-            ("interrupt", Poll::Interrupt),
-        ] {
+        for (word, poll) in
+            [("busy", Poll::Busy), ("adaptive", Poll::Adaptive), ("interrupt", Poll::Interrupt)]
+        {
             let text = format!("[dataplane]\npoll = \"{word}\"\n");
             assert_eq!(accepted(&text).dataplane.poll, poll);
         }

@@ -92,11 +92,7 @@ impl RejectBudget {
             let nearest = ways.iter().min_by_key(|slot| slot.full_at.load(Ordering::Relaxed));
             let slot = nearest.unwrap_or(&ways[0]);
             let before = slot.customer.load(Ordering::Relaxed);
-            if slot
-                .customer
-                .compare_exchange(before, hash, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-            {
+            if slot.customer.compare_exchange(before, hash, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 slot.full_at.fetch_min(now, Ordering::Relaxed);
                 return &slot.full_at;
             }

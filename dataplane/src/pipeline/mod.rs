@@ -94,11 +94,7 @@ struct State {
 
 impl Pipeline {
     /// A pipeline that books into `counters`.
-    pub fn new(
-        common: Arc<Common>,
-        counters: Arc<WorkerCounters>,
-        fragments: FragmentLimits,
-    ) -> Pipeline {
+    pub fn new(common: Arc<Common>, counters: Arc<WorkerCounters>, fragments: FragmentLimits) -> Pipeline {
         let fragments = FragmentTable::new(fragments);
         Pipeline {
             counters,
@@ -212,13 +208,7 @@ struct One<'a> {
 
 impl One<'_> {
     /// Judges the frame at place `at` of its burst and books the outcome.
-    fn judge<T: Trace>(
-        &mut self,
-        frame: &[u8],
-        at: usize,
-        replies: &mut Replies,
-        trace: &mut T,
-    ) -> Decision {
+    fn judge<T: Trace>(&mut self, frame: &[u8], at: usize, replies: &mut Replies, trace: &mut T) -> Decision {
         let decision = self.decide(frame, at, replies, trace);
         self.cells().count(&decision);
         self.counters.pool_packet(decision.pool);
@@ -320,12 +310,7 @@ impl One<'_> {
 
     /// F11, F3, F4 and rule 8, then F7, F10, and the rules on its own ports. The fate of those that follow
     /// is noted when the action is known.
-    fn first_fragment<T: Trace>(
-        &mut self,
-        packet: &Packet<'_>,
-        part: &Fragment,
-        trace: &mut T,
-    ) -> Ruling {
+    fn first_fragment<T: Trace>(&mut self, packet: &Packet<'_>, part: &Fragment, trace: &mut T) -> Ruling {
         let overlapped = self.known(packet, part).is_some_and(|known| known.is_overlapped());
         if let Some(ruling) = self.case(packet, trace).first_fragment(overlapped) {
             return ruling;
@@ -347,12 +332,7 @@ impl One<'_> {
     }
 
     /// F11, F5, F7, F6, F8.
-    fn later_fragment<T: Trace>(
-        &mut self,
-        packet: &Packet<'_>,
-        part: &Fragment,
-        trace: &mut T,
-    ) -> Ruling {
+    fn later_fragment<T: Trace>(&mut self, packet: &Packet<'_>, part: &Fragment, trace: &mut T) -> Ruling {
         if let Some(ruling) = self.case(packet, trace).later_fragment(part.offset) {
             return ruling;
         }
@@ -416,13 +396,7 @@ impl One<'_> {
 
     /// Notes the first fragment's fate for those that follow it. What rules 4 to 6 dropped says nothing of
     /// its datagram, and an overlap is noted already.
-    fn remember_first(
-        &mut self,
-        packet: &Packet<'_>,
-        part: &Fragment,
-        taken: Taken,
-        reason: Reason,
-    ) {
+    fn remember_first(&mut self, packet: &Packet<'_>, part: &Fragment, taken: Taken, reason: Reason) {
         use Reason::{BogonSource, FragmentOverlap, SourceRoute, SpoofedSource};
         if matches!(reason, SourceRoute | BogonSource | SpoofedSource | FragmentOverlap) {
             return;

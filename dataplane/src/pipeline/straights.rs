@@ -238,13 +238,7 @@ impl Straights {
 
     /// Books and notes a decision on mail; what has to be answered or diverted is left to the general path,
     /// where answers and what they cost follow the order of the packets.
-    fn settle(
-        &mut self,
-        turn: &Turn<'_>,
-        decision: Option<Decision>,
-        place: u8,
-        decisions: &mut [Decision],
-    ) {
+    fn settle(&mut self, turn: &Turn<'_>, decision: Option<Decision>, place: u8, decisions: &mut [Decision]) {
         let Some(decision) = decision else {
             self.others[self.others_count % MAX_BURST] = place;
             self.others_count += 1;
@@ -335,13 +329,7 @@ impl Outcomes {
     }
 
     /// The decision on a customer's mail; none if it has to be answered or diverted.
-    fn mail(
-        &self,
-        turn: &Turn<'_>,
-        pool: PoolId,
-        customer: IpAddr,
-        sets: &[u64],
-    ) -> Option<Decision> {
+    fn mail(&self, turn: &Turn<'_>, pool: PoolId, customer: IpAddr, sets: &[u64]) -> Option<Decision> {
         let (generation, now) = (turn.generation, turn.arrival.now);
         // Rule 6 says the same of mail as of any other port.
         let base = &self.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use super::decision::PortId;
 use super::Taken;
+use super::decision::PortId;
 use crate::frame::{Addresses, Fragment};
 
 /// What makes fragments belong together. VLAN tags and labels do not.

@@ -333,9 +333,7 @@ fn without_ports(protocol: u8) -> Reason {
 fn is_bogon(addresses: &Addresses) -> bool {
     match *addresses {
         Addresses::V4 { source, .. } => matches!(source >> 24, 0 | 127 | 224..),
-        Addresses::V6 { source, .. } => {
-            source <= 1 || source >> 120 == 0xff || source >> 32 == 0xffff
-        }
+        Addresses::V6 { source, .. } => source <= 1 || source >> 120 == 0xff || source >> 32 == 0xffff,
     }
 }
 

@@ -49,7 +49,8 @@ impl Lab {
         fs::write(&config, configuration.to_toml()).expect("the lab's folder is writable");
         let log = self.file("sekisho.log");
         let printed = fs::metadata(&log).map_or(0, |metadata| metadata.len());
-        let open = || OpenOptions::new().create(true).append(true).open(&log).expect("the lab's folder is writable");
+        let open =
+            || OpenOptions::new().create(true).append(true).open(&log).expect("the lab's folder is writable");
         let child = self
             .checkpoint
             .command(binary::sekisho().to_str().expect("a plain path"))
@@ -153,7 +154,8 @@ impl Daemon<'_> {
     }
 
     fn wait(&mut self) -> Finished {
-        let status = await_some("sekisho has ended", || self.child.try_wait().expect("a child can be waited for"));
+        let status =
+            await_some("sekisho has ended", || self.child.try_wait().expect("a child can be waited for"));
         let printed = self.printed();
         Finished { code: status.code(), stdout: printed.clone(), stderr: printed }
     }

@@ -3,8 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, PacketBuilder,
-    PacketBuilderStep,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, PacketBuilder, PacketBuilderStep,
 };
 
 /// Addresses of no interface, so that no kernel answers.
@@ -59,16 +58,27 @@ fn ip(from: Side, source: IpAddr, destination: IpAddr) -> PacketBuilderStep<ethe
     let [ours, theirs] = from.link();
     let link = PacketBuilder::ethernet2(ours, theirs);
     match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => link.ipv4(source.octets(), destination.octets(), HOPS),
-        (IpAddr::V6(source), IpAddr::V6(destination)) => link.ipv6(source.octets(), destination.octets(), HOPS),
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            link.ipv4(source.octets(), destination.octets(), HOPS)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            link.ipv6(source.octets(), destination.octets(), HOPS)
+        }
         _ => panic!("{source} and {destination} are of different versions"),
     }
 }
 
 /// A TCP segment.
-pub fn tcp(from: Side, source: SocketAddr, destination: SocketAddr, what: Segment, payload: &[u8]) -> Vec<u8> {
+pub fn tcp(
+    from: Side,
+    source: SocketAddr,
+    destination: SocketAddr,
+    what: Segment,
+    payload: &[u8],
+) -> Vec<u8> {
     let number = if matches!(what, Segment::Reset { .. }) { 0 } else { NUMBER };
-    let segment = ip(from, source.ip(), destination.ip()).tcp(source.port(), destination.port(), number, 64_000);
+    let segment =
+        ip(from, source.ip(), destination.ip()).tcp(source.port(), destination.port(), number, 64_000);
     let segment = match what {
         Segment::Syn => segment.syn(),
         Segment::SynAck => segment.syn().ack(501),
@@ -131,7 +141,10 @@ impl Wrap {
     }
 
     fn tag_bytes(&self) -> Vec<u8> {
-        self.tags.iter().flat_map(|(kind, number)| [kind.to_be_bytes(), number.to_be_bytes()].concat()).collect()
+        self.tags
+            .iter()
+            .flat_map(|(kind, number)| [kind.to_be_bytes(), number.to_be_bytes()].concat())
+            .collect()
     }
 
     /// A frame, wrapped; none if it is none that can be: a session carries IP alone.
@@ -182,7 +195,8 @@ pub fn fragments(frame: &[u8], at: usize, identification: u16) -> [Vec<u8>; 2] {
         let (header, payload) = Ipv4Header::from_slice(packet).expect("an IPv4 packet");
         let cut = |from: usize, payload: &[u8], more: bool| {
             let mut header = header.clone();
-            (header.identification, header.dont_fragment, header.more_fragments) = (identification, false, more);
+            (header.identification, header.dont_fragment, header.more_fragments) =
+                (identification, false, more);
             header.fragment_offset = offset(from);
             header.set_payload_len(payload.len()).expect("shorter than it was");
             header.header_checksum = header.calc_header_checksum();

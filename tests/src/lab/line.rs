@@ -38,7 +38,8 @@ impl Lab {
     /// Makes one for packets of up to `mtu` bytes.
     pub fn line(&self, wrap: &Wrap, mtu: usize) -> Line {
         let ends = [(&self.subscriber, "sub0", 66, 65), (&self.internet, "inet0", 65, 66)];
-        let mut line = Line { customer: addresses(66), host: addresses(65), readers: vec![], threads: vec![] };
+        let mut line =
+            Line { customer: addresses(66), host: addresses(65), readers: vec![], threads: vec![] };
         for (namespace, cable, own, other) in ends {
             namespace.ip(&format!(
                 "link add line0 mtu {mtu} address 02:00:00:00:01:{own} type veth peer name line1
@@ -73,7 +74,21 @@ impl Line {
         let mut sender = namespace.sender(to);
         let mut child = namespace
             .command("tcpdump")
-            .args(["-Z", "root", "-n", "-s", "0", "-U", "--immediate-mode", "-Q", "in", "-i", from, "-w", "-"])
+            .args([
+                "-Z",
+                "root",
+                "-n",
+                "-s",
+                "0",
+                "-U",
+                "--immediate-mode",
+                "-Q",
+                "in",
+                "-i",
+                from,
+                "-w",
+                "-",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -44,13 +44,19 @@ struct Plan {
 impl Lab {
     /// Starts the provider's own mail server, which hands mail for others to the world's.
     pub fn own_mail_server(&self) -> MailServer {
-        let plan = Plan { name: "own", domain: "provider.example", addresses: vec![OWN], onward: Some(WORLD[0]) };
+        let plan =
+            Plan { name: "own", domain: "provider.example", addresses: vec![OWN], onward: Some(WORLD[0]) };
         MailServer::start(&self.servers, &self.folder, &plan)
     }
 
     /// Starts the world's mail server: another provider and a mobile carrier at once, by address.
     pub fn world_mail_server(&self) -> MailServer {
-        let plan = Plan { name: "world", domain: "elsewhere.example", addresses: vec![WORLD, CARRIER], onward: None };
+        let plan = Plan {
+            name: "world",
+            domain: "elsewhere.example",
+            addresses: vec![WORLD, CARRIER],
+            onward: None,
+        };
         MailServer::start(&self.internet, &self.folder, &plan)
     }
 }
@@ -85,7 +91,11 @@ impl MailServer {
         // Postfix first: it makes the folder in its queue where Dovecot puts a socket.
         let log = |name: &str| server.folder.join(name).with_extension("log");
         namespace.start("postfix", ["-c", argument(&etc), "start"], &log("postfix-start"));
-        namespace.start("dovecot", ["-c", argument(&server.folder.join("dovecot.conf"))], &log("dovecot-start"));
+        namespace.start(
+            "dovecot",
+            ["-c", argument(&server.folder.join("dovecot.conf"))],
+            &log("dovecot-start"),
+        );
         for port in [25, 587, 110] {
             let at = SocketAddr::new(plan.addresses[0][0], port);
             await_that(&format!("{at} answers"), || namespace.enter(|| TcpStream::connect(at)).is_ok());
@@ -315,7 +325,8 @@ impl Lab {
         let host = if server.is_ipv6() { format!("[{server}]") } else { server.to_string() };
         let (from, login) = (from.to_string(), format!("{USER}:{PASSWORD}"));
         let url = format!("pop3://{host}/");
-        let arguments = ["--silent", "--show-error", "--max-time", "30", "--interface", &from, "--user", &login, &url];
+        let arguments =
+            ["--silent", "--show-error", "--max-time", "30", "--interface", &from, "--user", &login, &url];
         let output = self.subscriber.output("curl", arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Finished { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }

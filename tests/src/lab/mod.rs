@@ -80,7 +80,8 @@ impl Lab {
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("permissions of our own folder");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))
+            .expect("permissions of our own folder");
         let namespace = |role: &str| Namespace::new(&format!("{name}-{role}"));
         let lab = Lab {
             subscriber: namespace("subscriber"),
@@ -133,8 +134,7 @@ impl Lab {
         for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             self.internet.set(setting, "1");
         }
-        self.internet.ip(
-            "address add 203.0.113.1/26 dev inet0
+        self.internet.ip("address add 203.0.113.1/26 dev inet0
              address add 198.51.100.1/25 dev inet0
              address add 2001:db8:d000::1/64 dev inet0
              address add 2001:db8:1000::1/64 dev inet0
@@ -143,26 +143,21 @@ impl Lab {
              address add 192.0.2.200/32 dev lo
              address add 2001:db8:b::200/128 dev lo
              address add 198.51.100.140/32 dev lo
-             address add 3fff:a00::140/128 dev lo",
-        );
-        self.servers.ip(
-            "address add 192.0.2.25/26 dev srv0
+             address add 3fff:a00::140/128 dev lo");
+        self.servers.ip("address add 192.0.2.25/26 dev srv0
              address add 2001:db8:a::25/64 dev srv0
              route add default via 192.0.2.1
-             route add default via 2001:db8:a::1",
-        );
+             route add default via 2001:db8:a::1");
     }
 
     /// Gives the customers their addresses; once more after their cable was cut and laid again.
     pub fn address_subscriber(&self) {
-        self.subscriber.ip(
-            "address add 203.0.113.10/26 dev sub0
+        self.subscriber.ip("address add 203.0.113.10/26 dev sub0
              address add 198.51.100.10/25 dev sub0
              address add 2001:db8:d000::10/64 dev sub0
              address add 2001:db8:1000::10/64 dev sub0
              route add default via 203.0.113.1
-             route add default via 2001:db8:d000::1",
-        );
+             route add default via 2001:db8:d000::1");
     }
 
     /// A file of the lab.
@@ -197,7 +192,9 @@ fn keep(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        let tells = path.extension().is_some_and(|kind| ["log", "pcap", "toml", "cf", "conf"].iter().any(|k| kind == *k));
+        let tells = path
+            .extension()
+            .is_some_and(|kind| ["log", "pcap", "toml", "cf", "conf"].iter().any(|k| kind == *k));
         if path.is_dir() {
             keep(&path, &to.join(entry.file_name()));
         } else if tells {

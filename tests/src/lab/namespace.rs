@@ -45,7 +45,8 @@ pub fn program(name: &str) -> PathBuf {
     }
     let found = search_path().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        let package = PROGRAMS.iter().find(|(program, _)| *program == name).map_or(name, |(_, package)| package);
+        let package =
+            PROGRAMS.iter().find(|(program, _)| *program == name).map_or(name, |(_, package)| package);
         panic!("the lab needs the program `{name}` (Debian: {package}), which `./test` installs")
     })
 }
@@ -144,13 +145,18 @@ impl Namespace {
 
     /// Has frames sent and received by an interface as they are on the wire.
     pub fn without_offloads(&self, device: &str) {
-        self.run("ethtool", ["-K", device, "tx", "off", "rx", "off", "gso", "off", "gro", "off", "tso", "off"]);
+        self.run(
+            "ethtool",
+            ["-K", device, "tx", "off", "rx", "off", "gso", "off", "gro", "off", "tso", "off"],
+        );
     }
 
     /// A program, to be run here.
     pub fn command(&self, name: impl AsRef<OsStr>) -> Command {
         let mut inside = command("ip");
-        inside.args(["netns", "exec", &self.name]).arg(program(name.as_ref().to_str().expect("a plain name")));
+        inside
+            .args(["netns", "exec", &self.name])
+            .arg(program(name.as_ref().to_str().expect("a plain name")));
         inside
     }
 

@@ -114,6 +114,8 @@ impl Drop for Sniffer {
 /// What tcpdump finds wrong with checksums in a capture: the lines that it says so in.
 pub fn wrong_checksums(lab: &Lab, file: &Path) -> Vec<String> {
     let printed = lab.checkpoint.run("tcpdump", ["-nn", "-vv", "-r", file.to_str().expect("a plain path")]);
-    let is_wrong = |line: &&str| ["incorrect", "bad cksum", "bad hdr cksum", "wrong icmp"].iter().any(|sign| line.contains(sign));
+    let is_wrong = |line: &&str| {
+        ["incorrect", "bad cksum", "bad hdr cksum", "wrong icmp"].iter().any(|sign| line.contains(sign))
+    };
     printed.lines().filter(is_wrong).map(str::to_owned).collect()
 }

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use pnet::datalink::{self, Channel, Config, DataLinkSender};
 
+use super::Lab;
 use super::address::{DYNAMIC, WORLD};
 use super::frame::{self, Side, udp};
 use super::namespace::Namespace;
 use super::sniffer::{Sniffer, Way};
-use super::Lab;
 
 /// Sends frames by an interface.
 pub struct Sender(Box<dyn DataLinkSender>);

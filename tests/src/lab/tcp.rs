@@ -109,7 +109,9 @@ pub fn outcome(namespace: &Namespace, from: IpAddr, to: SocketAddr) -> Outcome {
         Err(e) => match e.kind() {
             io::ErrorKind::ConnectionRefused => return Outcome::Refused,
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Outcome::Silent,
-            _ if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Outcome::Silent,
+            _ if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                return Outcome::Silent;
+            }
             _ => panic!("{from} to {to}: {e}"),
         },
     };

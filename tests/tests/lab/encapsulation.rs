@@ -22,7 +22,8 @@ fn is_judged(lab: &Lab, wrap: &Wrap, mtu: usize) {
         assert_eq!(to(25), Outcome::Refused, "the RST finds its way back in {wrap:?}");
         assert_eq!(to(587), Outcome::Talks);
 
-        let stream = connected(&lab.subscriber, Some(customer), SocketAddr::new(host, 587)).expect("it talks");
+        let stream =
+            connected(&lab.subscriber, Some(customer), SocketAddr::new(host, 587)).expect("it talks");
         let sent: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
         let mut received = vec![0; sent.len()];
         thread::scope(|scope| {
@@ -36,7 +37,8 @@ fn is_judged(lab: &Lab, wrap: &Wrap, mtu: usize) {
     assert_eq!(counters.done("port25-egress", "reject"), 2, "{counters}");
     assert_eq!(counters.lost(), 0, "{counters}");
     let frames = arrived.end();
-    let packets: Vec<usize> = frames.iter().filter_map(|frame| Some(wrap.inside(frame)?.len() - 14)).collect();
+    let packets: Vec<usize> =
+        frames.iter().filter_map(|frame| Some(wrap.inside(frame)?.len() - 14)).collect();
     assert!(packets.len() > 280 && packets.iter().max() == Some(&mtu), "wrapped, and as large as may be");
 }
 
@@ -93,7 +95,8 @@ fn wrapped_frames_arrive_as_they_were_sent_or_not_at_all() {
             assert_eq!(stations.outbound(&sent), [true, true, false, true], "{wrap:?}");
             let answers = stations.answers();
             let [answered] = &answers[..] else { panic!("{wrap:?}: {answers:02x?}") };
-            let inside = wrap.inside(answered).unwrap_or_else(|| panic!("{wrap:?} not around {answered:02x?}"));
+            let inside =
+                wrap.inside(answered).unwrap_or_else(|| panic!("{wrap:?} not around {answered:02x?}"));
             same_but_for_choices(&inside, &answer);
         }
     }

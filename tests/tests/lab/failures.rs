@@ -39,7 +39,11 @@ fn killed_without_warning_it_comes_up_again_and_only_what_came_meanwhile_is_lost
     }
     flows().iter().for_each(|flow| traffic.await_next(flow));
     for arrivals in traffic.end() {
-        assert!(arrivals.count() > 0 && arrivals.changes() <= 6, "{} changes, {arrivals:?}", arrivals.changes());
+        assert!(
+            arrivals.count() > 0 && arrivals.changes() <= 6,
+            "{} changes, {arrivals:?}",
+            arrivals.changes()
+        );
     }
     sekisho.end();
 }

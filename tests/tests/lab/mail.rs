@@ -55,7 +55,10 @@ fn who_is_monitored_sends_as_before_and_is_counted() {
     world.await_mail("monitored");
     let counters = sekisho.end();
     assert_eq!(counters.total("denied_packets"), 0, "{counters}");
-    assert!(counters.would_deny("port25-egress") > 5 && counters.would_deny("port25-mirror") > 5, "{counters}");
+    assert!(
+        counters.would_deny("port25-egress") > 5 && counters.would_deny("port25-mirror") > 5,
+        "{counters}"
+    );
 }
 
 #[test]
@@ -70,11 +73,8 @@ fn the_providers_own_server_takes_mail_on_port_25_and_hands_it_on() {
 
         // What the server sends itself is nobody's port 25 that is blocked.
         let subject = format!("to the world, from {customer}");
-        let submitted = Letter {
-            port: 587,
-            with_password: true,
-            ..letter(customer, server, world.domain, &subject)
-        };
+        let submitted =
+            Letter { port: 587, with_password: true, ..letter(customer, server, world.domain, &subject) };
         assert_eq!(lab.hand_over(&submitted), Handed::Over);
         world.await_mail(&subject);
     }
@@ -116,7 +116,11 @@ fn a_server_that_authorises_by_address_relays_for_who_has_just_fetched_mail_over
 
         let fetched = lab.fetch_mail(customer, server);
         assert_eq!(fetched.code, Some(0), "{USER} fetches mail: {fetched:?}");
-        assert!(own.authorised().lines().any(|line| line == format!("{customer} OK")), "{}", own.authorised());
+        assert!(
+            own.authorised().lines().any(|line| line == format!("{customer} OK")),
+            "{}",
+            own.authorised()
+        );
         assert_eq!(lab.hand_over(&mail), Handed::Over);
         world.await_mail(&subject);
     }

@@ -55,7 +55,8 @@ fn segments_that_a_virtual_sender_left_uncut_are_counted_and_never_passed_on() {
     let sekisho = lab.start(&Configuration::phase_2());
     let _servers = lab.internet.echo(&[587]);
     let arrived = lab.sniff(&lab.internet, "inet0", Way::In);
-    let stream = connected(&lab.subscriber, Some(DYNAMIC[0]), SocketAddr::new(WORLD[0], 587)).expect("it connects");
+    let stream =
+        connected(&lab.subscriber, Some(DYNAMIC[0]), SocketAddr::new(WORLD[0], 587)).expect("it connects");
     std::thread::scope(|scope| {
         // More than goes into one frame; whether all of it arrives in the end is TCP's matter.
         scope.spawn(|| std::io::Write::write_all(&mut &stream, &[b'x'; 200_000]));

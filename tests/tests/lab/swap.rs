@@ -67,7 +67,8 @@ impl Run {
         let sekisho = lab.start(&with_workers(Configuration::phase_1()));
         let flows = [&always()[..], &sometimes(), &never()].concat();
         let traffic = lab.traffic(&flows);
-        let beside = lab.iperf(SocketAddr::new(WORLD[0], 5201), &["--time", "600", "--bitrate", "20M", "--bidir"]);
+        let beside =
+            lab.iperf(SocketAddr::new(WORLD[0], 5201), &["--time", "600", "--bitrate", "20M", "--bidir"]);
         let begun = Instant::now();
         meanwhile(&sekisho);
         let seconds = begun.elapsed().as_secs();
@@ -94,14 +95,19 @@ impl Run {
         assert_eq!(counters.done("port25-egress", "drop"), denied, "{counters}");
         assert_eq!(counters.done("port25-mirror", "drop"), mirror.lost() + never[1].sent(), "{counters}");
         // Of the answers, those to the static customer are allowed as well.
-        assert_eq!(counters.done("return-allowed", "forward"), mirror.count() + always[5].count(), "{counters}");
+        assert_eq!(
+            counters.done("return-allowed", "forward"),
+            mirror.count() + always[5].count(),
+            "{counters}"
+        );
         assert_eq!(counters.done("exempt-pool", "forward"), always[2].count(), "{counters}");
     }
 }
 
 #[test]
 fn ten_reloads_a_second_lose_nothing_and_every_verdict_is_one_of_the_two() {
-    let wanted = env::var("LAB_SWAP_SECONDS").ok().map(|text| text.parse().expect("LAB_SWAP_SECONDS is a number"));
+    let wanted =
+        env::var("LAB_SWAP_SECONDS").ok().map(|text| text.parse().expect("LAB_SWAP_SECONDS is a number"));
     let reloads = wanted.unwrap_or(SECONDS) * RELOADS_PER_SECOND;
     let lab = Lab::new();
     let files = ["phase-1.toml", "phase-2.toml"].map(|name| lab.file(name));
@@ -115,12 +121,17 @@ fn ten_reloads_a_second_lose_nothing_and_every_verdict_is_one_of_the_two() {
             let due = begun + n as u32 * Duration::from_secs(1) / RELOADS_PER_SECOND as u32;
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let file = argument(&files[(n as usize + 1) % 2]);
-            let reloaded = sekisho.ask(&format!("reload {file}")).unwrap_or_else(|e| panic!("reload {n}: {e}"));
+            let reloaded =
+                sekisho.ask(&format!("reload {file}")).unwrap_or_else(|e| panic!("reload {n}: {e}"));
             assert_eq!(reloaded["generation"], n + 2, "{reloaded}");
             assert_eq!(reloaded["still_held"], 0, "the old tables are freed: {reloaded}");
         }
         let status = sekisho.ask("status").expect("it answers");
-        assert_eq!((&status["reloads"], &status["reloads_refused"]), (&reloads.into(), &0.into()), "{status}");
+        assert_eq!(
+            (&status["reloads"], &status["reloads_refused"]),
+            (&reloads.into(), &0.into()),
+            "{status}"
+        );
     });
     let without = Run::with(&lab, |_| thread::sleep(Duration::from_secs(with.seconds)));
 

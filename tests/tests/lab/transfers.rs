@@ -25,10 +25,20 @@ fn files_arrive_whole_both_ways_while_other_transfers_go_on() {
     for n in 0..2 {
         let server = SocketAddr::new(WORLD[n], 80);
         let _files = lab.internet.serve_files(server, served);
-        let beside = lab.iperf(SocketAddr::new(WORLD[n], 5201), &["--time", "4", "--bitrate", "40M", "--bidir"]);
+        let beside =
+            lab.iperf(SocketAddr::new(WORLD[n], 5201), &["--time", "4", "--bitrate", "40M", "--bidir"]);
         let curl = |arguments: &[&str]| {
             let from = DYNAMIC[n].to_string();
-            let always = ["--silent", "--show-error", "--fail", "--globoff", "--max-time", "120", "--interface", &from];
+            let always = [
+                "--silent",
+                "--show-error",
+                "--fail",
+                "--globoff",
+                "--max-time",
+                "120",
+                "--interface",
+                &from,
+            ];
             lab.subscriber.run("curl", always.iter().chain(arguments));
         };
         let (down, up) = (format!("down{n}"), format!("up{n}"));

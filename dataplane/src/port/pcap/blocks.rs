@@ -5,9 +5,8 @@
 
 use pcap_parser::{
     InterfaceDescriptionBlock, OptionCode, PcapNGOption, parse_enhancedpacketblock_be,
-    parse_enhancedpacketblock_le, parse_interfacedescriptionblock_be,
-    parse_interfacedescriptionblock_le, parse_sectionheaderblock, parse_simplepacketblock_be,
-    parse_simplepacketblock_le,
+    parse_enhancedpacketblock_le, parse_interfacedescriptionblock_be, parse_interfacedescriptionblock_le,
+    parse_sectionheaderblock, parse_simplepacketblock_be, parse_simplepacketblock_le,
 };
 
 use super::error::{Damage, Fault};
@@ -83,11 +82,7 @@ struct Interface {
 }
 
 impl Section {
-    pub(super) fn next(
-        &mut self,
-        window: &mut Window,
-        frame: &mut CapturedFrame,
-    ) -> Result<Step, Fault> {
+    pub(super) fn next(&mut self, window: &mut Window, frame: &mut CapturedFrame) -> Result<Step, Fault> {
         loop {
             if !window.fill(1)? {
                 return Ok(Step::End);
@@ -102,11 +97,7 @@ impl Section {
             let block = &window.bytes()[..length as usize];
             let last = block.last_chunk().map_or(0, |bytes| order.u32(*bytes));
             if last != length {
-                return Err(Damage::BlockLengths {
-                    first: length,
-                    last,
-                }
-                .into());
+                return Err(Damage::BlockLengths { first: length, last }.into());
             }
             match kind {
                 SECTION_HEADER => self.begin(block, order)?,
@@ -125,11 +116,7 @@ impl Section {
 
     /// Type, byte order and whole length of the block that begins with these twelve bytes or more.
     fn block_head(&self, bytes: &[u8]) -> Result<(u32, ByteOrder, u32), Damage> {
-        let fields = Fields {
-            bytes,
-            order: self.order,
-            kind: 0,
-        };
+        let fields = Fields { bytes, order: self.order, kind: 0 };
         // The type of a section header reads the same in both orders; its own order stands behind its length.
         let kind = fields.u32(0)?;
         let order = match kind {
@@ -144,8 +131,7 @@ impl Section {
     }
 
     fn begin(&mut self, block: &[u8], order: ByteOrder) -> Result<(), Damage> {
-        let (_, header) =
-            parse_sectionheaderblock(block).map_err(|_| Damage::BlockFields(SECTION_HEADER))?;
+        let (_, header) = parse_sectionheaderblock(block).map_err(|_| Damage::BlockFields(SECTION_HEADER))?;
         if header.major_version != 1 {
             return Err(Damage::Version(header.major_version, header.minor_version));
         }
@@ -162,8 +148,7 @@ impl Section {
             ByteOrder::Little => parse_interfacedescriptionblock_le,
             ByteOrder::Big => parse_interfacedescriptionblock_be,
         };
-        let (_, description) =
-            parse(block).map_err(|_| Damage::BlockFields(INTERFACE_DESCRIPTION))?;
+        let (_, description) = parse(block).map_err(|_| Damage::BlockFields(INTERFACE_DESCRIPTION))?;
         self.interfaces.push(Interface {
             dlt: description.linktype.0.cast_unsigned(),
             snaplen: description.snaplen,
@@ -173,10 +158,7 @@ impl Section {
     }
 
     fn interface(&self, id: u32) -> Result<&Interface, Damage> {
-        self.interfaces.get(id as usize).ok_or(Damage::Interface {
-            id,
-            described: self.interfaces.len(),
-        })
+        self.interfaces.get(id as usize).ok_or(Damage::Interface { id, described: self.interfaces.len() })
     }
 
     fn enhanced_packet(&self, block: &[u8], frame: &mut CapturedFrame) -> Result<(), Fault> {
@@ -204,26 +186,17 @@ impl Section {
             0 => packet.origlen,
             limit => packet.origlen.min(limit),
         };
-        let bytes = packet
-            .data
-            .get(..length as usize)
-            .ok_or(Damage::BlockFields(SIMPLE_PACKET))?;
+        let bytes = packet.data.get(..length as usize).ok_or(Damage::BlockFields(SIMPLE_PACKET))?;
         interface.give(frame, bytes, 0, packet.origlen)
     }
 
     fn packet(&self, block: &[u8], frame: &mut CapturedFrame) -> Result<(), Fault> {
-        let fields = Fields {
-            bytes: &block[..block.len() - 4],
-            order: self.order,
-            kind: PACKET,
-        };
+        let fields = Fields { bytes: &block[..block.len() - 4], order: self.order, kind: PACKET };
         let interface = self.interface(fields.u16(8)?.into())?;
         let nanos = interface.clock.nanos(fields.u32(12)?, fields.u32(16)?);
         let length = fields.u32(20)? as usize;
         let original_len = fields.u32(24)?;
-        let bytes = fields.bytes[28..]
-            .get(..length)
-            .ok_or(Damage::BlockFields(PACKET))?;
+        let bytes = fields.bytes[28..].get(..length).ok_or(Damage::BlockFields(PACKET))?;
         interface.give(frame, bytes, nanos, original_len)
     }
 }
@@ -256,11 +229,7 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn take<const N: usize>(&self, at: usize) -> Result<[u8; N], Damage> {
-        self.bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .copied()
-            .ok_or(Damage::BlockFields(self.kind))
+        self.bytes.get(at..).and_then(<[u8]>::first_chunk).copied().ok_or(Damage::BlockFields(self.kind))
     }
 
     fn u16(&self, at: usize) -> Result<u16, Damage> {
@@ -297,11 +266,7 @@ impl Tick {
         match value {
             0..=9 => Self::Nanos(10_i128.pow(9 - u32::from(value))),
             // Beyond 10^-38 s: no tick count reaches a nanosecond.
-            10..=0x7f => Self::NanosDividedBy(
-                10_i128
-                    .checked_pow(u32::from(value) - 9)
-                    .unwrap_or(i128::MAX),
-            ),
+            10..=0x7f => Self::NanosDividedBy(10_i128.checked_pow(u32::from(value) - 9).unwrap_or(i128::MAX)),
             0x80.. => Self::SecondHalved(u32::from(value & 0x7f)),
         }
     }
@@ -309,10 +274,9 @@ impl Tick {
 
 impl Clock {
     fn of(description: &InterfaceDescriptionBlock<'_>, order: ByteOrder) -> Self {
-        let resolution =
-            option(&description.options, OptionCode::IfTsresol).and_then(|value| value.first());
-        let offset = option(&description.options, OptionCode::IfTsoffset)
-            .and_then(|value| value.first_chunk());
+        let resolution = option(&description.options, OptionCode::IfTsresol).and_then(|value| value.first());
+        let offset =
+            option(&description.options, OptionCode::IfTsoffset).and_then(|value| value.first_chunk());
         Self {
             // Microseconds, where the option is absent.
             tick: Tick::from_option(resolution.copied().unwrap_or(6)),
@@ -347,10 +311,7 @@ mod tests {
     use super::*;
 
     fn nanos(resolution: u8, offset_seconds: i64, ticks: u64) -> i64 {
-        let clock = Clock {
-            tick: Tick::from_option(resolution),
-            offset_seconds,
-        };
+        let clock = Clock { tick: Tick::from_option(resolution), offset_seconds };
         clock.nanos((ticks >> 32) as u32, ticks as u32)
     }
 
@@ -358,14 +319,8 @@ mod tests {
     fn decimal_ticks_become_nanoseconds() {
         assert_eq!(nanos(0, 0, 3), 3_000_000_000);
         assert_eq!(nanos(3, 0, 1_500), 1_500_000_000);
-        assert_eq!(
-            nanos(6, 0, 1_129_561_200_123_456),
-            1_129_561_200_123_456_000
-        );
-        assert_eq!(
-            nanos(9, 0, 1_129_561_200_123_456_789),
-            1_129_561_200_123_456_789
-        );
+        assert_eq!(nanos(6, 0, 1_129_561_200_123_456), 1_129_561_200_123_456_000);
+        assert_eq!(nanos(9, 0, 1_129_561_200_123_456_789), 1_129_561_200_123_456_789);
         assert_eq!(nanos(12, 0, 1_999), 1);
         assert_eq!(nanos(127, 0, u64::MAX), 0);
     }

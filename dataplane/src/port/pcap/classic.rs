@@ -2,8 +2,7 @@
 
 use pcap_parser::nom::{Err, IResult, Needed};
 use pcap_parser::{
-    LegacyPcapBlock, PcapError, PcapHeader, parse_pcap_frame, parse_pcap_frame_be,
-    parse_pcap_frame_modified,
+    LegacyPcapBlock, PcapError, PcapHeader, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
 };
 
 use super::error::{Damage, Fault};
@@ -38,20 +37,12 @@ impl Classic {
         Ok(Self {
             parse,
             header_bytes,
-            nanos_per_fraction: if header.is_nanosecond_precision() {
-                1
-            } else {
-                1_000
-            },
+            nanos_per_fraction: if header.is_nanosecond_precision() { 1 } else { 1_000 },
             link: LinkType::from_dlt(header.network.0.cast_unsigned() & LINK_TYPE_BITS)?,
         })
     }
 
-    pub(super) fn next(
-        &self,
-        window: &mut Window,
-        frame: &mut CapturedFrame,
-    ) -> Result<Step, Fault> {
+    pub(super) fn next(&self, window: &mut Window, frame: &mut CapturedFrame) -> Result<Step, Fault> {
         if !window.fill(1)? {
             return Ok(Step::End);
         }

@@ -305,8 +305,7 @@ pub fn merge(path: &Path, workers: usize) -> Result<(), CaptureError> {
     if workers == 1 {
         return Ok(());
     }
-    let parts: Vec<PathBuf> =
-        (0..workers).map(|worker| part_path(path, Share { worker, workers })).collect();
+    let parts: Vec<PathBuf> = (0..workers).map(|worker| part_path(path, Share { worker, workers })).collect();
     let whole = Share { worker: 0, workers: 1 };
     let mut inputs = Vec::with_capacity(workers);
     for part in &parts {
@@ -325,8 +324,7 @@ pub fn merge(path: &Path, workers: usize) -> Result<(), CaptureError> {
     }
     output.finish()?;
     for part in &parts {
-        std::fs::remove_file(part)
-            .map_err(|source| CaptureError::Open { path: part.clone(), source })?;
+        std::fs::remove_file(part).map_err(|source| CaptureError::Open { path: part.clone(), source })?;
     }
     Ok(())
 }

@@ -189,18 +189,9 @@ mod tests {
 
     #[test]
     fn refused_link_types_are_named() {
-        assert_eq!(
-            LinkType::from_dlt(105).unwrap_err().to_string(),
-            "IEEE 802.11 (105)"
-        );
+        assert_eq!(LinkType::from_dlt(105).unwrap_err().to_string(), "IEEE 802.11 (105)");
         assert_eq!(LinkType::from_dlt(9).unwrap_err().to_string(), "PPP (9)");
-        assert_eq!(
-            LinkType::from_dlt(117).unwrap_err().to_string(),
-            "PFLOG (117)"
-        );
-        assert_eq!(
-            LinkType::from_dlt(9999).unwrap_err().to_string(),
-            "link type 9999"
-        );
+        assert_eq!(LinkType::from_dlt(117).unwrap_err().to_string(), "PFLOG (117)");
+        assert_eq!(LinkType::from_dlt(9999).unwrap_err().to_string(), "link type 9999");
     }
 }

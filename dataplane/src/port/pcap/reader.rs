@@ -54,11 +54,7 @@ pub struct Truncation {
 
 impl fmt::Display for Truncation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            packets,
-            offset,
-        } = self;
+        let Self { path, packets, offset } = self;
         write!(
             f,
             "{} ends inside the record that begins at byte {offset} (whole packets before it: {packets})",
@@ -91,10 +87,7 @@ impl CaptureReader {
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
         match File::open(path) {
             Ok(file) => Self::new(Box::new(file), path.to_owned()),
-            Err(source) => Err(CaptureError::Open {
-                path: path.to_owned(),
-                source,
-            }),
+            Err(source) => Err(CaptureError::Open { path: path.to_owned(), source }),
         }
     }
 
@@ -116,14 +109,7 @@ impl CaptureReader {
             Err(Refusal::Found(found)) => return Err(CaptureError::NotCapture { path, found }),
             Err(Refusal::Fault(fault)) => return Err(in_context(fault, path, 0, 0)),
         };
-        Ok(Self {
-            path,
-            window,
-            layout,
-            packets: 0,
-            ended: false,
-            truncation: None,
-        })
+        Ok(Self { path, window, layout, packets: 0, ended: false, truncation: None })
     }
 
     /// Reads the next frame into `frame`. False at the end of the file, and again after it or after an error; `frame`
@@ -148,11 +134,7 @@ impl CaptureReader {
         let offset = self.window.offset();
         match step {
             Ok(Step::Truncated) => {
-                self.truncation = Some(Truncation {
-                    path: self.path.clone(),
-                    packets: self.packets,
-                    offset,
-                });
+                self.truncation = Some(Truncation { path: self.path.clone(), packets: self.packets, offset });
                 Ok(false)
             }
             Ok(_) => Ok(false),
@@ -201,11 +183,7 @@ impl Layout {
     fn read(window: &mut Window) -> Result<Self, Refusal> {
         let whole = window.fill(24)?;
         let Some(magic) = window.bytes().first_chunk().copied() else {
-            return Err(Refusal::Found(if window.bytes().is_empty() {
-                Found::Empty
-            } else {
-                Found::Short
-            }));
+            return Err(Refusal::Found(if window.bytes().is_empty() { Found::Empty } else { Found::Short }));
         };
         if magic == [0x0a, 0x0d, 0x0d, 0x0a] {
             if !whole {
@@ -217,10 +195,7 @@ impl Layout {
         match parse_pcap_header(window.bytes()) {
             Ok((_, header)) => {
                 if (header.version_major, header.version_minor) != (2, 4) {
-                    return Err(Refusal::Found(Found::Version(
-                        header.version_major,
-                        header.version_minor,
-                    )));
+                    return Err(Refusal::Found(Found::Version(header.version_major, header.version_minor)));
                 }
                 let classic = Classic::new(&header)?;
                 window.consume(header.size());
@@ -248,21 +223,8 @@ fn by_magic(magic: [u8; 4]) -> Found {
 
 fn in_context(fault: Fault, path: PathBuf, offset: u64, packets: u64) -> CaptureError {
     match fault {
-        Fault::Io(source) => CaptureError::Read {
-            path,
-            offset,
-            source,
-        },
-        Fault::Damage(damage) => CaptureError::Damaged {
-            path,
-            offset,
-            packets,
-            damage,
-        },
-        Fault::LinkType(link) => CaptureError::LinkType {
-            path,
-            link,
-            packet: packets + 1,
-        },
+        Fault::Io(source) => CaptureError::Read { path, offset, source },
+        Fault::Damage(damage) => CaptureError::Damaged { path, offset, packets, damage },
+        Fault::LinkType(link) => CaptureError::LinkType { path, link, packet: packets + 1 },
     }
 }

@@ -32,10 +32,7 @@ const NANOSECONDS: u32 = 0xa1b2_3c4d;
 
 impl Bytes {
     fn new(order: Order) -> Self {
-        Self {
-            order,
-            bytes: Vec::new(),
-        }
+        Self { order, bytes: Vec::new() }
     }
 
     fn u16(mut self, value: u16) -> Self {
@@ -75,22 +72,11 @@ impl Bytes {
 
     /// The header of a classic file with a snapshot length of 0.
     fn classic(order: Order, magic: u32, link_type: u32) -> Self {
-        Self::new(order)
-            .u32(magic)
-            .u16(2)
-            .u16(4)
-            .u32(0)
-            .u32(0)
-            .u32(0)
-            .u32(link_type)
+        Self::new(order).u32(magic).u16(2).u16(4).u32(0).u32(0).u32(0).u32(link_type)
     }
 
     fn record(self, seconds: u32, fraction: u32, frame: &[u8], original_len: u32) -> Self {
-        self.u32(seconds)
-            .u32(fraction)
-            .u32(frame.len() as u32)
-            .u32(original_len)
-            .raw(frame)
+        self.u32(seconds).u32(fraction).u32(frame.len() as u32).u32(original_len).raw(frame)
     }
 
     fn block(mut self, kind: u32, body: impl FnOnce(Self) -> Self) -> Self {
@@ -106,12 +92,7 @@ impl Bytes {
 
     fn section(self) -> Self {
         self.block(0x0a0d_0d0a, |b| {
-            b.u32(0x1a2b_3c4d)
-                .u16(1)
-                .u16(0)
-                .i64(-1)
-                .option(1, b"a section")
-                .option(0, b"")
+            b.u32(0x1a2b_3c4d).u16(1).u16(0).i64(-1).option(1, b"a section").option(0, b"")
         })
     }
 
@@ -132,16 +113,8 @@ impl Bytes {
 
     fn obsolete(self, interface: u16, ticks: u64, frame: &[u8], original_len: u32) -> Self {
         self.block(2, |b| {
-            let b = b
-                .u16(interface)
-                .u16(0xffff)
-                .u32((ticks >> 32) as u32)
-                .u32(ticks as u32);
-            b.u32(frame.len() as u32)
-                .u32(original_len)
-                .padded(frame)
-                .option(1, b"lost some")
-                .option(0, b"")
+            let b = b.u16(interface).u16(0xffff).u32((ticks >> 32) as u32).u32(ticks as u32);
+            b.u32(frame.len() as u32).u32(original_len).padded(frame).option(1, b"lost some").option(0, b"")
         })
     }
 }
@@ -222,23 +195,13 @@ fn error(bytes: Vec<u8>) -> CaptureError {
 
 fn damage(bytes: Vec<u8>) -> (u64, u64, Damage) {
     match error(bytes) {
-        CaptureError::Damaged {
-            offset,
-            packets,
-            damage,
-            ..
-        } => (offset, packets, damage),
+        CaptureError::Damaged { offset, packets, damage, .. } => (offset, packets, damage),
         other => panic!("{other}"),
     }
 }
 
 fn frame(bytes: &[u8], nanos: i64, original_len: u32, link: LinkType) -> CapturedFrame {
-    CapturedFrame {
-        bytes: bytes.to_vec(),
-        nanos,
-        original_len,
-        link,
-    }
+    CapturedFrame { bytes: bytes.to_vec(), nanos, original_len, link }
 }
 
 fn write(format: Format, frames: &[CapturedFrame]) -> Vec<u8> {
@@ -254,13 +217,15 @@ fn write(format: Format, frames: &[CapturedFrame]) -> Vec<u8> {
 #[test]
 fn classic_captures_are_read_in_both_byte_orders_and_resolutions() {
     for order in ORDERS {
-        for (magic, nanos) in [
-            (MICROSECONDS, 1_129_561_200_000_007_000),
-            (NANOSECONDS, 1_129_561_200_000_000_007),
-        ] {
-            let capture = Bytes::classic(order, magic, 1)
-                .record(1_129_561_200, 7, b"first", 5)
-                .record(u32::MAX, 0, b"", 60);
+        for (magic, nanos) in
+            [(MICROSECONDS, 1_129_561_200_000_007_000), (NANOSECONDS, 1_129_561_200_000_000_007)]
+        {
+            let capture = Bytes::classic(order, magic, 1).record(1_129_561_200, 7, b"first", 5).record(
+                u32::MAX,
+                0,
+                b"",
+                60,
+            );
             let (frames, reader) = read(capture.bytes).unwrap();
             let first = frame(b"first", nanos, 5, LinkType::Ethernet);
             let second = frame(b"", 4_294_967_295_000_000_000, 60, LinkType::Ethernet);
@@ -273,28 +238,14 @@ fn classic_captures_are_read_in_both_byte_orders_and_resolutions() {
 #[test]
 fn a_patched_classic_capture_is_read() {
     let capture = Bytes::classic(Order::Little, 0xa1b2_cd34, 1);
-    let capture = capture
-        .u32(1)
-        .u32(2)
-        .u32(3)
-        .u32(3)
-        .u32(0)
-        .u32(0)
-        .raw(b"abc");
-    assert_eq!(
-        read(capture.bytes).unwrap().0,
-        [frame(b"abc", 1_000_002_000, 3, LinkType::Ethernet)]
-    );
+    let capture = capture.u32(1).u32(2).u32(3).u32(3).u32(0).u32(0).raw(b"abc");
+    assert_eq!(read(capture.bytes).unwrap().0, [frame(b"abc", 1_000_002_000, 3, LinkType::Ethernet)]);
 }
 
 #[test]
 fn a_fraction_of_more_than_a_second_carries() {
-    let capture =
-        Bytes::classic(Order::Little, MICROSECONDS, 1).record(u32::MAX, u32::MAX, b"x", 1);
-    assert_eq!(
-        read(capture.bytes).unwrap().0[0].nanos,
-        4_294_967_295_000_000_000 + 4_294_967_295_000
-    );
+    let capture = Bytes::classic(Order::Little, MICROSECONDS, 1).record(u32::MAX, u32::MAX, b"x", 1);
+    assert_eq!(read(capture.bytes).unwrap().0[0].nanos, 4_294_967_295_000_000_000 + 4_294_967_295_000);
 }
 
 #[test]
@@ -323,47 +274,27 @@ fn a_file_of_another_kind_is_named_with_what_to_do() {
     ];
     for (bytes, message) in kinds {
         let text = error(bytes.to_vec()).to_string();
-        assert!(
-            text.starts_with("given is not a capture that can be read: "),
-            "{text}"
-        );
+        assert!(text.starts_with("given is not a capture that can be read: "), "{text}");
         assert!(text.ends_with(message), "{text}");
     }
 }
 
 #[test]
 fn an_old_version_of_the_classic_format_is_refused() {
-    let capture = Bytes::new(Order::Little)
-        .u32(MICROSECONDS)
-        .u16(2)
-        .u16(2)
-        .u32(0)
-        .u32(0)
-        .u32(0)
-        .u32(1);
-    assert!(
-        error(capture.bytes)
-            .to_string()
-            .contains("pcap version 2.2; convert it to 2.4")
-    );
+    let capture = Bytes::new(Order::Little).u32(MICROSECONDS).u16(2).u16(2).u32(0).u32(0).u32(0).u32(1);
+    assert!(error(capture.bytes).to_string().contains("pcap version 2.2; convert it to 2.4"));
 }
 
 #[test]
 fn a_refused_link_type_is_named_when_a_classic_capture_is_opened() {
     let capture = Bytes::classic(Order::Little, MICROSECONDS, 105);
     let error = open(capture.bytes).err().unwrap().to_string();
-    assert!(
-        error.starts_with("given: frames of IEEE 802.11 (105) are not supported"),
-        "{error}"
-    );
+    assert!(error.starts_with("given: frames of IEEE 802.11 (105) are not supported"), "{error}");
 }
 
 #[test]
 fn a_refused_link_type_in_pcapng_is_named_with_its_first_packet() {
-    let capture = Bytes::new(Order::Big)
-        .section()
-        .interface(249, 0, |o| o)
-        .interface(1, 0, |o| o);
+    let capture = Bytes::new(Order::Big).section().interface(249, 0, |o| o).interface(1, 0, |o| o);
     let capture = capture.enhanced(1, 0, b"good", 4).enhanced(0, 0, b"usb", 3);
     let mut reader = open(capture.bytes).unwrap();
     let mut given = CapturedFrame::default();
@@ -384,9 +315,7 @@ fn pcapng_is_read_over_sections_interfaces_and_byte_orders() {
         let section = Bytes::new(order)
             .section()
             .interface(1, 0, |o| o)
-            .interface(101, 64, |o| {
-                o.option(2, b"tun0").option(9, &[9]).option(0, b"")
-            })
+            .interface(101, 64, |o| o.option(2, b"tun0").option(9, &[9]).option(0, b""))
             .interface(113, 0, |o| {
                 let offset = Bytes::new(o.order).i64(-5).bytes;
                 o.option(9, &[0x8a]).option(14, &offset).option(0, b"")
@@ -412,28 +341,18 @@ fn pcapng_is_read_over_sections_interfaces_and_byte_orders() {
 
 #[test]
 fn options_behind_the_end_of_options_count_for_nothing() {
-    let capture = Bytes::new(Order::Little)
-        .section()
-        .interface(1, 0, |o| o.option(0, b"").option(9, &[0]));
+    let capture = Bytes::new(Order::Little).section().interface(1, 0, |o| o.option(0, b"").option(9, &[0]));
     let capture = capture.enhanced(0, 1, b"x", 1);
     assert_eq!(read(capture.bytes).unwrap().0[0].nanos, 1_000);
 }
 
 #[test]
 fn comments_and_other_options_of_packets_are_passed_over() {
-    let capture = Bytes::new(Order::Big)
-        .section()
-        .interface(1, 0, |o| o)
-        .block(6, |b| {
-            let b = b.u32(0).u32(0).u32(5).u32(3).u32(3).padded(b"abc");
-            b.option(1, "通信".as_bytes())
-                .option(2, &[0, 0, 0, 1])
-                .option(0, b"")
-        });
-    assert_eq!(
-        read(capture.bytes).unwrap().0,
-        [frame(b"abc", 5_000, 3, LinkType::Ethernet)]
-    );
+    let capture = Bytes::new(Order::Big).section().interface(1, 0, |o| o).block(6, |b| {
+        let b = b.u32(0).u32(0).u32(5).u32(3).u32(3).padded(b"abc");
+        b.option(1, "通信".as_bytes()).option(2, &[0, 0, 0, 1]).option(0, b"")
+    });
+    assert_eq!(read(capture.bytes).unwrap().0, [frame(b"abc", 5_000, 3, LinkType::Ethernet)]);
 }
 
 #[test]
@@ -441,10 +360,7 @@ fn simple_packets_are_cut_to_the_snapshot_length_and_have_no_time() {
     for order in ORDERS {
         let capture = Bytes::new(order).section().interface(229, 6, |o| o);
         let capture = capture.simple(b"whole", 5).simple(b"cut to", 1500);
-        let expected = [
-            frame(b"whole", 0, 5, LinkType::Ipv6),
-            frame(b"cut to", 0, 1500, LinkType::Ipv6),
-        ];
+        let expected = [frame(b"whole", 0, 5, LinkType::Ipv6), frame(b"cut to", 0, 1500, LinkType::Ipv6)];
         assert_eq!(read(capture.bytes).unwrap().0, expected);
     }
 }
@@ -452,17 +368,10 @@ fn simple_packets_are_cut_to_the_snapshot_length_and_have_no_time() {
 #[test]
 fn obsolete_packet_blocks_are_read() {
     for order in ORDERS {
-        let capture = Bytes::new(order)
-            .section()
-            .interface(0, 0, |o| o)
-            .interface(108, 0, |o| o);
-        let capture = capture
-            .obsolete(1, 1 << 32, b"loop", 4)
-            .obsolete(0, 3, b"null!", 5);
-        let expected = [
-            frame(b"loop", (1 << 32) * 1_000, 4, LinkType::Loop),
-            frame(b"null!", 3_000, 5, LinkType::Null),
-        ];
+        let capture = Bytes::new(order).section().interface(0, 0, |o| o).interface(108, 0, |o| o);
+        let capture = capture.obsolete(1, 1 << 32, b"loop", 4).obsolete(0, 3, b"null!", 5);
+        let expected =
+            [frame(b"loop", (1 << 32) * 1_000, 4, LinkType::Loop), frame(b"null!", 3_000, 5, LinkType::Null)];
         assert_eq!(read(capture.bytes).unwrap().0, expected);
     }
 }
@@ -472,10 +381,7 @@ fn a_capture_cut_anywhere_gives_its_whole_packets_and_says_so() {
     let classic = Bytes::classic(Order::Big, MICROSECONDS, 1);
     let header = classic.bytes.len();
     let records = [header, header + 20, header + 39];
-    let classic = classic
-        .record(1, 2, b"abcd", 4)
-        .record(3, 4, b"xyz", 3)
-        .bytes;
+    let classic = classic.record(1, 2, b"abcd", 4).record(3, 4, b"xyz", 3).bytes;
     for end in header..classic.len() {
         let (frames, reader) = read(classic[..end].to_vec()).unwrap();
         let whole = records.iter().filter(|start| **start <= end).count() - 1;
@@ -491,9 +397,7 @@ fn a_capture_cut_anywhere_gives_its_whole_packets_and_says_so() {
         assert!(frames.is_empty());
         assert_eq!(
             reader.warning().unwrap().to_string(),
-            format!(
-                "given ends inside the record that begins at byte {start} (whole packets before it: 0)"
-            )
+            format!("given ends inside the record that begins at byte {start} (whole packets before it: 0)")
         );
     }
 }
@@ -503,17 +407,10 @@ fn an_impossible_packet_length_is_an_error_with_its_place() {
     for length in [MAX_FRAME as u32 + 1, 0x7fff_ffff, u32::MAX] {
         let capture = Bytes::classic(Order::Little, MICROSECONDS, 1).record(0, 0, b"good", 4);
         let capture = capture.u32(0).u32(0).u32(length).u32(length).raw(&[0; 100]);
-        assert_eq!(
-            damage(capture.bytes),
-            (44, 1, Damage::FrameLength(length as usize))
-        );
+        assert_eq!(damage(capture.bytes), (44, 1, Damage::FrameLength(length as usize)));
     }
-    let text = error(
-        Bytes::classic(Order::Little, MICROSECONDS, 1)
-            .record(0, 0, &[0; 300_000], 0)
-            .bytes,
-    )
-    .to_string();
+    let text = error(Bytes::classic(Order::Little, MICROSECONDS, 1).record(0, 0, &[0; 300_000], 0).bytes)
+        .to_string();
     assert!(
         text.starts_with(
             "given is damaged at byte 24 (whole packets before it: 0): a packet of 300000 bytes"
@@ -524,12 +421,7 @@ fn an_impossible_packet_length_is_an_error_with_its_place() {
 
 #[test]
 fn an_impossible_block_is_an_error_with_its_place() {
-    let start = || {
-        Bytes::new(Order::Big)
-            .section()
-            .interface(1, 0, |o| o)
-            .enhanced(0, 0, b"good", 4)
-    };
+    let start = || Bytes::new(Order::Big).section().interface(1, 0, |o| o).enhanced(0, 0, b"good", 4);
     let place = start().bytes.len() as u64;
     let damaged = |capture: Bytes| {
         let (offset, packets, damage) = damage(capture.bytes);
@@ -537,60 +429,24 @@ fn an_impossible_block_is_an_error_with_its_place() {
         damage
     };
     for length in [0, 4, 8, 13, 16 * 1024 * 1024 + 4, u32::MAX] {
-        assert_eq!(
-            damaged(start().u32(6).u32(length).raw(&[0; 64])),
-            Damage::BlockLength(length)
-        );
+        assert_eq!(damaged(start().u32(6).u32(length).raw(&[0; 64])), Damage::BlockLength(length));
     }
     let lengths = start().u32(6).u32(12).u32(16);
-    assert_eq!(
-        damaged(lengths),
-        Damage::BlockLengths {
-            first: 12,
-            last: 16
-        }
-    );
+    assert_eq!(damaged(lengths), Damage::BlockLengths { first: 12, last: 16 });
     for kind in [0x0a0d_0d0a, 1, 2, 3, 6] {
-        let short = start().block(kind, |b| {
-            if kind == 0x0a0d_0d0a {
-                b.u32(0x1a2b_3c4d)
-            } else {
-                b
-            }
-        });
+        let short = start().block(kind, |b| if kind == 0x0a0d_0d0a { b.u32(0x1a2b_3c4d) } else { b });
         assert_eq!(damaged(short), Damage::BlockFields(kind));
     }
     for kind in [2, 6] {
-        let beyond = start().block(kind, |b| {
-            b.u32(0).u32(0).u32(0).u32(500).u32(500).raw(&[0; 64])
-        });
+        let beyond = start().block(kind, |b| b.u32(0).u32(0).u32(0).u32(500).u32(500).raw(&[0; 64]));
         assert_eq!(damaged(beyond), Damage::BlockFields(kind));
     }
     assert_eq!(damaged(start().simple(b"less", 5)), Damage::BlockFields(3));
-    assert_eq!(
-        damaged(start().enhanced(1, 0, b"", 0)),
-        Damage::Interface {
-            id: 1,
-            described: 1
-        }
-    );
+    assert_eq!(damaged(start().enhanced(1, 0, b"", 0)), Damage::Interface { id: 1, described: 1 });
     let forgotten = start().section();
     let place = forgotten.bytes.len() as u64;
-    assert_eq!(
-        damage(forgotten.simple(b"", 0).bytes),
-        (
-            place,
-            1,
-            Damage::Interface {
-                id: 0,
-                described: 0
-            }
-        )
-    );
-    assert_eq!(
-        damaged(start().enhanced(0, 0, &[0; 300_000], 0)),
-        Damage::FrameLength(300_000)
-    );
+    assert_eq!(damage(forgotten.simple(b"", 0).bytes), (place, 1, Damage::Interface { id: 0, described: 0 }));
+    assert_eq!(damaged(start().enhanced(0, 0, &[0; 300_000], 0)), Damage::FrameLength(300_000));
     let order = start().block(0x0a0d_0d0a, |b| b.u32(5).raw(&[0; 12]));
     assert_eq!(damaged(order), Damage::ByteOrder(5));
     let version = start().block(0x0a0d_0d0a, |b| b.u32(0x1a2b_3c4d).u16(2).u16(0).i64(-1));
@@ -608,19 +464,11 @@ fn a_section_with_more_interfaces_than_any_machine_is_refused() {
 
 #[test]
 fn a_source_that_gives_one_byte_at_a_time_is_read_alike() {
-    let classic = Bytes::classic(Order::Big, NANOSECONDS, 1)
-        .record(1, 2, b"abcd", 4)
-        .record(3, 4, b"xyz", 3);
-    let section = Bytes::new(Order::Big)
-        .section()
-        .interface(1, 0, |o| o)
-        .enhanced(0, 0, b"abcd", 4)
-        .simple(b"x", 1);
+    let classic = Bytes::classic(Order::Big, NANOSECONDS, 1).record(1, 2, b"abcd", 4).record(3, 4, b"xyz", 3);
+    let section =
+        Bytes::new(Order::Big).section().interface(1, 0, |o| o).enhanced(0, 0, b"abcd", 4).simple(b"x", 1);
     for bytes in [classic.bytes, section.bytes] {
-        let trickle = Trickle {
-            bytes: bytes.clone(),
-            reads: 0,
-        };
+        let trickle = Trickle { bytes: bytes.clone(), reads: 0 };
         let (frames, _) = drain(CaptureReader::from_reader(trickle, "trickle").unwrap()).unwrap();
         assert_eq!(frames, read(bytes).unwrap().0);
         assert_eq!(frames.len(), 2);
@@ -629,22 +477,11 @@ fn a_source_that_gives_one_byte_at_a_time_is_read_alike() {
 
 #[test]
 fn a_missing_file_is_an_error_that_names_it() {
-    let error = CaptureReader::open(Path::new("no/such/file.pcap"))
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        error.starts_with("cannot open no/such/file.pcap: "),
-        "{error}"
-    );
-    let error = CaptureWriter::create(Path::new("no/such/file.pcap"), Format::Pcap)
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        error.starts_with("cannot create no/such/file.pcap: "),
-        "{error}"
-    );
+    let error = CaptureReader::open(Path::new("no/such/file.pcap")).err().unwrap().to_string();
+    assert!(error.starts_with("cannot open no/such/file.pcap: "), "{error}");
+    let error =
+        CaptureWriter::create(Path::new("no/such/file.pcap"), Format::Pcap).err().unwrap().to_string();
+    assert!(error.starts_with("cannot create no/such/file.pcap: "), "{error}");
 }
 
 #[test]
@@ -672,10 +509,7 @@ fn an_empty_capture_is_a_valid_file_of_ethernet() {
 fn a_classic_capture_refuses_a_second_link_type_by_name_and_goes_on() {
     let sink = Shared::default();
     let mut writer = CaptureWriter::to_writer(sink.clone(), "out.pcap", Format::Pcap);
-    let (first, second) = (
-        frame(b"a", 1, 1, LinkType::Null),
-        frame(b"b", 2, 1, LinkType::Loop),
-    );
+    let (first, second) = (frame(b"a", 1, 1, LinkType::Null), frame(b"b", 2, 1, LinkType::Loop));
     writer.write(&(&first).into()).unwrap();
     assert_eq!(
         writer.write(&(&second).into()).unwrap_err().to_string(),
@@ -691,13 +525,8 @@ fn a_classic_capture_refuses_a_second_link_type_by_name_and_goes_on() {
 fn a_classic_capture_refuses_times_that_it_cannot_hold() {
     for nanos in [-1, i64::MIN, i64::MAX, (1 << 32) * 1_000_000_000] {
         let mut writer = CaptureWriter::to_writer(io::sink(), "out.pcap", Format::Pcap);
-        let error = writer
-            .write(&(&frame(b"a", nanos, 1, LinkType::Ethernet)).into())
-            .unwrap_err();
-        assert!(
-            matches!(error, CaptureError::Time { packet: 1, .. }),
-            "{error}"
-        );
+        let error = writer.write(&(&frame(b"a", nanos, 1, LinkType::Ethernet)).into()).unwrap_err();
+        assert!(matches!(error, CaptureError::Time { packet: 1, .. }), "{error}");
     }
 }
 
@@ -716,10 +545,7 @@ fn a_frame_too_long_for_other_programs_is_not_written() {
         writer.write(&(&longest).into()).unwrap();
         let longer = frame(&vec![0; MAX_FRAME + 1], 0, 0, LinkType::Ethernet);
         let error = writer.write(&(&longer).into()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "out: packet 2 has 262145 bytes, above the limit of 262144"
-        );
+        assert_eq!(error, "out: packet 2 has 262145 bytes, above the limit of 262144");
     }
 }
 
@@ -768,27 +594,18 @@ fn comments_are_kept_in_pcapng_and_cut_between_characters() {
 fn samples() -> Vec<Vec<u8>> {
     let mut samples = Vec::new();
     for order in ORDERS {
-        let classic = Bytes::classic(order, MICROSECONDS, 1)
-            .record(1, 2, b"abcd", 4)
-            .record(3, 4, &[7; 90], 90);
+        let classic =
+            Bytes::classic(order, MICROSECONDS, 1).record(1, 2, b"abcd", 4).record(3, 4, &[7; 90], 90);
         samples.push(classic.bytes);
-        let section = Bytes::new(order)
-            .section()
-            .interface(1, 0, |o| o)
-            .interface(101, 60, |o| o.option(9, &[0x8a]));
+        let section =
+            Bytes::new(order).section().interface(1, 0, |o| o).interface(101, 60, |o| o.option(9, &[0x8a]));
         let packets = section
             .enhanced(0, 5, b"abcde", 5)
             .simple(b"s", 1)
             .obsolete(1, 5, b"old", 3)
             .enhanced(1, 9, b"", 0);
         samples.push(packets.clone().bytes);
-        samples.push(
-            packets
-                .section()
-                .interface(1, 0, |o| o)
-                .enhanced(0, 5, &[1; 70], 70)
-                .bytes,
-        );
+        samples.push(packets.section().interface(1, 0, |o| o).enhanced(0, 5, &[1; 70], 70).bytes);
     }
     samples
 }
@@ -812,27 +629,13 @@ fn survive(bytes: Vec<u8>) -> Result<(), TestCaseError> {
 
 fn any_link() -> impl Strategy<Value = LinkType> {
     use LinkType::{Ethernet, Ipv4, Ipv6, LinuxCooked, LinuxCooked2, Loop, Null, RawIp};
-    select(vec![
-        Ethernet,
-        RawIp,
-        Ipv4,
-        Ipv6,
-        LinuxCooked,
-        LinuxCooked2,
-        Null,
-        Loop,
-    ])
+    select(vec![Ethernet, RawIp, Ipv4, Ipv6, LinuxCooked, LinuxCooked2, Null, Loop])
 }
 
 fn any_frame(nanos: impl Strategy<Value = i64>) -> impl Strategy<Value = CapturedFrame> {
-    (vec(any::<u8>(), 0..200), nanos, any_link(), 0..10_000_u32).prop_map(
-        |(bytes, nanos, link, beyond)| CapturedFrame {
-            original_len: bytes.len() as u32 + beyond,
-            bytes,
-            nanos,
-            link,
-        },
-    )
+    (vec(any::<u8>(), 0..200), nanos, any_link(), 0..10_000_u32).prop_map(|(bytes, nanos, link, beyond)| {
+        CapturedFrame { original_len: bytes.len() as u32 + beyond, bytes, nanos, link }
+    })
 }
 
 proptest! {

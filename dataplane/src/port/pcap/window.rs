@@ -17,13 +17,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(source: Box<dyn Read + Send>) -> Self {
-        Self {
-            source,
-            buffer: vec![0; INITIAL],
-            start: 0,
-            end: 0,
-            offset: 0,
-        }
+        Self { source, buffer: vec![0; INITIAL], start: 0, end: 0, offset: 0 }
     }
 
     /// The bytes that have been read and not consumed.
@@ -57,10 +51,7 @@ impl Window {
 
     /// Goes on behind the first `count` of [`Self::bytes`].
     pub(super) fn consume(&mut self, count: usize) {
-        debug_assert!(
-            count <= self.end - self.start,
-            "only what has been read can be consumed"
-        );
+        debug_assert!(count <= self.end - self.start, "only what has been read can be consumed");
         self.start += count;
         self.offset += count as u64;
     }

@@ -52,19 +52,8 @@ pub struct CaptureRecord<'a> {
 
 impl<'a> From<&'a CapturedFrame> for CaptureRecord<'a> {
     fn from(frame: &'a CapturedFrame) -> Self {
-        let CapturedFrame {
-            bytes,
-            nanos,
-            original_len,
-            link,
-        } = frame;
-        Self {
-            bytes,
-            nanos: *nanos,
-            original_len: *original_len,
-            link: *link,
-            comment: None,
-        }
+        let CapturedFrame { bytes, nanos, original_len, link } = frame;
+        Self { bytes, nanos: *nanos, original_len: *original_len, link: *link, comment: None }
     }
 }
 
@@ -95,10 +84,7 @@ impl Interface {
     fn of(record: &CaptureRecord<'_>) -> Self {
         // So far before 1970 that every i64 of nanoseconds is a positive distance from it.
         let offset_seconds = if record.nanos < 0 { -9_223_372_037 } else { 0 };
-        Self {
-            link: record.link,
-            offset_seconds,
-        }
+        Self { link: record.link, offset_seconds }
     }
 
     fn ticks(self, nanos: i64) -> u64 {
@@ -116,19 +102,12 @@ impl CaptureWriter {
     pub fn create(path: &Path, format: Format) -> Result<Self, CaptureError> {
         match File::create(path) {
             Ok(file) => Ok(Self::to_writer(file, path, format)),
-            Err(source) => Err(CaptureError::Create {
-                path: path.to_owned(),
-                source,
-            }),
+            Err(source) => Err(CaptureError::Create { path: path.to_owned(), source }),
         }
     }
 
     /// Writes a capture to elsewhere; `name` stands for the file in messages.
-    pub fn to_writer(
-        sink: impl Write + Send + 'static,
-        name: impl Into<PathBuf>,
-        format: Format,
-    ) -> Self {
+    pub fn to_writer(sink: impl Write + Send + 'static, name: impl Into<PathBuf>, format: Format) -> Self {
         Self {
             path: name.into(),
             out: BufWriter::with_capacity(BUFFER, Box::new(sink)),
@@ -157,11 +136,7 @@ impl CaptureWriter {
         let written = match &mut self.layout {
             Layout::Classic(link) => {
                 let Some((seconds, nanos)) = classic_time(record.nanos) else {
-                    return Err(CaptureError::Time {
-                        path: self.path.clone(),
-                        packet,
-                        nanos: record.nanos,
-                    });
+                    return Err(CaptureError::Time { path: self.path.clone(), packet, nanos: record.nanos });
                 };
                 if let Some(first) = *link
                     && first != record.link
@@ -179,10 +154,7 @@ impl CaptureWriter {
             Layout::Blocks(interfaces) => enhanced_packet(&mut self.out, interfaces, record),
         };
         self.packets = packet;
-        written.map_err(|source| CaptureError::Write {
-            path: self.path.clone(),
-            source,
-        })
+        written.map_err(|source| CaptureError::Write { path: self.path.clone(), source })
     }
 
     /// Packets written so far.
@@ -199,19 +171,13 @@ impl CaptureWriter {
         let begun = match &mut self.layout {
             Layout::Classic(None) => classic_header(&mut self.out, LinkType::Ethernet),
             Layout::Blocks(interfaces) if interfaces.is_empty() => {
-                let interface = Interface {
-                    link: LinkType::Ethernet,
-                    offset_seconds: 0,
-                };
+                let interface = Interface { link: LinkType::Ethernet, offset_seconds: 0 };
                 describe(&mut self.out, interfaces, interface).map(drop)
             }
             _ => Ok(()),
         };
         let finished = begun.and_then(|()| self.out.flush());
-        finished.map_err(|source| CaptureError::Write {
-            path: self.path,
-            source,
-        })
+        finished.map_err(|source| CaptureError::Write { path: self.path, source })
     }
 }
 
@@ -225,17 +191,7 @@ fn classic_time(nanos: i64) -> Option<(u32, u32)> {
 fn classic_header(out: &mut impl Write, link: LinkType) -> io::Result<()> {
     const NANOSECOND_MAGIC: u32 = 0xa1b2_3c4d;
     const VERSION_2_4: u32 = pair(2, 4);
-    words(
-        out,
-        [
-            NANOSECOND_MAGIC,
-            VERSION_2_4,
-            0,
-            0,
-            MAX_FRAME as u32,
-            link.dlt().into(),
-        ],
-    )
+    words(out, [NANOSECOND_MAGIC, VERSION_2_4, 0, 0, MAX_FRAME as u32, link.dlt().into()])
 }
 
 fn classic_record(
@@ -249,19 +205,12 @@ fn classic_record(
         *link = Some(record.link);
     }
     let length = record.bytes.len() as u32;
-    words(
-        out,
-        [seconds, nanos, length, record.original_len.max(length)],
-    )?;
+    words(out, [seconds, nanos, length, record.original_len.max(length)])?;
     out.write_all(record.bytes)
 }
 
 /// Writes the section header, where it is missing, and describes an interface; its number comes back.
-fn describe(
-    out: &mut impl Write,
-    interfaces: &mut Vec<Interface>,
-    interface: Interface,
-) -> io::Result<u32> {
+fn describe(out: &mut impl Write, interfaces: &mut Vec<Interface>, interface: Interface) -> io::Result<u32> {
     const SECTION_HEADER: u32 = 0x0a0d_0d0a;
     const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
     const VERSION_1_0: u32 = pair(1, 0);
@@ -272,15 +221,7 @@ fn describe(
     const IF_TSOFFSET: u32 = pair(14, 8);
     const END_OF_OPTIONS: u32 = 0;
     if interfaces.is_empty() {
-        let section = [
-            SECTION_HEADER,
-            28,
-            BYTE_ORDER_MAGIC,
-            VERSION_1_0,
-            UNKNOWN_LENGTH,
-            UNKNOWN_LENGTH,
-            28,
-        ];
+        let section = [SECTION_HEADER, 28, BYTE_ORDER_MAGIC, VERSION_1_0, UNKNOWN_LENGTH, UNKNOWN_LENGTH, 28];
         words(out, section)?;
     }
     let link = pair(interface.link.dlt(), 0);
@@ -292,18 +233,7 @@ fn describe(
         offset => {
             let (low, high) = (offset as u32, (offset >> 32) as u32);
             words(out, [INTERFACE_DESCRIPTION, 44, link, MAX_FRAME as u32])?;
-            words(
-                out,
-                [
-                    IF_TSRESOL,
-                    NANOSECONDS,
-                    IF_TSOFFSET,
-                    low,
-                    high,
-                    END_OF_OPTIONS,
-                    44,
-                ],
-            )?;
+            words(out, [IF_TSRESOL, NANOSECONDS, IF_TSOFFSET, low, high, END_OF_OPTIONS, 44])?;
         }
     }
     interfaces.push(interface);
@@ -318,10 +248,7 @@ fn enhanced_packet(
     const ENHANCED_PACKET: u32 = 6;
     const OPT_COMMENT: u16 = 1;
     let interface = Interface::of(record);
-    let id = match interfaces
-        .iter()
-        .position(|described| *described == interface)
-    {
+    let id = match interfaces.iter().position(|described| *described == interface) {
         Some(position) => position as u32,
         None => describe(out, interfaces, interface)?,
     };
@@ -329,22 +256,9 @@ fn enhanced_packet(
     let captured = record.bytes.len() as u32;
     let original = record.original_len.max(captured);
     let comment = record.comment.map(fitting);
-    let options = comment.map_or(0, |comment| {
-        4 + (comment.len() as u32).next_multiple_of(4) + 4
-    });
+    let options = comment.map_or(0, |comment| 4 + (comment.len() as u32).next_multiple_of(4) + 4);
     let length = 32 + captured.next_multiple_of(4) + options;
-    words(
-        out,
-        [
-            ENHANCED_PACKET,
-            length,
-            id,
-            (ticks >> 32) as u32,
-            ticks as u32,
-            captured,
-            original,
-        ],
-    )?;
+    words(out, [ENHANCED_PACKET, length, id, (ticks >> 32) as u32, ticks as u32, captured, original])?;
     padded(out, record.bytes)?;
     if let Some(comment) = comment {
         words(out, [pair(OPT_COMMENT, comment.len() as u16)])?;
@@ -369,9 +283,7 @@ const fn pair(first: u16, second: u16) -> u32 {
 }
 
 fn words<const N: usize>(out: &mut impl Write, words: [u32; N]) -> io::Result<()> {
-    words
-        .iter()
-        .try_for_each(|word| out.write_all(&word.to_le_bytes()))
+    words.iter().try_for_each(|word| out.write_all(&word.to_le_bytes()))
 }
 
 /// Bytes, and zeros up to a multiple of four.
