@@ -49,6 +49,12 @@ impl Flow {
 
     /// The number of a frame, if it is one of these, with every byte as it was sent.
     fn number(&self, frame: &[u8]) -> Option<u64> {
+        let [source, destination] = self.ends.map(|end| end.port().to_be_bytes());
+        let ports = if self.ends[0].is_ipv4() { 34..38 } else { 54..58 };
+        // Most frames are another flow's.
+        if frame.get(ports) != Some([source, destination].as_flattened()) {
+            return None;
+        }
         let number = u64::from_be_bytes(*frame.last_chunk()?);
         // Far more than are ever sent: a number that is none makes a frame of that length all the same.
         (number < 1 << 32 && self.frame(number) == frame).then_some(number)
@@ -190,7 +196,7 @@ impl Traffic {
                 sender.send(&last.frame(number));
                 number += 1;
                 thread::sleep(Duration::from_millis(50));
-                if self.sniffer(side).frames().iter().any(|frame| last.number(frame).is_some()) {
+                if self.sniffer(side).frames().iter().rev().any(|frame| last.number(frame).is_some()) {
                     break;
                 }
                 assert!(begun.elapsed() < PATIENCE, "{last:?}: nothing arrives");

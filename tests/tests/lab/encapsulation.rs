@@ -122,7 +122,7 @@ fn same_but_for_choices(answer: &[u8], wanted: &[u8]) {
             true => (34, [18..21, 22..23, 24..26]),
             false => (54, [15..18, 21..22, 0..0]),
         };
-        for range in ip.into_iter().chain([tcp + 14..tcp + 18]) {
+        for range in ip.into_iter().chain(std::iter::once(tcp + 14..tcp + 18)) {
             frame[range].fill(0);
         }
         frame

@@ -2,6 +2,9 @@
 //!
 //! Needs root, and the programs that `./test` installs. Each scenario has a network of its own and removes it.
 
+// Figures of a run are read in the output of `cargo test -- --nocapture`.
+#![allow(clippy::print_stdout)]
+
 mod bytes;
 mod encapsulation;
 mod failures;
