@@ -24,7 +24,7 @@ use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
-use sekisho_dataplane::policy::{Decision, FragmentLimits, PhaseId, PortId, Role, Trace};
+use sekisho_dataplane::policy::{Decision, FragmentLimits, Nat64, PhaseId, PortId, Role, Trace};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock;
@@ -235,7 +235,12 @@ pub fn explain<'a>(
         _ => (source, destination),
     };
     let pools = entries(config.pools.iter().map(|p| (&*p.name, p.title.as_deref(), &*p.prefixes)), customer);
-    let sets = entries(config.sets.iter().map(|set| (&*set.name, None, &*set.prefixes)), other);
+    let sets_with =
+        |address| entries(config.sets.iter().map(|set| (&*set.name, None, &*set.prefixes)), address);
+    let mut sets = sets_with(other);
+    for embedded in embedded(config, other) {
+        sets.extend(sets_with(embedded.into()));
+    }
     let in_sets = generation.sets_of(other);
     let pool = config.pools.iter().find(|pool| names.pool_named(&pool.name) == Some(decision.pool));
     let policy = pool.map(|pool| pool.policy);
@@ -271,6 +276,14 @@ fn port(config: &Config, name: Option<&str>) -> Result<PortId, Unanswerable> {
             names: names.join(", "),
         }
     })
+}
+
+/// The IPv4 addresses that an address under a NAT64 prefix embeds; sets are looked up with these too.
+fn embedded(config: &Config, address: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return Vec::new() };
+    let operators = config.checks.nat64_prefixes.iter().filter_map(|prefix| Nat64::new(*prefix));
+    let prefixes = std::iter::once(Nat64::WELL_KNOWN).chain(operators);
+    prefixes.filter_map(|prefix| prefix.embedded(address.to_bits())).map(Ipv4Addr::from_bits).collect()
 }
 
 /// The entries that hold an address, the longest prefix first.

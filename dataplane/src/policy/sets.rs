@@ -189,7 +189,7 @@ impl Nat64 {
     }
 
     /// The IPv4 address embedded in `address`, if the prefix covers it. Bits 64 to 71 are left out.
-    fn embedded(&self, address: u128) -> Option<u32> {
+    pub fn embedded(&self, address: u128) -> Option<u32> {
         if (address ^ self.prefix) >> (128 - u32::from(self.length)) != 0 {
             return None;
         }

@@ -5,12 +5,13 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::configuration::Configuration;
-use super::{Lab, await_some, await_that};
+use super::{Lab, PATIENCE, await_some, await_that};
 use crate::binary::{self, Finished};
 
 /// A daemon between the lab's cables. Dropped, it is killed.
@@ -162,8 +163,7 @@ impl Daemon<'_> {
 
     /// Ends it with SIGTERM. Its books have to balance, and nothing may have broken.
     pub fn end(mut self) -> Counters {
-        let counters = self.settled_counters();
-        counters.assert_balanced();
+        let counters = self.balanced_counters();
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child's number");
         kill_process(pid, Signal::TERM).expect("a child can be sent a signal");
         let finished = self.wait();
@@ -172,15 +172,23 @@ impl Daemon<'_> {
     }
 
     /// The counters, once nothing is under way any more.
-    fn settled_counters(&self) -> Counters {
-        // A burst may be half booked while they are read.
+    fn balanced_counters(&self) -> Counters {
+        let begun = Instant::now();
         let mut last = self.counters();
-        await_some("the counters stand still", || {
+        loop {
+            thread::sleep(Duration::from_millis(20));
             let now = self.counters();
-            let still = now.0["totals"] == last.0["totals"];
+            // A burst may be half booked while they are read, and its worker wait for its core.
+            let imbalance = now.imbalance();
+            if imbalance.is_none() && now.0["totals"] == last.0["totals"] {
+                return now;
+            }
+            if let Some(imbalance) = imbalance.filter(|_| begun.elapsed() > PATIENCE) {
+                panic!("the books don't balance: {imbalance}");
+            }
+            assert!(begun.elapsed() < 2 * PATIENCE, "there is no end to what comes: {now}");
             last = now;
-            still.then(|| Counters(last.0.clone()))
-        })
+        }
     }
 }
 
@@ -259,25 +267,26 @@ impl Counters {
         ports.iter().flat_map(|port| LOSSES.map(|what| Self::number(&port["driver"][what]))).sum()
     }
 
-    /// Every packet has exactly one end: policy.md, section 6.
-    pub fn assert_balanced(&self) {
+    /// Where a packet has no end, or two: policy.md, section 6.
+    fn imbalance(&self) -> Option<String> {
         let ports = self.0["ports"].as_array().expect("ports are listed");
-        for books in ports.iter().chain([&self.0["totals"]]) {
-            let [received, forwarded, denied, errors] =
-                ["received_packets", "forwarded_packets", "denied_packets", "errors"]
-                    .map(|what| Self::number(&books[what]));
-            assert_eq!(received, forwarded + denied + errors, "{books}");
+        let is_right = |books: &Value| {
+            let number = |what: &str| Self::number(&books[what]);
             let reasons = books["reasons"].as_object().expect("reasons are listed");
             let decided: u64 = reasons.values().map(Self::sum).sum();
-            let [lost_forwards, lost_diverts] =
-                ["forwards_lost", "diverts_lost"].map(|what| Self::number(&books[what]));
-            assert_eq!(decided, forwarded + denied + lost_forwards + lost_diverts, "{books}");
+            let judged = number("forwarded_packets") + number("denied_packets");
+            number("received_packets") == judged + number("errors")
+                && decided == judged + number("forwards_lost") + number("diverts_lost")
+        };
+        if let Some(wrong) = ports.iter().chain([&self.0["totals"]]).find(|books| !is_right(books)) {
+            return Some(wrong.to_string());
         }
         let sums = ["received_packets", "forwarded_packets", "denied_packets", "transmitted_packets"];
-        for what in sums {
-            let sum: u64 = ports.iter().map(|port| Self::number(&port[what])).sum();
-            assert_eq!(sum, self.total(what), "{what} of all ports, and their total: {self}");
-        }
+        let is_sum = |what: &&str| {
+            ports.iter().map(|port| Self::number(&port[*what])).sum::<u64>() == self.total(what)
+        };
+        let wrong = sums.iter().find(|what| !is_sum(what));
+        wrong.map(|what| format!("{what} of the ports is not that of the totals: {self}"))
     }
 }
 

@@ -240,9 +240,11 @@ service logged-in {{
     }
 }
 
-/// Postfix's services: those that receive and deliver, and nothing for local users.
+/// Postfix's services: those that receive and deliver, and nothing for local users. On port 25 each connection has a
+/// process of its own, since one that has the table of addresses open does not notice a change within the same second.
 const MASTER: &str = "\
 25        inet       n - n - - smtpd
+  -o max_use=1
 587       inet       n - n - - smtpd
   -o smtpd_sasl_auth_enable=yes
   -o smtpd_relay_restrictions=permit_sasl_authenticated,reject

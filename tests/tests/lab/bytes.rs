@@ -1,6 +1,8 @@
 //! A bridge changes nothing: what leaves is what came.
 
 use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
 
 use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
@@ -16,7 +18,7 @@ fn between(frames: Vec<Vec<u8>>, marks: &[Vec<u8>; 2]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_one_side_sends_arrives_at_the_other_byte_for_byte_in_order_and_with_right_checksums() {
+fn what_one_side_sends_arrives_at_the_other_byte_for_byte_and_with_right_checksums() {
     let lab = Lab::new();
     let sekisho = lab.start(&Configuration::phase_2());
     let _servers = lab.internet.echo(&[25, 80, 465, 587]);
@@ -50,6 +52,8 @@ fn what_one_side_sends_arrives_at_the_other_byte_for_byte_in_order_and_with_righ
         let transfer = lab.iperf(SocketAddr::new(WORLD[n], 5201), &["--bytes", "3M"]).end();
         assert!(transfer.sent >= 3 << 20, "{transfer:?}");
     }
+    // The last acknowledgments of the transfers go in front of the mark.
+    thread::sleep(Duration::from_secs(1));
     sides.iter_mut().for_each(|(sender, _, _, [_, end])| sender.send(end));
 
     for (_, sent, arrived, marks) in sides {
@@ -60,11 +64,15 @@ fn what_one_side_sends_arrives_at_the_other_byte_for_byte_in_order_and_with_righ
         }
         let (sent, arrived) = (between(sent.end(), &marks), between(arrived.end(), &marks));
         assert!(sent.len() > 500, "{} frames", sent.len());
-        assert_eq!(sent.len(), arrived.len());
-        let changed = sent.iter().zip(&arrived).position(|(sent, arrived)| sent != arrived);
-        if let Some(at) = changed {
-            panic!("frame {at}: {:02x?} became {:02x?}", sent[at], arrived[at]);
+        // Two cores send, and tcpdump sees a frame a moment before it goes: their order may differ there.
+        let [mut sent, mut arrived] = [sent, arrived];
+        sent.sort();
+        arrived.sort();
+        let changed = sent.iter().zip(&arrived).find(|(sent, arrived)| sent != arrived);
+        if let Some((sent, arrived)) = changed {
+            panic!("{sent:02x?} was sent, and {arrived:02x?} arrived");
         }
+        assert_eq!(sent.len(), arrived.len());
     }
     let counters = sekisho.end();
     assert_eq!((counters.lost(), counters.total("denied_packets")), (0, 0), "{counters}");
