@@ -91,6 +91,8 @@ impl Lab {
             folder,
             number,
         };
+        // A bridge has nothing to say: else the host's own IPv6 talks on its ports.
+        lab.checkpoint.set("ipv6/conf/default/disable_ipv6", "1");
         lab.cable("access");
         lab.cable("core");
         lab.cable("mail");
