@@ -1,16 +1,18 @@
 //! What reloads cost a worker: packets per second with and without 100,000 prefixes compiled and published ten
-//! times a second by another thread, in turns, so that the machine's mood falls on both alike.
+//! times a second by another thread, in turns, so that the machine's mood falls on both alike; and the longest
+//! burst of 64 during each reload, beside the longest in a quiet time as long.
 
 #![allow(clippy::print_stdout)]
 
 use std::time::Duration;
 
-use sekisho_bench::{Load, generation};
+use sekisho_bench::{Load, Longest, generation};
 use sekisho_control::bench::traffic::{Shape, Size};
 
 const PREFIXES: usize = 100_000;
 const PER_SECOND: u32 = 10;
 const ROUNDS: usize = 5;
+const RELOADS: u64 = 101;
 
 fn main() {
     let shape = Shape { size: Size::Fixed(64), flows: 10_000, smtp_permille: 10, frames: 32_768 };
@@ -34,5 +36,13 @@ fn main() {
         .collect();
     ratios.sort_by(f64::total_cmp);
     println!("median ratio with {PREFIXES} prefixes: {:.3}", ratios[ROUNDS / 2]);
+    let Longest { quiet, reload } = load.longest_bursts(RELOADS, &compile);
+    let median = |times: &[Duration]| times[times.len() / 2].as_secs_f64() * 1e6;
+    println!(
+        "longest burst, median of {RELOADS}: {:.1} µs without a reload, {:.1} µs during one: {:.2}",
+        median(&quiet),
+        median(&reload),
+        median(&reload) / median(&quiet)
+    );
     assert!(load.totals().balance(), "the books balance");
 }

@@ -1,7 +1,7 @@
 //! A pipeline with its tables and endless traffic in memory, as the benches drive it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant as Stopwatch};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
@@ -102,10 +102,65 @@ impl Load {
         })
     }
 
+    /// The longest burst in each of so many reloads, and in each of the quiet times of equal length before them:
+    /// another thread compiles, publishes and frees a generation in the one and sleeps in the other, so that the
+    /// machine's mood falls on both alike.
+    pub fn longest_bursts(&mut self, reloads: u64, compile: &(dyn Fn() -> Generation + Sync)) -> Longest {
+        // Even: a quiet time. Odd: a reload.
+        let window = AtomicU64::new(0);
+        let Load { corridor, publisher, generations, .. } = self;
+        std::thread::scope(|scope| {
+            let now = &window;
+            scope.spawn(move || {
+                let cores = cores::all().unwrap_or_default();
+                cores.first().map(|core| cores::pin(*core));
+                let mut took = Duration::from_millis(50);
+                for reload in 0..reloads {
+                    std::thread::sleep(took);
+                    now.store(2 * reload + 1, Ordering::Relaxed);
+                    let began = Stopwatch::now();
+                    publisher.publish(compile());
+                    while publisher.held() > 0 {
+                        std::thread::yield_now();
+                        publisher.reclaim();
+                    }
+                    took = began.elapsed();
+                    now.store(2 * reload + 2, Ordering::Relaxed);
+                }
+            });
+            let cores = cores::all().unwrap_or_default();
+            cores.last().map(|core| cores::pin(*core));
+            let mut generations = generations.online();
+            let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+            let mut longest = vec![Duration::ZERO; 2 * reloads as usize];
+            loop {
+                let began = Stopwatch::now();
+                corridor.serve(ACCESS, &mut generations, &mut clock);
+                let took = began.elapsed();
+                let Some(longest) = longest.get_mut(window.load(Ordering::Relaxed) as usize) else { break };
+                *longest = took.max(*longest);
+            }
+            let of = |first| {
+                let mut times: Vec<Duration> = longest.iter().skip(first).step_by(2).copied().collect();
+                times.sort();
+                times
+            };
+            Longest { quiet: of(0), reload: of(1) }
+        })
+    }
+
     /// What was counted so far.
     pub fn totals(&self) -> Totals {
         Totals::of([&*self.counters])
     }
+}
+
+/// The longest burst of each window, in ascending order.
+pub struct Longest {
+    /// Of the windows in which nothing was reloaded.
+    pub quiet: Vec<Duration>,
+    /// Of the windows that were a reload each.
+    pub reload: Vec<Duration>,
 }
 
 /// Carries packets for a while and prints how many of them a second.
