@@ -21,7 +21,7 @@ use super::event::{Event, Happened};
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
-use super::{Ended, Error, Options, drivers, notify};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
 use crate::config::Config;
@@ -80,7 +80,9 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     let opened = drivers::open(config, cores.len())?;
     let (publisher, readers) = publish(generation, cores.len());
-    let common = Arc::new(Common::new(config.ports.len(), reject_limits(&config.limits)));
+    let common = Common::new(config.ports.len(), reject_limits(&config.limits));
+    let common = Arc::new(common.with_checks(health::checks(config)));
+    let filter = health::Monitor::new(config, &common, Instant::now());
     let mut workers = Workers::new(bell.clone());
     let mut books = Vec::with_capacity(cores.len());
     for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
@@ -125,6 +127,7 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
         failures: Vec::new(),
         reloads: Reloads::default(),
         reload_waits: Arc::default(),
+        filter,
         ports_due: Instant::now(),
     };
     let (workers, failures) = control.run();
@@ -163,6 +166,8 @@ pub(crate) struct View<'a> {
     pub(crate) start: &'a Path,
     pub(crate) clients: usize,
     pub(crate) reloads: Reloads,
+    /// How the filter is, if it is checked.
+    pub(crate) filter: Option<FilterHealth>,
 }
 
 /// Serves requests with a view, and the tables' thread.
@@ -199,6 +204,8 @@ struct Control {
     reloads: Reloads,
     /// A reload that a signal asked for has not begun yet.
     reload_waits: Arc<AtomicBool>,
+    /// Checks the filter.
+    filter: Option<health::Monitor>,
 }
 
 impl Control {
@@ -218,6 +225,9 @@ impl Control {
             }
             self.take_reports();
             self.note_phases();
+            if self.filter.as_mut().is_some_and(|filter| filter.look(now)) {
+                self.ports_due = now;
+            }
             self.note_ports(now);
             self.serve(&ready, now);
             if let Some(watchdog) = &mut self.watchdog {
@@ -244,6 +254,9 @@ impl Control {
         }
         if let Some(watchdog) = &self.watchdog {
             due = due.min(watchdog.due());
+        }
+        if let Some(filter) = &self.filter {
+            due = due.min(filter.due(now));
         }
         if let Some(from) = self.slot.get().next_phase() {
             let micros = u64::try_from(from.saturating_sub(clock::now())).unwrap_or(0);
@@ -407,6 +420,7 @@ impl Control {
             start: &self.start,
             clients: server.clients(),
             reloads: self.reloads,
+            filter: self.filter.as_ref().map(health::Monitor::shown),
         };
         let mut desk = Desk { view, tasks: &self.tasks };
         // A fault of ours in here costs the clients their connections, and nobody else anything.
