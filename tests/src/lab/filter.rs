@@ -17,6 +17,8 @@ use super::namespace::{self, Namespace};
 
 /// The filter's address on the cable, which is checked, and the checkpoint's for checking it.
 pub const CHECKED: &str = "169.254.25.1";
+/// The same in IPv6.
+pub const CHECKED_V6: &str = "2001:db8:d::1";
 /// See [`CHECKED`].
 pub const CHECKS_FROM: &str = "169.254.25.2";
 
@@ -51,6 +53,7 @@ impl Lab {
         self.internet.ip("address add 192.0.2.129/30 dev inet2\naddress add 2001:db8:c::129/64 dev inet2");
         filter.ip("address add 192.0.2.130/30 dev up0
              address add 2001:db8:c::130/64 dev up0
+             address add 2001:db8:d::1/64 dev flt0
              route add default via 192.0.2.129
              route add default via 2001:db8:c::129");
         Filter { namespace: filter }

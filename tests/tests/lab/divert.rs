@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
 use sekisho_tests::lab::configuration::Configuration;
-use sekisho_tests::lab::filter::{CHECKED, CHECKS_FROM};
+use sekisho_tests::lab::filter::{CHECKED, CHECKED_V6, CHECKS_FROM};
 use sekisho_tests::lab::frame::{Segment, Side, fragments, tcp};
 use sekisho_tests::lab::mail::{Handed, Letter};
 use sekisho_tests::lab::sniffer::Way;
@@ -78,18 +78,15 @@ fn both_directions_and_every_fragment_pass_the_filter_unchanged_and_leave_by_the
 }
 
 fn health(check: &str) -> String {
-    format!(
-        "health = {{ check = \"{check}\", address = \"{CHECKED}\", interval = \"500ms\", fail-after = 2{} }}",
-        match check {
-            "tcp" => format!(", source = \"{CHECKS_FROM}\""),
-            _ => String::new(),
-        }
-    )
+    let address = if check == "nd" { CHECKED_V6 } else { CHECKED };
+    let source = if check == "tcp" { format!(", source = \"{CHECKS_FROM}\"") } else { String::new() };
+    let pace = "interval = \"500ms\", fail-after = 2";
+    format!("health = {{ check = \"{check}\", address = \"{address}\", {pace}{source} }}")
 }
 
 #[test]
 fn a_filter_that_dies_is_noticed_and_customers_are_refused_until_it_is_back() {
-    for check in ["arp", "tcp"] {
+    for check in ["arp", "nd", "tcp"] {
         let lab = Lab::new();
         let world = lab.world_mail_server();
         let filter = lab.filter();
