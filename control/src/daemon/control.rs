@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::port::AnyDriver;
 use sekisho_dataplane::publication::publish;
 use sekisho_dataplane::worker::PortFailure;
 use serde_json::value::RawValue;
@@ -46,6 +47,15 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// When it can't start, or what it wrote can't be put together.
 pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
     drivers::check(&config)?;
+    run_with(config, options, drivers::open)
+}
+
+/// As [`run`], with drivers that are opened otherwise: one for each worker.
+pub(crate) fn run_with(
+    config: Config,
+    options: &Options,
+    open: impl FnOnce(&Config, usize) -> Result<Vec<AnyDriver>, Error>,
+) -> Result<Ended, Error> {
     // What is shown, and compared with later, does not depend on the folder that the daemon was started in.
     let config = Config { path: options.path.clone(), ..config };
     let all = cores::all().map_err(Error::Cores)?;
@@ -78,7 +88,7 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
 
     let (bell, ear) = bell().map_err(system("no socket pair to be woken by"))?;
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
-    let opened = drivers::open(config, cores.len())?;
+    let opened = open(config, cores.len())?;
     let (publisher, readers) = publish(generation, cores.len());
     let common = Common::new(config.ports.len(), reject_limits(&config.limits));
     let common = Arc::new(common.with_checks(health::checks(config)));

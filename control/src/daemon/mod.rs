@@ -33,6 +33,8 @@ mod workers;
 pub use books::{Books, WorkerBooks};
 pub(crate) use control::View;
 pub use control::run;
+#[cfg(test)]
+pub(crate) use control::run_with;
 pub use difference::{Changed, Counted, Difference, Moved, Part, PhaseName};
 pub use event::{Event, Happened};
 pub use health::FilterHealth;
