@@ -36,7 +36,9 @@ pub(crate) struct PortCells {
     pub(crate) mail_over_udp: Cell,
     pub(crate) mail_over_sctp: Cell,
     pub(crate) unremembered: Cell,
-    pub(crate) receive_errors: Cell,
+    /// Frames that the filter's checks sent, and frames for them; these are counted with what was forwarded.
+    pub(crate) checks_sent: Cell,
+    pub(crate) check_answers: Cell,
     /// Forwarded by the policy, but the way out had no room; counted at the port it came by.
     pub(crate) forwards_lost: Cell,
     /// Diverted by the policy, but the way to the filter had no room; counted at the port it came by.
@@ -58,7 +60,8 @@ impl Default for PortCells {
             mail_over_udp: Cell::default(),
             mail_over_sctp: Cell::default(),
             unremembered: Cell::default(),
-            receive_errors: Cell::default(),
+            checks_sent: Cell::default(),
+            check_answers: Cell::default(),
             forwards_lost: Cell::default(),
             diverts_lost: Cell::default(),
             replies_lost: Cell::default(),
@@ -165,8 +168,15 @@ pub struct Totals {
     pub mail_over_sctp: u64,
     /// Fragments whose datagram could not be remembered (F10).
     pub unremembered: u64,
-    /// Frames that a driver could not hand over.
+    /// Frames for the checks of the filter's health: forwarded, to the checkpoint itself.
+    pub check_answers: u64,
+    /// Frames that these checks sent; not packets received.
+    pub checks_sent: u64,
+    /// Frames that a driver had and could not hand over. It counts them itself: see
+    /// [`add_driver`](Totals::add_driver).
     pub receive_errors: u64,
+    /// Frames that a driver took to be sent, and that did not leave; it counts them itself.
+    pub transmit_lost: u64,
     /// Forwarded packets that found no room on their way out.
     pub forwards_lost: u64,
     /// Diverted packets that found no room on their way to the filter.
@@ -190,7 +200,10 @@ impl Default for Totals {
             mail_over_udp: 0,
             mail_over_sctp: 0,
             unremembered: 0,
+            check_answers: 0,
+            checks_sent: 0,
             receive_errors: 0,
+            transmit_lost: 0,
             forwards_lost: 0,
             diverts_lost: 0,
             replies_lost: 0,
@@ -243,12 +256,22 @@ impl Totals {
         self.mail_over_udp += cells.mail_over_udp.get();
         self.mail_over_sctp += cells.mail_over_sctp.get();
         self.unremembered += cells.unremembered.get();
-        self.receive_errors += cells.receive_errors.get();
+        self.check_answers += cells.check_answers.get();
+        self.checks_sent += cells.checks_sent.get();
         self.forwards_lost += cells.forwards_lost.get();
         self.diverts_lost += cells.diverts_lost.get();
         self.replies_lost += cells.replies_lost.get();
         self.transmitted += cells.transmitted_packets.get();
         self.transmitted_bytes += cells.transmitted_bytes.get();
+    }
+
+    /// Adds what a driver counted by itself: frames that it received and could not hand over, and frames that it
+    /// took to be sent and that did not leave.
+    pub fn add_driver(&mut self, receive_errors: u64, transmit_lost: u64) {
+        self.received += receive_errors;
+        self.receive_errors += receive_errors;
+        self.transmit_lost += transmit_lost;
+        self.transmitted = self.transmitted.saturating_sub(transmit_lost);
     }
 
     /// Packets for one reason, whatever was done.
@@ -281,6 +304,14 @@ impl Totals {
     pub fn balance(&self) -> bool {
         self.received == self.forwarded() + self.denied() + self.errors()
     }
+
+    /// Whether what was to leave by some port has left, or was lost by a driver. For all ports together.
+    pub fn leaving_balances(&self) -> bool {
+        let diverted = self.taken(Taken::Divert) - self.diverts_lost;
+        let replies = self.taken(Taken::Reject) - self.replies_lost;
+        let forwarded = self.forwarded() - self.check_answers;
+        forwarded + diverted + replies + self.checks_sent == self.transmitted + self.transmit_lost
+    }
 }
 
 /// What all workers counted for one pool.
@@ -306,5 +337,27 @@ impl PoolTotals {
                 would: sum.would + verdicts.would.get(),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_lost_stands_in_the_books_and_they_balance() {
+        let cells = WorkerCounters::new(2, 1);
+        cells.port(PortId(0)).received_packets.add(5);
+        cells.port(PortId(1)).transmitted_packets.add(5);
+        cells.port(PortId(0)).decided[Reason::OtherPort as usize][Taken::Forward as usize].add(5);
+        let mut all = Totals::of([&cells]);
+        assert!(all.balance() && all.leaving_balances());
+        all.add_driver(3, 2);
+        assert_eq!((all.received, all.receive_errors, all.errors(), all.forwarded()), (8, 3, 3, 5));
+        assert_eq!((all.transmitted, all.transmit_lost), (3, 2));
+        assert!(all.balance() && all.leaving_balances());
+        all.received += 1;
+        all.transmitted -= 1;
+        assert!(!all.balance() && !all.leaving_balances());
     }
 }

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod cycles;
 pub mod frame;
 pub mod generation;
+pub mod health;
 pub mod lpm;
 pub mod pipeline;
 pub mod policy;

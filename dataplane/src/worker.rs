@@ -18,6 +18,7 @@ use crate::clock::Instant;
 use crate::counters::{Cell, WorkerCounters};
 use crate::cycles;
 use crate::generation::Generation;
+use crate::health::Checks;
 use crate::pipeline::{Arrival, Common, Pipeline};
 use crate::policy::{Decision, PortId, Taken};
 use crate::port::{Burst, Driver, Held, MAX_BURST, PortError};
@@ -163,6 +164,11 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             rounds += 1;
             if index == 0 && rounds % ROUNDS_PER_CHECK == 1 {
                 check(&corridor.driver, &watched, &common);
+                if let Some(checks) = common.checks()
+                    && let Some(failure) = corridor.send_checks(checks)
+                {
+                    fail(failure);
+                }
             }
             if bursts > 0 {
                 cells.bursts.add(bursts);
@@ -195,7 +201,7 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
 fn check(driver: &impl Driver, ports: &[PortId], common: &Common) {
     for &port in ports {
         let up = driver.is_up(port);
-        if common.is_up(port) != up {
+        if common.has_link(port) != up {
             common.set_up(port, up);
         }
     }
@@ -298,6 +304,9 @@ impl<D: Driver> Corridor<D> {
             self.pipeline.measure(measured);
             let generation = generations.burst();
             self.judge(&generation, port, clock());
+            if self.pipeline.checks().is_some_and(|checks| checks.port() == port) {
+                self.hear(port);
+            }
             let mut lap = Lap::start(measured);
             self.act(port);
             served.flush_failure = self.driver.flush().err();
@@ -349,6 +358,37 @@ impl<D: Driver> Corridor<D> {
         }
         send(driver, counters, from, run, leaving);
         driver.release_all(staying);
+    }
+
+    /// Hands over what is meant for the checks of the filter's health, and keeps it from going further.
+    #[cold]
+    fn hear(&mut self, port: PortId) {
+        let Some(checks) = self.pipeline.checks() else { return };
+        let cells = self.pipeline.counters().port(port);
+        for (held, decision) in self.burst.frames.iter().zip(&mut self.decisions) {
+            let bytes = self.driver.bytes(held);
+            if decision.taken == Taken::Forward && checks.is_meant(bytes) {
+                checks.hear(bytes);
+                decision.out = None;
+                cells.check_answers.add(1);
+            }
+        }
+    }
+
+    /// Sends the frames of checks that wait for it.
+    #[cold]
+    fn send_checks(&mut self, checks: &Checks) -> Option<(PortId, PortError)> {
+        let cells = self.pipeline.counters().port(checks.port());
+        let mut any = false;
+        while let Some(frame) = checks.next_to_send() {
+            if self.driver.inject(checks.port(), &frame) {
+                cells.checks_sent.add(1);
+                cells.transmitted_packets.add(1);
+                cells.transmitted_bytes.add(frame.len() as u64);
+                any = true;
+            }
+        }
+        if any { self.driver.flush().err() } else { None }
     }
 
     fn send_replies(&mut self) {
@@ -510,5 +550,48 @@ mod tests {
         let (driver, rounds) = run(Poll::Busy);
         assert_eq!((driver.waits, rounds.sleeps, rounds.asleep_micros), (0, 0, 0));
         assert!(rounds.idle > 400_000);
+    }
+
+    #[test]
+    fn an_answer_to_a_check_is_handed_over_and_goes_no_further_and_the_books_balance() {
+        const F: PortId = PortId(2);
+        const OWN: [u8; 6] = [2, 7, 7, 7, 7, 7];
+        let port = |role, peer| PortPlan { role, peer };
+        let ports =
+            vec![port(Role::Subscriber, Some(1)), port(Role::Internet, Some(0)), port(Role::Filter, None)];
+        let generation =
+            Generation::compile(&Blueprint { number: 1, ports, ..Blueprint::default() }).unwrap();
+        let (_publisher, mut readers) = publish(generation, 1);
+        let limits = RejectLimits::default();
+        let common = Arc::new(Common::new(3, limits).with_checks(Some(Checks::new(F, OWN))));
+        let counters = Arc::new(WorkerCounters::new(3, 1));
+        let fragments = FragmentLimits { datagrams: 16, per_source: 4, lifetime_micros: 1 };
+        let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), fragments);
+        let mut memory = MemoryDriver::new(3, 8, 200, Ring::Once);
+        let answer = [&OWN[..], &[2, 1, 1, 1, 1, 1, 8, 6], &[0x55; 186]].concat();
+        let other = [&[2, 9, 9, 9, 9, 9], &answer[6..]].concat();
+        // Only at the filter's port is it an answer.
+        assert!(memory.load(F, &answer) && memory.load(F, &other) && memory.load(A, &answer));
+        let mut corridor = Corridor::new(memory, pipeline, 8);
+        let mut online = readers[0].online();
+        let mut clock = || Instant::from_utc_micros(1);
+        for port in [A, F] {
+            assert!(corridor.serve(port, &mut online, &mut clock).failure.is_none());
+        }
+        let checks = common.checks().unwrap();
+        assert_eq!(checks.next_heard().as_deref(), Some(&answer[..crate::health::CHECK_FRAME]));
+        assert_eq!(checks.next_heard(), None);
+        assert!(checks.send([9; 60].as_slice().try_into().unwrap()));
+        assert!(corridor.send_checks(checks).is_none());
+        let driver = corridor.driver();
+        assert_eq!(driver.take(B).as_deref(), Some(&answer[..]), "a customer's");
+        assert_eq!(driver.take(B).as_deref(), Some(&other[..]));
+        assert_eq!((driver.take(B), driver.take(A)), (None, None));
+        assert_eq!(driver.take(F).as_deref(), Some(&[9; 60][..]));
+        assert_eq!(driver.free(), 8, "nothing is kept");
+        let totals = crate::counters::Totals::of([&*counters]);
+        assert!(totals.balance() && totals.leaving_balances(), "{totals:?}");
+        assert_eq!((totals.received, totals.forwarded(), totals.transmitted), (3, 3, 3));
+        assert_eq!((totals.check_answers, totals.checks_sent), (1, 1));
     }
 }

@@ -107,6 +107,11 @@ pub fn main() -> ExitCode {
         Command::Counters(arguments) => counters::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
+    conclude(result, &mut out)
+}
+
+/// Reports a failure; gives what the process ends with.
+fn conclude(result: Result<(), Failure>, out: &mut impl Write) -> ExitCode {
     let result = result.and_then(|()| Ok(out.flush()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,10 +31,14 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     // What a client asks to be read again stays the same file, wherever the client is.
     let path = std::path::absolute(&arguments.config).unwrap_or_else(|_| arguments.config.clone());
     let ended = daemon::run(config, &Options { path })?;
-    let Ended { in_force, books, failures, truncated, lost } = &ended;
+    finish(&ended, arguments.json, out)
+}
 
+/// Prints the closing summary, and tells what went wrong.
+fn finish(ended: &Ended, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let Ended { in_force, books, failures, truncated, lost } = ended;
     let totals = books.totals();
-    if arguments.json {
+    if json {
         serde_json::to_writer(&mut *out, &Summary::new(&totals)).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
@@ -115,4 +119,62 @@ fn written(out: &mut impl Write, config: &Config) -> Result<(), Failure> {
         writeln!(out, "{port} wrote {}", path.display())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_dataplane::port::memory::Ring;
+    use sekisho_dataplane::port::{AnyDriver, MemoryDriver};
+
+    use super::*;
+
+    const PROCESS: &str = "SEKISHO_TEST_OF_A_PANIC";
+
+    /// The whole daemon, with a driver that has one port fewer than the configuration: the last worker panics when
+    /// it polls the missing one. Ends the process as the command does.
+    #[test]
+    fn a_worker_that_panics_is_told_of_and_ends_the_process_with_exit_code_1() {
+        const NAME: &str =
+            "cli::run::tests::a_worker_that_panics_is_told_of_and_ends_the_process_with_exit_code_1";
+        let Some(folder) = std::env::var_os(PROCESS) else {
+            let folder = tempfile::tempdir().unwrap();
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", NAME, "--nocapture"])
+                .env(PROCESS, folder.path())
+                .env_remove("NOTIFY_SOCKET")
+                .output()
+                .unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (printed, told) = (text(&output.stdout), text(&output.stderr));
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            assert!(told.contains("has panicked; the others are stopped"), "{told}");
+            assert!(told.contains("panicked (index out of bounds"), "{told}");
+            // The books are closed all the same, with what the other worker did.
+            assert!(printed.contains(": generation 1, ") && printed.contains("received"), "{printed}");
+            assert!(!folder.path().join("control.sock").exists(), "nobody answers there any more");
+            return;
+        };
+        let mut cores = crate::cores::all().unwrap();
+        cores.truncate(2);
+        let last = cores.len() - 1;
+        let text = format!(
+            "[dataplane]\ncores = {cores:?}\npoll = \"interrupt\"\n[control]\nsocket = \"control.sock\"\n\
+             [[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"memory\"\n\
+             [[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\ndriver = \"memory\"\n"
+        );
+        let path = Path::new(&folder).join("s.toml");
+        let config = Config::from_toml(&text, &path).unwrap();
+        let memory = |ports| {
+            // Frames that go round for ever: the other worker would never end by itself.
+            let mut memory = MemoryDriver::new(ports, 4, 64, Ring::Endless);
+            assert!(memory.load(PortId(0), &[0; 60]));
+            AnyDriver::Memory(memory)
+        };
+        let drivers = (0..=last).map(|worker| memory(if worker == last { 1 } else { 2 })).collect();
+        let ended = daemon::run_with(config, &Options { path }, |_, _| Ok(drivers));
+        let mut out = std::io::stdout();
+        let result = finish(&ended.unwrap(), false, &mut out);
+        let code = super::super::conclude(result, &mut out);
+        std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+    }
 }

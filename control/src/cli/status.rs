@@ -112,6 +112,14 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         }
     }
 
+    for (port, health) in status.ports.iter().filter_map(|port| Some((port, port.health.as_ref()?))) {
+        writeln!(
+            out,
+            "{}: checked by {} at {}: {} of {} answered, the last {} not",
+            port.name, health.check, health.address, health.answers, health.checks, health.failed_in_a_row
+        )?;
+    }
+
     writeln!(
         out,
         "\n{:<8}{:>5}{:>15}{:>15}{:>15}{:>15}  asleep",

@@ -16,6 +16,7 @@
 
 mod duration;
 mod error;
+mod health;
 mod instant;
 mod model;
 mod policies;
@@ -42,8 +43,8 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
-    Block, Checks, Config, Control, Dataplane, Driver, Limits, Metrics, Mode, Phase, Policy, Pool, Port,
-    Rate, Set,
+    Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode, Phase,
+    Policy, Pool, Port, Rate, Set,
 };
 pub use prefix::{PrefixError, parse_prefix};
 

@@ -1,7 +1,7 @@
 //! What a configuration says, once it is found good: names resolved to indices, defaults filled in, prefixes
 //! parsed. The rest of the program takes these values as they stand and checks nothing again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv6Network};
@@ -73,6 +73,36 @@ pub struct Port {
     pub peer: Option<usize>,
     /// What moves its frames.
     pub driver: Driver,
+    /// How it is found out whether a filter answers; `None`: its link decides. Of a `filter` port only.
+    pub health: Option<Health>,
+}
+
+/// A check of a filter, made again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// By which protocol.
+    pub check: HealthCheck,
+    /// The filter's address.
+    pub address: IpAddr,
+    /// Its TCP port, for a check by TCP.
+    pub tcp_port: u16,
+    /// Our address for it, of the same version of IP; always there for a check by TCP.
+    pub source: Option<IpAddr>,
+    /// Between two checks, in microseconds.
+    pub interval_micros: u64,
+    /// After so many without an answer in a row, it is down; at least one.
+    pub fail_after: u32,
+}
+
+/// The protocol of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HealthCheck {
+    /// ARP, for an IPv4 address.
+    Arp,
+    /// Neighbor Discovery, for an IPv6 address.
+    Nd,
+    /// A TCP connection that is begun.
+    Tcp,
 }
 
 /// What moves the frames of a port.

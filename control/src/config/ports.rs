@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use sekisho_dataplane::policy::Role;
 
 use super::error::{quoted, shown};
-use super::model::{Driver, Mode, Port, Rate};
+use super::health;
+use super::model::{Driver, Health, Mode, Port, Rate};
 use super::reader::{Entry, Name, Names, Shape, Table, Word};
 use super::report::{Report, listed};
 use super::settings::path;
@@ -18,7 +19,7 @@ const MOST: usize = 256;
 
 const SHAPE: Shape = Shape {
     what: "a port",
-    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate"],
+    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate", "health"],
     remarks: &[],
 };
 
@@ -76,6 +77,7 @@ struct Draft<'a> {
     /// Something stands behind `peer =`, a name or not.
     peer_given: bool,
     driver: Option<Driver>,
+    health: Option<Health>,
 }
 
 /// Reads every `[[port]]`.
@@ -105,9 +107,11 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
         };
         let name = table.name(report);
         let peer = table.get("peer");
+        let role = table.require(report, "role", "\"subscriber\"").and_then(|entry| entry.word(report));
         let draft = Draft {
             place: table.place.clone(),
-            role: table.require(report, "role", "\"subscriber\"").and_then(|entry| entry.word(report)),
+            role,
+            health: health::read(report, &table, role),
             peer_given: peer.is_some(),
             peer: peer.and_then(|entry| Some(Name { text: entry.string(report)?, place: entry.place() })),
             driver: driver(report, &table, folder, &mut files),
@@ -126,7 +130,8 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let unread = drafts.iter().any(|draft| draft.role.is_none()) || drafts.len() != values.len();
     let filter = drafts.iter().any(|draft| draft.role == Some(Role::Filter));
     let ports = drafts.into_iter().zip(peers).filter_map(|(draft, peer)| {
-        Some(Port { name: draft.name?.text.to_owned(), role: draft.role?, peer, driver: draft.driver? })
+        let Draft { name, role, driver, health, .. } = draft;
+        Some(Port { name: name?.text.to_owned(), role: role?, peer, driver: driver?, health })
     });
     Ports { ports: ports.collect(), filter: if filter || !unread { Some(filter) } else { None } }
 }

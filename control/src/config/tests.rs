@@ -159,7 +159,8 @@ mod taken {
             config.dataplane,
             Dataplane { mode: Mode::Bridge, cores: Some(vec![1, 2]), batch: 32, poll: Poll::Adaptive }
         );
-        let port = |name: &str, role, peer, driver| Port { name: name.into(), role, peer, driver };
+        let port =
+            |name: &str, role, peer, driver| Port { name: name.into(), role, peer, driver, health: None };
         let capture = Driver::Pcap {
             read: Some("conf/in.pcap".into()),
             write: Some("/tmp/out.pcap".into()),
@@ -1332,4 +1333,63 @@ proptest! {
             }
         }
     }
+}
+
+/// `health` of a filter port, in a configuration that is otherwise good.
+fn with_health(health: &str) -> Result<Config, ConfigError> {
+    let filter = "[[port]]\nname = \"f\"\nrole = \"filter\"\ndriver = \"memory\"\n";
+    Config::from_toml(&format!("{PORTS}{filter}health = {health}\n"), Path::new("s.toml"))
+}
+
+#[test]
+fn a_filters_check_has_defaults() {
+    let health = |text: &str| with_health(text).unwrap_or_else(|e| panic!("{e}")).ports[2].health.clone();
+    let arp = Health {
+        check: HealthCheck::Arp,
+        address: "192.0.2.99".parse().unwrap(),
+        tcp_port: 25,
+        source: None,
+        interval_micros: 1_000_000,
+        fail_after: 3,
+    };
+    assert_eq!(health("{ check = \"arp\", address = \"192.0.2.99\" }"), Some(arp.clone()));
+    let tcp = Health {
+        check: HealthCheck::Tcp,
+        tcp_port: 2525,
+        source: Some("192.0.2.98".parse().unwrap()),
+        interval_micros: 500_000,
+        fail_after: 1,
+        ..arp
+    };
+    let text = "{ check = \"tcp\", address = \"192.0.2.99\", tcp-port = 2525, source = \"192.0.2.98\", \
+                interval = \"500ms\", fail-after = 1 }";
+    assert_eq!(health(text), Some(tcp));
+    assert!(health("{ check = \"nd\", address = \"2001:db8::99\" }").is_some());
+}
+
+#[test]
+fn a_check_that_could_not_work_is_refused_at_its_place() {
+    for (health, place, message) in [
+        ("{ address = \"192.0.2.99\" }", "17:10", "has no `check`"),
+        ("{ check = \"ping\", address = \"192.0.2.99\" }", "17:20", "no value of `check`"),
+        ("{ check = \"arp\" }", "17:10", "has no `address`"),
+        ("{ check = \"arp\", address = \"filter\" }", "17:37", "no address of a host"),
+        ("{ check = \"arp\", address = \"224.0.0.1\" }", "17:37", "no address of a host"),
+        ("{ check = \"arp\", address = \"2001:db8::9\" }", "17:37", "ARP finds no IPv6 address"),
+        ("{ check = \"nd\", address = \"192.0.2.99\" }", "17:36", "ND finds no IPv4 address"),
+        ("{ check = \"tcp\", address = \"192.0.2.99\" }", "17:10", "has no `source`"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", tcp-port = 25 }", "17:50", "belongs to `check"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", source = \"192.0.2.9\" }", "17:59", "own address"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", source = \"::9\" }", "17:59", "another version"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", interval = \"1ms\" }", "17:61", "must lie between"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", fail-after = 0 }", "17:63", "must lie between"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", every = \"1s\" }", "17:50", "unknown key `every`"),
+        ("\"arp\"", "17:10", "must be a table"),
+    ] {
+        let told = with_health(health).expect_err(health).to_string();
+        assert!(told.contains(message) && told.contains(&format!("s.toml:{place}")), "{health}: {told}");
+    }
+    let text = PORTS.replacen("peer", "health = { check = \"arp\", address = \"192.0.2.9\" }\npeer", 1);
+    let told = Config::from_toml(&text, Path::new("s.toml")).unwrap_err().to_string();
+    assert!(told.contains("belongs to a `filter` port") && told.contains("s.toml:5:1"), "{told}");
 }

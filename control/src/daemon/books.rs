@@ -73,17 +73,33 @@ impl Books {
 
     /// Everything.
     pub fn totals(&self) -> Totals {
-        Totals::of(self.counters())
+        let mut totals = Totals::of(self.counters());
+        self.workers.iter().flat_map(|worker| worker.watches.iter().flatten()).for_each(|watch| {
+            add_driver(&mut totals, watch);
+        });
+        totals
     }
 
     /// One port, all workers.
     pub fn port(&self, port: PortId) -> Totals {
-        Totals::of_port(self.counters(), port)
+        let mut totals = Totals::of_port(self.counters(), port);
+        self.watches(port).for_each(|watch| add_driver(&mut totals, watch));
+        totals
     }
 
     /// One pool, all workers.
     pub fn pool(&self, pool: PoolId) -> PoolTotals {
         PoolTotals::of(self.counters(), pool)
+    }
+
+    /// One port, one worker.
+    pub fn port_of_worker(&self, worker: usize, port: PortId) -> Totals {
+        let worker = &self.workers[worker];
+        let mut totals = Totals::of_port([&*worker.counters], port);
+        if let Some(Some(watch)) = worker.watches.get(usize::from(port.0)) {
+            add_driver(&mut totals, watch);
+        }
+        totals
     }
 
     fn watches(&self, port: PortId) -> impl Iterator<Item = &PortWatch> {
@@ -96,7 +112,8 @@ impl Books {
             PortState::Up => None,
             PortState::Down(outage) => Some(told(&outage)),
         });
-        down.or_else(|| (!self.common.is_up(port)).then(|| "down".to_owned()))
+        let down = down.or_else(|| (!self.common.has_link(port)).then(|| "down".to_owned()));
+        down.or_else(|| (!self.common.answers(port)).then(|| "the filter does not answer".to_owned()))
     }
 
     /// What a port's driver counted, if it counts by itself.
@@ -112,8 +129,15 @@ impl Books {
             transmit_full: a.transmit_full + b.transmit_full,
             transmit_failed: a.transmit_failed + b.transmit_failed,
             transmit_down: a.transmit_down + b.transmit_down,
+            queued_lost: a.queued_lost + b.queued_lost,
         })
     }
+}
+
+/// The pipeline counts what it is given; the driver knows of the rest.
+fn add_driver(totals: &mut Totals, watch: &PortWatch) {
+    let counted = watch.statistics();
+    totals.add_driver(counted.receive_errors(), counted.queued_lost);
 }
 
 fn told(outage: &Outage) -> String {

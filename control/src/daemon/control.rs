@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::port::AnyDriver;
 use sekisho_dataplane::publication::publish;
 use sekisho_dataplane::worker::PortFailure;
 use serde_json::value::RawValue;
@@ -21,7 +22,7 @@ use super::event::{Event, Happened};
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
-use super::{Ended, Error, Options, drivers, notify};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
 use crate::config::Config;
@@ -46,6 +47,15 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// When it can't start, or what it wrote can't be put together.
 pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
     drivers::check(&config)?;
+    run_with(config, options, drivers::open)
+}
+
+/// As [`run`], with drivers that are opened otherwise: one for each worker.
+pub(crate) fn run_with(
+    config: Config,
+    options: &Options,
+    open: impl FnOnce(&Config, usize) -> Result<Vec<AnyDriver>, Error>,
+) -> Result<Ended, Error> {
     // What is shown, and compared with later, does not depend on the folder that the daemon was started in.
     let config = Config { path: options.path.clone(), ..config };
     let all = cores::all().map_err(Error::Cores)?;
@@ -78,9 +88,11 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
 
     let (bell, ear) = bell().map_err(system("no socket pair to be woken by"))?;
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
-    let opened = drivers::open(config, cores.len())?;
+    let opened = open(config, cores.len())?;
     let (publisher, readers) = publish(generation, cores.len());
-    let common = Arc::new(Common::new(config.ports.len(), reject_limits(&config.limits)));
+    let common = Common::new(config.ports.len(), reject_limits(&config.limits));
+    let common = Arc::new(common.with_checks(health::checks(config)));
+    let filter = health::Monitor::new(config, &common, Instant::now());
     let mut workers = Workers::new(bell.clone());
     let mut books = Vec::with_capacity(cores.len());
     for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
@@ -125,6 +137,7 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
         failures: Vec::new(),
         reloads: Reloads::default(),
         reload_waits: Arc::default(),
+        filter,
         ports_due: Instant::now(),
     };
     let (workers, failures) = control.run();
@@ -163,6 +176,8 @@ pub(crate) struct View<'a> {
     pub(crate) start: &'a Path,
     pub(crate) clients: usize,
     pub(crate) reloads: Reloads,
+    /// How the filter is, if it is checked.
+    pub(crate) filter: Option<FilterHealth>,
 }
 
 /// Serves requests with a view, and the tables' thread.
@@ -199,6 +214,8 @@ struct Control {
     reloads: Reloads,
     /// A reload that a signal asked for has not begun yet.
     reload_waits: Arc<AtomicBool>,
+    /// Checks the filter.
+    filter: Option<health::Monitor>,
 }
 
 impl Control {
@@ -218,6 +235,9 @@ impl Control {
             }
             self.take_reports();
             self.note_phases();
+            if self.filter.as_mut().is_some_and(|filter| filter.look(now)) {
+                self.ports_due = now;
+            }
             self.note_ports(now);
             self.serve(&ready, now);
             if let Some(watchdog) = &mut self.watchdog {
@@ -244,6 +264,9 @@ impl Control {
         }
         if let Some(watchdog) = &self.watchdog {
             due = due.min(watchdog.due());
+        }
+        if let Some(filter) = &self.filter {
+            due = due.min(filter.due(now));
         }
         if let Some(from) = self.slot.get().next_phase() {
             let micros = u64::try_from(from.saturating_sub(clock::now())).unwrap_or(0);
@@ -407,6 +430,7 @@ impl Control {
             start: &self.start,
             clients: server.clients(),
             reloads: self.reloads,
+            filter: self.filter.as_ref().map(health::Monitor::shown),
         };
         let mut desk = Desk { view, tasks: &self.tasks };
         // A fault of ours in here costs the clients their connections, and nobody else anything.

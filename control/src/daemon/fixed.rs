@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Driver};
+use crate::config::{Config, Driver, Health};
 use crate::words;
 
 /// What of `new` would need a restart, in words; none if it can be reloaded.
@@ -64,6 +64,7 @@ fn ports(changes: &mut Changes, old: &Config, new: &Config) {
         changes.note(format!("port {name}: role"), words::role(was.role), words::role(is.role));
         changes.note(format!("port {name}: peer"), peer(old, was.peer), peer(new, is.peer));
         changes.note(format!("port {name}: driver"), driver(&was.driver), driver(&is.driver));
+        changes.note(format!("port {name}: health"), health(was.health.as_ref()), health(is.health.as_ref()));
     }
 }
 
@@ -77,6 +78,15 @@ fn driver(driver: &Driver) -> String {
         Driver::Xdp { device } => format!("xdp {device}"),
         Driver::Dpdk { device } => format!("dpdk {device}"),
     }
+}
+
+fn health(health: Option<&Health>) -> String {
+    let Some(Health { check, address, tcp_port, source, interval_micros, fail_after }) = health else {
+        return "none".into();
+    };
+    let source = source.map_or(String::new(), |source| format!(" from {source}"));
+    let interval = micros(*interval_micros);
+    format!("{check:?} {address} port {tcp_port}{source}, every {interval}, down after {fail_after}")
 }
 
 fn cores(cores: Option<&[usize]>) -> String {

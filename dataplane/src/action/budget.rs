@@ -10,10 +10,21 @@
 //! share a bucket; by chance that does not happen, and the key keeps it from being arranged. If all ways of a
 //! set are in use, the one nearest to full is given away: that customer is full again a little early, which
 //! the budget of all together bounds.
+//!
+//! Workers that meet the same customer at once must not give it two buckets, nor fill again what one of them has
+//! just taken from. So one at a time puts a customer into a set: who finds another at it does not wait, and leaves
+//! this one packet without an answer. It looks again for the customer before it puts it there, and the bucket is
+//! full before the customer's name is on it (release), which whoever finds the name sees (acquire). A bucket in
+//! use is changed by compare-and-swap alone. A worker that is still at a bucket while it is given away takes its
+//! token from the new customer: one answer less for that one, never one more.
+//!
+//! Workers read the clock each for itself, and one may lag behind: a refusal at its earlier instant must not move
+//! a bucket back that another has emptied since. Only a bucket further ahead than [`LAG`] is, by a clock that was
+//! set back.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
@@ -36,6 +47,8 @@ impl Default for RejectLimits {
 
 const WAYS: usize = 8;
 const SETS: usize = 1 << 14;
+/// Microseconds that one worker's instant may be behind another's.
+const LAG: u64 = 1_000_000;
 
 #[derive(Default)]
 struct Slot {
@@ -44,7 +57,12 @@ struct Slot {
 }
 
 /// One set of ways, on cache lines of its own.
-type Set = CachePadded<[Slot; WAYS]>;
+#[derive(Default)]
+struct Set {
+    ways: CachePadded<[Slot; WAYS]>,
+    /// Somebody puts a customer here.
+    filling: AtomicBool,
+}
 
 pub(crate) struct RejectBudget {
     limits: RejectLimits,
@@ -69,45 +87,53 @@ impl RejectBudget {
         let RejectLimits { burst, interval_micros: interval, per_second } = self.limits;
         // Instant 0 is "full"; a clock that starts there is moved off it.
         let now = now_micros + 1;
-        let own = self.bucket(customer, now);
-        if !take(own, now, interval, u64::from(burst)) {
+        let Some(own) = self.bucket(customer, now) else { return false };
+        if !take(own, now, interval, u64::from(burst), LAG) {
             return false;
         }
         let each = 1_000_000_000u64.checked_div(u64::from(per_second)).unwrap_or(0);
-        if per_second == 0 || !take(&self.all_full_at, now * 1000, each, u64::from(per_second)) {
-            own.fetch_sub(interval, Ordering::Relaxed);
+        let all = &self.all_full_at;
+        if per_second == 0 || !take(all, now * 1000, each, u64::from(per_second), LAG * 1000) {
+            let back = |full_at: u64| Some(full_at.saturating_sub(interval));
+            let _ = own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
             return false;
         }
         true
     }
 
-    /// The customer's bucket; a full one if it had none.
-    fn bucket(&self, customer: IpAddr, now: u64) -> &AtomicU64 {
+    /// The customer's bucket; a full one if it had none. None while another customer is put beside it.
+    fn bucket(&self, customer: IpAddr, now: u64) -> Option<&AtomicU64> {
         let hash = self.hasher.hash_one(customer).max(1);
-        let ways = &*self.sets[hash as usize % SETS];
-        if let Some(slot) = ways.iter().find(|slot| slot.customer.load(Ordering::Relaxed) == hash) {
-            return &slot.full_at;
+        let set = &self.sets[hash as usize % SETS];
+        let known = || set.ways.iter().find(|slot| slot.customer.load(Ordering::Acquire) == hash);
+        if let Some(slot) = known() {
+            return Some(&slot.full_at);
         }
-        loop {
-            let nearest = ways.iter().min_by_key(|slot| slot.full_at.load(Ordering::Relaxed));
-            let slot = nearest.unwrap_or(&ways[0]);
-            let before = slot.customer.load(Ordering::Relaxed);
-            if slot.customer.compare_exchange(before, hash, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                slot.full_at.fetch_min(now, Ordering::Relaxed);
-                return &slot.full_at;
-            }
+        // Acquire and release: who comes after sees what was put here before.
+        if set.filling.swap(true, Ordering::Acquire) {
+            return None;
         }
+        let slot = known().unwrap_or_else(|| {
+            let nearest = set.ways.iter().min_by_key(|slot| slot.full_at.load(Ordering::Relaxed));
+            let slot = nearest.unwrap_or(&set.ways[0]);
+            slot.full_at.store(now, Ordering::Relaxed);
+            slot.customer.store(hash, Ordering::Release);
+            slot
+        });
+        set.filling.store(false, Ordering::Release);
+        Some(&slot.full_at)
     }
 }
 
 /// Takes a token of a bucket of `burst` tokens that gets one each `interval`.
-fn take(full_at: &AtomicU64, now: u64, interval: u64, burst: u64) -> bool {
+fn take(full_at: &AtomicU64, now: u64, interval: u64, burst: u64, lag: u64) -> bool {
     let whole = interval.saturating_mul(burst);
+    let empty = now.saturating_add(whole);
     let mut taken = false;
     let next = |full_at: u64| {
-        // Never further ahead than an empty bucket: the clock may have stepped back.
-        let from = full_at.clamp(now, now + whole);
-        taken = from + interval <= now + whole;
+        // Never much further ahead than an empty bucket: the clock has stepped back.
+        let from = if full_at > empty.saturating_add(lag) { empty } else { full_at.max(now) };
+        taken = from.saturating_add(interval) <= empty;
         let then = if taken { from + interval } else { from };
         (then != full_at).then_some(then)
     };
@@ -156,12 +182,38 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_does_not_silence_a_customer_for_long() {
-        let budget = budget(2, 1_000, 10_000);
+    fn after_a_clock_has_stepped_back_a_customer_has_its_burst_again_one_by_one() {
+        let bucket = AtomicU64::new(0);
+        let take = |now| take(&bucket, now, 1_000, 2, LAG);
         let late = 1_000_000_000;
-        assert!(budget.take(customer(1), late) && budget.take(customer(1), late));
-        assert!(!budget.take(customer(1), 5));
-        assert!(budget.take(customer(1), 1_005) || budget.take(customer(1), 2_010));
+        assert!(take(late) && take(late) && !take(late));
+        // As empty as it was, whatever the clock says now.
+        assert!(!take(5) && !take(1_004));
+        assert!(take(1_005) && !take(1_006));
+        assert!(take(2_005) && !take(2_006));
+        assert!(take(4_005) && take(4_005) && !take(4_005));
+    }
+
+    #[test]
+    fn after_a_clock_has_stepped_back_all_together_are_answered_again_at_their_rate() {
+        let budget = budget(5, 10, 1_000);
+        assert!(budget.take(customer(1), 1_000_000_000));
+        assert!(!budget.take(customer(2), 5));
+        assert!(budget.take(customer(2), 1_005) && !budget.take(customer(3), 1_006));
+        assert!(budget.take(customer(3), 2_005));
+    }
+
+    #[test]
+    fn a_worker_whose_clock_lags_gives_nothing_back() {
+        let budget = budget(1_000_000, 1, 1_000);
+        let now = 10_000_000;
+        assert!((0..1_000).all(|n| budget.take(customer(n), now)));
+        for n in 0..1_000 {
+            assert!(!budget.take(customer(n), now - 900_000), "refused by the budget of all");
+            assert!(!budget.take(customer(n), now));
+        }
+        assert!(budget.take(customer(1), now + 1_000), "one of all is back");
+        assert!(!budget.take(customer(1), now + 1_000));
     }
 
     #[test]
@@ -185,5 +237,31 @@ mod tests {
             }
         });
         assert_eq!(taken.into_inner(), 1_000);
+    }
+
+    #[test]
+    fn threads_that_meet_new_customers_together_give_none_of_them_more_than_its_budget() {
+        const CUSTOMERS: usize = 20_000;
+        const THREADS: usize = 4;
+        let budget = budget(2, 1_000_000_000, 10_000_000);
+        let taken: Vec<AtomicU64> = (0..CUSTOMERS).map(|_| AtomicU64::new(0)).collect();
+        let begun = std::sync::Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    begun.wait();
+                    for (n, taken) in taken.iter().enumerate() {
+                        for _ in 0..2 {
+                            taken.fetch_add(budget.take(customer(n as u32), 0).into(), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let taken: Vec<u64> = taken.into_iter().map(AtomicU64::into_inner).collect();
+        assert!(taken.iter().all(|taken| *taken <= 2));
+        // Each is answered but where two threads put customers into one set at the same moment.
+        let whole = taken.iter().filter(|taken| **taken == 2).count();
+        assert!(whole > CUSTOMERS * 9 / 10, "{whole}");
     }
 }

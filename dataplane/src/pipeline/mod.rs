@@ -17,6 +17,7 @@ use crate::clock::Instant;
 use crate::counters::{PortCells, WorkerCounters};
 use crate::frame::{self, Addresses, Datagram, Fragment, Frame, Headers, Link, Upper, protocol};
 use crate::generation::Generation;
+use crate::health::Checks;
 use crate::policy::decision::{Act, Ruling};
 use crate::policy::fragments::{Fate, FragmentTable, Key, Known, Later};
 use crate::policy::rules::Case;
@@ -33,6 +34,9 @@ pub struct Common {
     returns: Returns,
     up: Box<[AtomicBool]>,
     failed: Box<[AtomicBool]>,
+    /// By port: it does not answer checks of its health.
+    silent: Box<[AtomicBool]>,
+    checks: Option<Checks>,
 }
 
 impl Common {
@@ -43,7 +47,35 @@ impl Common {
             returns: Returns::new(),
             up: (0..ports).map(|_| AtomicBool::new(true)).collect(),
             failed: (0..ports).map(|_| AtomicBool::new(false)).collect(),
+            silent: (0..ports).map(|_| AtomicBool::new(false)).collect(),
+            checks: None,
         }
+    }
+
+    /// With checks of a filter's health.
+    #[must_use]
+    pub fn with_checks(self, checks: Option<Checks>) -> Common {
+        Common { checks, ..self }
+    }
+
+    /// The checks of the filter's health, if there are any.
+    pub fn checks(&self) -> Option<&Checks> {
+        self.checks.as_ref()
+    }
+
+    /// Says whether a port answers checks of its health. One that does not gets nothing more, link or no link.
+    pub fn set_answers(&self, port: PortId, answers: bool) {
+        self.silent[usize::from(port.0)].store(!answers, Ordering::Relaxed);
+    }
+
+    /// Whether a port answers checks of its health, or has none.
+    pub fn answers(&self, port: PortId) -> bool {
+        !self.silent[usize::from(port.0)].load(Ordering::Relaxed)
+    }
+
+    /// Whether a port's driver says that it works.
+    pub fn has_link(&self, port: PortId) -> bool {
+        self.up[usize::from(port.0)].load(Ordering::Relaxed)
     }
 
     /// Says whether a port works. A filter that does not gets nothing more. One that has
@@ -59,9 +91,9 @@ impl Common {
         self.set_up(port, false);
     }
 
-    /// Whether a port works.
+    /// Whether a port works: its driver says so, and it answers.
     pub fn is_up(&self, port: PortId) -> bool {
-        self.up[usize::from(port.0)].load(Ordering::Relaxed)
+        self.has_link(port) && self.answers(port)
     }
 }
 
@@ -184,6 +216,11 @@ impl Pipeline {
         cells.received_packets.add(frames.len() as u64);
         cells.received_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
         generation.role(arrival.port)
+    }
+
+    /// The checks of the filter's health, if there are any.
+    pub(crate) fn checks(&self) -> Option<&Checks> {
+        self.state.common.checks()
     }
 
     /// The counters that this pipeline books into.

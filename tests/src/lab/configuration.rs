@@ -48,6 +48,14 @@ pub struct Configuration {
     pub poll: &'static str,
     /// The workers' cores.
     pub cores: Vec<usize>,
+    /// How a reject answers.
+    pub reject_with: &'static str,
+    /// Answers that a customer gets at once.
+    pub reject_burst: u32,
+    /// After how long it gets one more.
+    pub reject_interval: &'static str,
+    /// Whether there is a filter port, and what TOML it has beside the keys that it needs.
+    pub filter: Option<String>,
 }
 
 impl Configuration {
@@ -59,6 +67,11 @@ impl Configuration {
             // Other labs, and whatever the machine is for, need its cores as well.
             poll: "adaptive",
             cores: vec![0],
+            reject_with: "rst",
+            // Tests ask more often than people.
+            reject_burst: 1000,
+            reject_interval: "10s",
+            filter: None,
         }
     }
 
@@ -77,9 +90,30 @@ impl Configuration {
         Configuration { action, ..self }
     }
 
+    /// With another kind of answer.
+    pub fn reject_with(self, reject_with: &'static str) -> Configuration {
+        Configuration { reject_with, ..self }
+    }
+
+    /// Diverting to a filter; its port has these keys besides.
+    pub fn divert(self, keys: &str) -> Configuration {
+        Configuration { action: "divert", filter: Some(keys.to_owned()), ..self }
+    }
+
+    /// How many ports there are.
+    pub fn ports(&self) -> usize {
+        4 + usize::from(self.filter.is_some())
+    }
+
     /// As a file.
     pub fn to_toml(&self) -> String {
-        let Configuration { phases, action, poll, cores } = self;
+        let Configuration { phases, action, poll, cores, reject_with, reject_burst, .. } = self;
+        let Configuration { reject_interval, filter, .. } = self;
+        let filter = filter.as_ref().map_or(String::new(), |keys| {
+            format!(
+                "\n[[port]]\nname = \"filter\"\nrole = \"filter\"\ndriver = \"packet\"\ndevice = \"filter\"\n{keys}\n"
+            )
+        });
         let mut listed = String::new();
         for Phase { name, from, block } in phases {
             let _ = write!(listed, "\n  {{ name = \"{name}\", from = \"{from}\", block = {block} }},");
@@ -118,7 +152,7 @@ role = "internet"
 peer = "mail"
 driver = "packet"
 device = "mail-up"
-
+{filter}
 [sets]
 own-msa = ["192.0.2.25/32", "2001:db8:a::25/128"]
 mobile-carriers = ["198.51.100.128/27", "3fff:a00::/48"]
@@ -127,6 +161,7 @@ mobile-carriers = ["198.51.100.128/27", "3fff:a00::/48"]
 name = "dynamic"
 allow = ["own-msa"]
 action = "{action}"
+reject-with = "{reject_with}"
 phases = [{listed}
 ]
 
@@ -148,9 +183,9 @@ prefixes = ["198.51.100.0/25", "2001:db8:1000::/36"]
 [checks]
 source-validation = "enforce"
 
-# Tests ask more often than people.
 [limits]
-reject-burst = 1000
+reject-burst = {reject_burst}
+reject-interval = "{reject_interval}"
 
 [control]
 socket = "control.sock"

@@ -33,7 +33,8 @@ impl Lab {
     pub fn start(&self, configuration: &Configuration) -> Daemon<'_> {
         // The kernel takes up to a second to say that a link is up which is, and what comes meanwhile is lost.
         await_that("the cables have a carrier", || {
-            self.checkpoint.run("ip", ["-oneline", "link", "show", "up"]).matches("state UP").count() == 4
+            self.checkpoint.run("ip", ["-oneline", "link", "show", "up"]).matches("state UP").count()
+                == configuration.ports()
         });
         let mut daemon = self.spawn(configuration);
         await_that("sekisho's ports are up", || {
@@ -137,6 +138,16 @@ impl Daemon<'_> {
     /// Everything that it counts.
     pub fn counters(&self) -> Counters {
         Counters(self.ask("counters").unwrap_or_else(|e| panic!("sekisho counters: {e}")))
+    }
+
+    /// Waits until its counters say something.
+    pub fn await_counters(&self, what: &str, mut is_so: impl FnMut(&Counters) -> bool) {
+        await_that(what, || is_so(&self.counters()));
+    }
+
+    /// Waits until its status says something.
+    pub fn await_status(&self, what: &str, mut is_so: impl FnMut(&Value) -> bool) {
+        await_that(what, || self.ask("status").is_ok_and(|status| is_so(&status)));
     }
 
     /// Waits until it prints something, after what was awaited before.
@@ -285,6 +296,16 @@ impl Counters {
         let is_sum = |what: &&str| {
             ports.iter().map(|port| Self::number(&port[*what])).sum::<u64>() == self.total(what)
         };
+        // What was to leave has left, or was lost by a driver.
+        let total = |what: &str| self.total(what);
+        let reasons = self.0["totals"]["reasons"].as_object().expect("reasons are listed");
+        let done = |action: &str| reasons.values().map(|done| Self::number(&done[action])).sum::<u64>();
+        let to_leave = total("forwarded_packets") + done("divert") + done("reject") + total("checks_sent");
+        let gone = total("transmitted_packets") + total("transmit_lost");
+        let kept = total("check_answers") + total("diverts_lost") + total("replies_lost");
+        if to_leave != gone + kept {
+            return Some(format!("{to_leave} were to leave, and not {gone} and {kept}: {self}"));
+        }
         let wrong = sums.iter().find(|what| !is_sum(what));
         wrong.map(|what| format!("{what} of the ports is not that of the totals: {self}"))
     }

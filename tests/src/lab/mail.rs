@@ -5,6 +5,9 @@
 //! | the provider's server | for its own domain; to anywhere for who has just fetched mail (POP before SMTP) | to anywhere, with SMTP AUTH | POP3 |
 //! | the world's server | for its own domain | to anywhere, with SMTP AUTH | POP3 |
 //!
+//! A customer may have a server of its own, as one who has not heard yet, and there is one at the filter: both hand all
+//! mail on to the world's server.
+//!
 //! POP before SMTP: after a login, Dovecot has a script note the address that it came from in a table, and Postfix
 //! relays for the addresses in that table. It works only where the server sees the customer's own address.
 
@@ -14,7 +17,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use super::address::{CARRIER, Host, OWN, WORLD};
+use super::address::{CARRIER, DYNAMIC, Host, OWN, WORLD};
 use super::daemon::argument;
 use super::namespace::Namespace;
 use super::{Lab, await_some, await_that};
@@ -58,6 +61,20 @@ impl Lab {
             onward: None,
         };
         MailServer::start(&self.internet, &self.folder, &plan)
+    }
+
+    /// Starts a mail server of a customer's own, which sends to the world's by itself.
+    pub fn customers_mail_server(&self) -> MailServer {
+        let (addresses, onward) = (vec![DYNAMIC], Some(WORLD[0]));
+        let plan = Plan { name: "customer", domain: "customer.example", addresses, onward };
+        MailServer::start(&self.subscriber, &self.folder, &plan)
+    }
+
+    /// Starts the filter's mail server at addresses of its own. It takes mail of anybody, and hands it to the world's.
+    pub(super) fn filter_mail_server(&self, namespace: &Namespace, at: Host) -> MailServer {
+        let plan =
+            Plan { name: "filter", domain: "filter.example", addresses: vec![at], onward: Some(WORLD[0]) };
+        MailServer::start(namespace, &self.folder, &plan)
     }
 }
 
@@ -117,6 +134,8 @@ impl MailServer {
     fn main(&self, plan: &Plan, own: u32, group: u32) -> String {
         let (folder, domain, table) = (argument(&self.folder), plan.domain, self.table());
         let addresses: Vec<String> = plan.addresses.iter().flatten().map(IpAddr::to_string).collect();
+        // Whoever is diverted to the filter is one of the provider's customers.
+        let networks = if plan.name == "filter" { "0.0.0.0/0, [::]/0" } else { "" };
         let mut main = format!(
             "compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -146,8 +165,9 @@ virtual_uid_maps = static:{own}
 virtual_gid_maps = static:{group}
 
 # Mail for others: for addresses that have just fetched mail, and for who has a password.
-mynetworks =
-smtpd_relay_restrictions = check_client_access {table}, permit_sasl_authenticated, reject_unauth_destination
+mynetworks = {networks}
+smtpd_relay_restrictions = permit_mynetworks, check_client_access {table}, permit_sasl_authenticated,
+  reject_unauth_destination
 smtpd_sasl_type = dovecot
 smtpd_sasl_path = private/auth
 ",
@@ -233,6 +253,19 @@ service logged-in {{
         })
     }
 
+    /// Waits until its log has a line with all of these; gives it.
+    pub fn await_logged(&self, words: &[&str]) -> String {
+        await_some(&format!("{}'s log has {words:?}", self.domain), || {
+            let log = fs::read_to_string(self.folder.join("postfix.log")).unwrap_or_default();
+            log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        })
+    }
+
+    /// What `postqueue -p` prints.
+    pub fn queue(&self, namespace: &Namespace) -> String {
+        namespace.run("postqueue", ["-c", argument(&self.folder.join("etc")), "-p"])
+    }
+
     /// Whether a mail of that subject has arrived.
     pub fn has_mail(&self, subject: &str) -> bool {
         let line = format!("Subject: {subject}\n");
@@ -257,6 +290,7 @@ trace     unix       - - n - 0 bounce
 smtp      unix       - - n - - smtp
 error     unix       - - n - - error
 retry     unix       - - n - - error
+showq     unix       n - n - - showq
 virtual   unix       - n n - - virtual
 anvil     unix       - - n - 1 anvil
 postlog   unix-dgram n - n - 1 postlogd
@@ -288,6 +322,8 @@ pub enum Handed {
     Declined,
     /// There was no connection: refused at once.
     Refused,
+    /// There was no connection: an ICMP error said at once that it is prohibited.
+    Prohibited,
     /// There was no connection: nothing came back.
     Silent,
 }
@@ -317,6 +353,10 @@ impl Lab {
             Some(0) => Handed::Over,
             Some(24) => Handed::Declined,
             Some(2) if said.contains("Connection refused") => Handed::Refused,
+            // What Linux makes of ICMP 3/13, and of ICMPv6 1/1.
+            Some(2) if said.contains("No route to host") || said.contains("Permission denied") => {
+                Handed::Prohibited
+            }
             Some(2) if said.contains("timed out") || said.contains("timeout") => Handed::Silent,
             _ => panic!("swaks: {}\n{said}", output.status),
         }

@@ -22,6 +22,7 @@ pub mod address;
 pub mod bulk;
 pub mod configuration;
 pub mod daemon;
+pub mod filter;
 pub mod frame;
 pub mod line;
 pub mod mail;

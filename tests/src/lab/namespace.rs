@@ -14,16 +14,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What the lab runs, and the Debian package that it is in.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("curl", "curl"),
     ("dovecot", "dovecot-core and dovecot-pop3d"),
     ("ethtool", "ethtool"),
     ("id", "coreutils"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("postfix", "postfix"),
     ("postmap", "postfix"),
+    ("postqueue", "postfix"),
     ("sha256sum", "coreutils"),
     ("swaks", "swaks"),
     ("tcpdump", "tcpdump"),

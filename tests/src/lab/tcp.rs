@@ -74,6 +74,8 @@ pub enum Outcome {
     Talks,
     /// It is refused at once.
     Refused,
+    /// It is said to be prohibited, at once.
+    Prohibited,
     /// Nothing comes back.
     Silent,
 }
@@ -108,6 +110,8 @@ pub fn outcome(namespace: &Namespace, from: IpAddr, to: SocketAddr) -> Outcome {
         Ok(stream) => stream,
         Err(e) => match e.kind() {
             io::ErrorKind::ConnectionRefused => return Outcome::Refused,
+            // What Linux makes of ICMP 3/13, and of ICMPv6 1/1.
+            io::ErrorKind::HostUnreachable | io::ErrorKind::PermissionDenied => return Outcome::Prohibited,
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Outcome::Silent,
             _ if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
                 return Outcome::Silent;

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bytes;
+mod divert;
 mod encapsulation;
 mod failures;
 mod fragments;
@@ -14,5 +15,6 @@ mod mirror;
 mod neighbours;
 mod offloads;
 mod phases;
+mod reject;
 mod swap;
 mod transfers;

@@ -72,7 +72,7 @@ pub struct Counts {
     pub denied_packets: u64,
     /// Packets that errors took: the next three.
     pub errors: u64,
-    /// Not handed over by the driver.
+    /// Received by the driver, which could not hand them over.
     pub receive_errors: u64,
     /// Forwarded, but there was no room on the way out.
     pub forwards_lost: u64,
@@ -92,6 +92,15 @@ pub struct Counts {
     pub mail_over_udp: u64,
     /// SCTP to port 25, never denied.
     pub mail_over_sctp: u64,
+    /// Frames for the checks of the filter's health; counted with what was forwarded.
+    #[serde(default)]
+    pub check_answers: u64,
+    /// Frames that these checks sent.
+    #[serde(default)]
+    pub checks_sent: u64,
+    /// Taken by a driver to be sent, and not sent.
+    #[serde(default)]
+    pub transmit_lost: u64,
     /// Frames that left, answers included.
     pub transmitted_packets: u64,
     /// Their bytes.
@@ -126,6 +135,9 @@ impl From<&Totals> for Counts {
             fragments_unremembered: totals.unremembered,
             mail_over_udp: totals.mail_over_udp,
             mail_over_sctp: totals.mail_over_sctp,
+            check_answers: totals.check_answers,
+            checks_sent: totals.checks_sent,
+            transmit_lost: totals.transmit_lost,
             transmitted_packets: totals.transmitted,
             transmitted_bytes: totals.transmitted_bytes,
         }
@@ -146,6 +158,9 @@ impl From<&Counts> for Totals {
             unremembered: counts.fragments_unremembered,
             mail_over_udp: counts.mail_over_udp,
             mail_over_sctp: counts.mail_over_sctp,
+            check_answers: counts.check_answers,
+            checks_sent: counts.checks_sent,
+            transmit_lost: counts.transmit_lost,
             transmitted: counts.transmitted_packets,
             transmitted_bytes: counts.transmitted_bytes,
             ..Totals::default()
@@ -184,10 +199,10 @@ impl Counters {
             let id = PortId(at as u8);
             PortCounts { driver: driver(view, id), ..port(at, &view.books.port(id)) }
         });
-        let worker = |(number, worker): (usize, &crate::daemon::WorkerBooks)| WorkerCounts {
+        let worker = |number: usize| WorkerCounts {
             worker: number,
             ports: ports()
-                .map(|(at, _)| port(at, &Totals::of_port([&*worker.counters], PortId(at as u8))))
+                .map(|(at, _)| port(at, &view.books.port_of_worker(number, PortId(at as u8))))
                 .collect(),
         };
         Counters {
@@ -196,7 +211,7 @@ impl Counters {
             totals: Counts::from(&view.books.totals()),
             ports: all.collect(),
             workers: match wanted.workers {
-                true => view.books.workers.iter().enumerate().map(worker).collect(),
+                true => (0..view.books.workers.len()).map(worker).collect(),
                 false => Vec::new(),
             },
         }

@@ -1,14 +1,14 @@
 //! `status`: the daemon at a glance. Takes [`Nothing`], gives a [`Status`].
 
 use sekisho_dataplane::counters::Totals;
-use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::policy::{PortId, Role};
 use sekisho_dataplane::stages::{Stage, StageTotals};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::View;
+use crate::daemon::{FilterHealth, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -72,6 +72,9 @@ pub struct PortStatus {
     pub up: bool,
     /// Why not.
     pub outage: Option<String>,
+    /// What the checks of a filter say, if it is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<FilterHealth>,
     /// Frames received.
     pub received_packets: u64,
     /// Their bytes.
@@ -263,6 +266,7 @@ fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
         device: device.cloned(),
         up: outage.is_none(),
         outage,
+        health: view.filter.clone().filter(|_| port.role == Role::Filter),
         received_packets: totals.received,
         received_bytes: totals.received_bytes,
         transmitted_packets: totals.transmitted,

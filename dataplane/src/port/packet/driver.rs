@@ -292,7 +292,9 @@ impl PacketDriver {
     fn lose_queued(&mut self, port: usize) {
         let Port { outlet, watch, .. } = &mut self.ports[port];
         if let Some(outlet) = outlet {
-            watch.cells().transmit_down.add(outlet.take_back() as u64);
+            let lost = outlet.take_back() as u64;
+            watch.cells().transmit_down.add(lost);
+            watch.cells().queued_lost.add(lost);
         }
         self.queued.retain(|other| *other != port);
     }
@@ -347,6 +349,7 @@ impl PacketDriver {
                 if outlet.queued() > 0 {
                     outlet.give_up_first();
                     watch.cells().transmit_failed.add(1);
+                    watch.cells().queued_lost.add(1);
                 }
                 outlet.queued() == 0
             }

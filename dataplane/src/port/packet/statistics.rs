@@ -54,6 +54,15 @@ pub struct PortStatistics {
     pub transmit_failed: u64,
     /// To be sent while the port was down.
     pub transmit_down: u64,
+    /// Of the last two, those that had been queued before, and so were counted as sent.
+    pub queued_lost: u64,
+}
+
+impl PortStatistics {
+    /// Frames that the driver had and could not hand over. What the kernel dropped it never had.
+    pub fn receive_errors(&self) -> u64 {
+        self.truncated + self.merged + self.checksum_incomplete + self.unreadable
+    }
 }
 
 /// One writer, any readers.
@@ -69,6 +78,7 @@ pub(super) struct Cells {
     pub(super) transmit_full: Cell,
     pub(super) transmit_failed: Cell,
     pub(super) transmit_down: Cell,
+    pub(super) queued_lost: Cell,
 }
 
 #[derive(Debug)]
@@ -114,6 +124,7 @@ impl PortWatch {
             transmit_full: cells.transmit_full.get(),
             transmit_failed: cells.transmit_failed.get(),
             transmit_down: cells.transmit_down.get(),
+            queued_lost: cells.queued_lost.get(),
         }
     }
 }

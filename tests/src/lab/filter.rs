@@ -1,0 +1,113 @@
+//! An SMTP filter at a port of its own, beside the checkpoint.
+//!
+//! ```text
+//!   checkpoint ─ filter ──── flt0  filter  up0 ──── inet2  internet
+//! ```
+//!
+//! What is diverted comes by `flt0`; what the filter's Postfix sends on leaves by `up0`.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use super::Lab;
+use super::address::Host;
+use super::mail::MailServer;
+use super::namespace::{self, Namespace};
+
+/// The filter's address on the cable, which is checked, and the checkpoint's for checking it.
+pub const CHECKED: &str = "169.254.25.1";
+/// The same in IPv6.
+pub const CHECKED_V6: &str = "2001:db8:d::1";
+/// See [`CHECKED`].
+pub const CHECKS_FROM: &str = "169.254.25.2";
+
+/// Where its Postfix listens.
+const POSTFIX: Host = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 130)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x130)),
+];
+
+/// The filter's host.
+pub struct Filter {
+    /// Where it is.
+    pub namespace: Namespace,
+}
+
+impl Lab {
+    /// Makes the host and its cables. It does nothing yet with what comes.
+    pub fn filter(&self) -> Filter {
+        let name = self.checkpoint.name().replace("checkpoint", "filter");
+        let filter = Namespace::new(&name);
+        let (checkpoint, internet) = (self.checkpoint.name(), self.internet.name());
+        namespace::ip(&format!(
+            "link add flt0 netns {name} type veth peer name filter netns {checkpoint}
+             link add up0 netns {name} type veth peer name inet2 netns {internet}"
+        ));
+        let ends =
+            [(&filter, "flt0"), (&self.checkpoint, "filter"), (&filter, "up0"), (&self.internet, "inet2")];
+        for (namespace, device) in ends {
+            namespace.without_offloads(device);
+            namespace.ip(&format!("link set {device} up"));
+        }
+        self.internet.ip("address add 192.0.2.129/30 dev inet2\naddress add 2001:db8:c::129/64 dev inet2");
+        filter.ip("address add 192.0.2.130/30 dev up0
+             address add 2001:db8:c::130/64 dev up0
+             address add 2001:db8:d::1/64 dev flt0
+             route add default via 192.0.2.129
+             route add default via 2001:db8:c::129");
+        Filter { namespace: filter }
+    }
+
+    /// The MAC of an interface.
+    fn mac(&self, namespace: &Namespace, device: &str) -> String {
+        namespace.enter(|| {
+            pnet::datalink::interfaces()
+                .into_iter()
+                .find(|interface| interface.name == device)
+                .and_then(|interface| interface.mac)
+                .expect("an Ethernet interface")
+                .to_string()
+        })
+    }
+}
+
+impl Filter {
+    /// Takes what is diverted with the script of `configs/filter`, and starts Postfix for it.
+    pub fn start_postfix(&self, lab: &Lab) -> MailServer {
+        let server = lab.filter_mail_server(&self.namespace, POSTFIX);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/filter/divert-to-postfix.sh");
+        let script = fs::canonicalize(script).expect("it is there");
+        let router = lab.mac(&lab.subscriber, "sub0");
+        let [v4, v6] = POSTFIX.map(|address| address.to_string());
+        let check = format!("{CHECKED}/30");
+        self.namespace.run(script.to_str().expect("a plain path"), ["flt0", &check, &router, &v4, &v6]);
+        server
+    }
+
+    /// Gives every IP frame back as it came: a filter that lets all pass.
+    pub fn give_back(&self, lab: &Lab) {
+        let rules = lab.file("give-back.nft");
+        let text = "table netdev back {
+  chain ingress {
+    type filter hook ingress device \"flt0\" priority -500
+    ether type { ip, ip6 } fwd to \"flt0\"
+  }
+}
+";
+        fs::write(&rules, text).expect("the lab's folder is writable");
+        self.namespace.ip("link set flt0 promisc on");
+        self.namespace.run("nft", ["-f", rules.to_str().expect("a plain path")]);
+    }
+
+    /// Its link stays up and nothing answers any more.
+    pub fn die(&self) {
+        let rules = "add table netdev dead; add chain netdev dead ingress { type filter hook ingress device \"flt0\" priority -600; policy drop; }";
+        self.namespace.run("nft", [rules]);
+    }
+
+    /// It is alive again.
+    pub fn revive(&self) {
+        self.namespace.run("nft", ["delete table netdev dead"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! `divert`: port 25 goes through an SMTP filter beside the checkpoint.
+
+use std::net::IpAddr;
+
+use sekisho_tests::lab::Lab;
+use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
+use sekisho_tests::lab::configuration::Configuration;
+use sekisho_tests::lab::filter::{CHECKED, CHECKED_V6, CHECKS_FROM};
+use sekisho_tests::lab::frame::{Segment, Side, fragments, tcp};
+use sekisho_tests::lab::mail::{Handed, Letter};
+use sekisho_tests::lab::sniffer::Way;
+
+fn letter<'a>(from: IpAddr, server: IpAddr, subject: &'a str) -> Letter<'a> {
+    Letter { from, server, port: 25, with_password: false, domain: "elsewhere.example", subject }
+}
+
+#[test]
+fn mail_that_is_diverted_goes_through_a_postfix_and_arrives() {
+    let lab = Lab::new();
+    let world = lab.world_mail_server();
+    let filter = lab.filter();
+    let postfix = filter.start_postfix(&lab);
+    let sekisho = lab.start(&Configuration::phase_2().divert(""));
+    for (customer, server) in DYNAMIC.into_iter().zip(WORLD) {
+        let subject = format!("filtered, from {customer}");
+        assert_eq!(lab.hand_over(&letter(customer, server, &subject)), Handed::Over);
+        let mail = world.await_mail(&subject);
+        assert!(mail.contains("by mail.filter.example"), "{mail}");
+        let client = format!("client=unknown[{customer}]");
+        postfix.await_logged(&[&client]);
+    }
+    // Who may send by himself does so without it.
+    assert_eq!(lab.hand_over(&letter(STATIC[0], WORLD[0], "on its own")), Handed::Over);
+    assert!(!world.await_mail("on its own").contains("filter.example"));
+    let counters = sekisho.end();
+    assert!(counters.done("port25-egress", "divert") > 12, "{counters}");
+    assert_eq!(counters.port("filter", "denied_packets"), 0, "{counters}");
+    assert!(counters.port("filter", "forwarded_packets") > 12, "{counters}");
+    assert_eq!(counters.lost(), 0, "{counters}");
+}
+
+#[test]
+fn both_directions_and_every_fragment_pass_the_filter_unchanged_and_leave_by_the_right_port() {
+    let lab = Lab::new();
+    let filter = lab.filter();
+    filter.give_back(&lab);
+    let sekisho = lab.start(&Configuration::phase_2().divert(""));
+    let at_filter = lab.sniff(&filter.namespace, "flt0", Way::In);
+    let at = |port| {
+        let (namespace, device) = lab.far_end(port);
+        (lab.sniff(namespace, device, Way::In), namespace.sender(device))
+    };
+    let ((at_customer, mut customer), (at_world, mut world)) = (at("access"), at("core"));
+    for n in 0..2 {
+        let (here, there) = ((DYNAMIC[n], 40_000).into(), (WORLD[n], 25).into());
+        let out = tcp(Side::Customer, here, there, Segment::Syn, &[0x2e; 600]);
+        let back = tcp(Side::World, there, here, Segment::Ack, &[0x2f; 600]);
+        let sent = [vec![out.clone()], fragments(&out, 24, 7).to_vec()].concat();
+        let answered = [vec![back.clone()], fragments(&back, 24, 8).to_vec()].concat();
+        sent.iter().for_each(|frame| customer.send(frame));
+        for frame in &sent {
+            at_filter.await_frame("it came to the filter", 0, |other| other == frame);
+            at_world.await_frame("it came out to the world", 0, |other| other == frame);
+        }
+        answered.iter().for_each(|frame| world.send(frame));
+        for frame in &answered {
+            at_filter.await_frame("the answer came to the filter", 0, |other| other == frame);
+            at_customer.await_frame("the answer came to the customer", 0, |other| other == frame);
+        }
+    }
+    let counters = sekisho.end();
+    let diverted: u64 = ["port25-egress", "port25-mirror", "fragment-follow"]
+        .map(|reason| counters.done(reason, "divert"))
+        .iter()
+        .sum();
+    assert_eq!(diverted, 12, "{counters}");
+    assert_eq!(counters.port("filter", "received_packets"), 12, "{counters}");
+}
+
+fn health(check: &str) -> String {
+    let address = if check == "nd" { CHECKED_V6 } else { CHECKED };
+    let source = if check == "tcp" { format!(", source = \"{CHECKS_FROM}\"") } else { String::new() };
+    let pace = "interval = \"500ms\", fail-after = 2";
+    format!("health = {{ check = \"{check}\", address = \"{address}\", {pace}{source} }}")
+}
+
+#[test]
+fn a_filter_that_dies_is_noticed_and_customers_are_refused_until_it_is_back() {
+    for check in ["arp", "nd", "tcp"] {
+        let lab = Lab::new();
+        let world = lab.world_mail_server();
+        let filter = lab.filter();
+        filter.start_postfix(&lab);
+        let mut sekisho = lab.start(&Configuration::phase_2().divert(&health(check)));
+        sekisho.await_status("an answer", |status| status["ports"][4]["health"]["answers"] != 0);
+        assert_eq!(lab.hand_over(&letter(DYNAMIC[0], WORLD[0], "before")), Handed::Over);
+        world.await_mail("before");
+
+        filter.die();
+        sekisho.await_printed("port filter is down: the filter does not answer");
+        assert_eq!(lab.hand_over(&letter(DYNAMIC[0], WORLD[0], "meanwhile")), Handed::Refused);
+
+        filter.revive();
+        sekisho.await_printed("port filter is up");
+        assert_eq!(lab.hand_over(&letter(DYNAMIC[0], WORLD[0], "after")), Handed::Over);
+        world.await_mail("after");
+        assert!(!world.has_mail("meanwhile"));
+        let counters = sekisho.end();
+        assert_eq!(counters.done("port25-egress", "reject"), 1, "{counters}");
+    }
+}
