@@ -12,7 +12,7 @@ use sekisho_control::bench::traffic::{Shape, Size};
 const PREFIXES: usize = 100_000;
 const PER_SECOND: u32 = 10;
 const ROUNDS: usize = 5;
-const RELOADS: u64 = 101;
+const RELOADS: u64 = 31;
 
 fn main() {
     let shape = Shape { size: Size::Fixed(64), flows: 10_000, smtp_permille: 10, frames: 32_768 };
