@@ -9,6 +9,7 @@ use super::Failure;
 use crate::clock;
 use crate::compile::Compiler;
 use crate::config::{Config, LoadOptions, Problem};
+use crate::doctor::warnings;
 use crate::outline::Outline;
 
 /// What `check` is asked to do.
@@ -23,6 +24,13 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct Accepted<'a> {
+    #[serde(flatten)]
+    outline: Outline<'a>,
+    warnings: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -45,10 +53,16 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let compiled = Compiler::default().compile(&config, Vec::new())?;
     let now = clock::now();
     let outline = Outline::new(&config, &compiled.generation, |_, phase| phase.from_micros <= now);
+    let warnings = warnings(&config);
     match arguments.json {
-        true => write_json(out, &outline),
-        false => Ok(outline.print(out, &arguments.config.display().to_string())?),
+        true => write_json(out, &Accepted { outline, warnings: &warnings })?,
+        false => outline.print(out, &arguments.config.display().to_string())?,
     }
+    out.flush()?;
+    for warning in &warnings {
+        let _ = writeln!(std::io::stderr(), "sekisho: warning: {warning}");
+    }
+    Ok(())
 }
 
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod counters;
+mod doctor;
 mod explain;
 mod phases;
 mod pools;
@@ -50,6 +51,8 @@ enum Command {
     Phases(phases::Arguments),
     /// Show everything that the running daemon counts
     Counters(counters::Arguments),
+    /// Look for what stands in the way on this host, with the remedy; needs no privilege
+    Doctor(doctor::Arguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
 }
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Pools(arguments) => pools::run(arguments, &mut out),
         Command::Phases(arguments) => phases::run(arguments, &mut out),
         Command::Counters(arguments) => counters::run(arguments, &mut out),
+        Command::Doctor(arguments) => doctor::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     let result = result.and_then(|()| Ok(out.flush()?));
