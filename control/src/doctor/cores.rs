@@ -111,7 +111,8 @@ fn interrupts(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
         SUBJECT,
         format!("interrupts {shown}{more} are served on workers' cores"),
         "each stops a worker for some microseconds; with driver \"packet\" those of the ports' own cards are a trade",
-        format!("for i in {shown}; do echo {other} > /proc/irq/$i/smp_affinity_list; done    # and stop irqbalance"),
+        format!("for i in {}; do echo {other} > /proc/irq/$i/smp_affinity_list; done    # and stop irqbalance",
+            numbers.join(" ")),
     ));
 }
 

@@ -23,6 +23,7 @@ pub mod bulk;
 pub mod configuration;
 pub mod daemon;
 pub mod frame;
+pub mod installation;
 pub mod line;
 pub mod mail;
 pub mod namespace;

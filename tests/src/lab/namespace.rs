@@ -14,19 +14,22 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What the lab runs, and the Debian package that it is in.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 15] = [
+    ("chroot", "coreutils"),
     ("curl", "curl"),
     ("dovecot", "dovecot-core and dovecot-pop3d"),
     ("ethtool", "ethtool"),
     ("id", "coreutils"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("nsenter", "util-linux"),
     ("ping", "iputils-ping"),
     ("postfix", "postfix"),
     ("postmap", "postfix"),
     ("sha256sum", "coreutils"),
     ("swaks", "swaks"),
     ("tcpdump", "tcpdump"),
+    ("unshare", "util-linux"),
 ];
 
 /// Where programs of the system are, whether or not the caller's `PATH` says so.
@@ -52,7 +55,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// A program of the system, which finds others.
-fn command(name: impl AsRef<OsStr>) -> Command {
+pub(super) fn command(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program(name.as_ref().to_str().expect("a program's name is plain")));
     command.env("PATH", env::join_paths(search_path()).expect("what was split can be joined"));
     command.stdin(Stdio::null());

@@ -13,6 +13,7 @@ mod mail;
 mod mirror;
 mod neighbours;
 mod offloads;
+mod package;
 mod phases;
 mod swap;
 mod transfers;
