@@ -9,7 +9,6 @@ use super::Failure;
 use crate::clock;
 use crate::compile::Compiler;
 use crate::config::{Config, LoadOptions, Problem};
-use crate::doctor::warnings;
 use crate::outline::Outline;
 
 /// What `check` is asked to do.
@@ -24,13 +23,6 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Serialize)]
-struct Accepted<'a> {
-    #[serde(flatten)]
-    outline: Outline<'a>,
-    warnings: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -53,13 +45,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let compiled = Compiler::default().compile(&config, Vec::new())?;
     let now = clock::now();
     let outline = Outline::new(&config, &compiled.generation, |_, phase| phase.from_micros <= now);
-    let warnings = warnings(&config);
     match arguments.json {
-        true => write_json(out, &Accepted { outline, warnings: &warnings })?,
+        true => write_json(out, &outline)?,
         false => outline.print(out, &arguments.config.display().to_string())?,
     }
     out.flush()?;
-    for warning in &warnings {
+    for warning in &outline.warnings {
         let _ = writeln!(std::io::stderr(), "sekisho: warning: {warning}");
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! What `check` says of a configuration that is right in itself and would not run, or not here. It may well be meant
 //! for another host, so it is said and nothing is refused.
 
+use super::Host;
+use super::host::list;
 use crate::config::{Config, Driver};
-use crate::cores;
 
 /// In words, one sentence each.
 pub fn warnings(config: &Config) -> Vec<String> {
@@ -27,8 +28,11 @@ pub fn warnings(config: &Config) -> Vec<String> {
             _ => {}
         }
     }
-    if let Err(error) = cores::choose(config.dataplane.cores.as_deref()) {
-        warnings.push(format!("on this host, {error}"));
+    // What is there, not what this thread may use: the daemon's keep off the workers' cores.
+    let online = list(&Host::this().text("/sys/devices/system/cpu/online").unwrap_or_default());
+    let missing = config.dataplane.cores.iter().flatten().filter(|core| !online.contains(core));
+    if !online.is_empty() {
+        warnings.extend(missing.map(|core| format!("`cores`: there is no core {core} on this host")));
     }
     warnings
 }
