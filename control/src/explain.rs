@@ -48,6 +48,8 @@ pub struct Question {
     pub source_port: u16,
     /// Protocol.
     pub protocol: Protocol,
+    /// The instant as who asks writes it: it is told with the same offset. None: in UTC.
+    pub at: Option<String>,
 }
 
 /// Why there is no answer.
@@ -173,7 +175,7 @@ fn text(number: &str) -> &'static str {
         "8" => "more extension headers than the limit",
         "9" => "not TCP",
         "10" => "not port 25",
-        "11" => "TCP from the provider's servers or filter",
+        "11" => "TCP from the provider's servers or filter (goes before rule 10)",
         "12" => "the pool is in quarantine",
         "13" => "a routing header that hides the destination",
         "14" => "the destination is in a set that the policy allows",
@@ -245,7 +247,7 @@ pub fn explain<'a>(
     let pool = config.pools.iter().find(|pool| names.pool_named(&pool.name) == Some(decision.pool));
     let policy = pool.map(|pool| pool.policy);
     Ok(Explanation {
-        at: clock::show(at),
+        at: question.at.clone().unwrap_or_else(|| clock::show(at)),
         port: names.port(port),
         role: words::role(role),
         source,
@@ -360,7 +362,7 @@ impl Explanation<'_> {
             writeln!(out, "  {name} from {from}: {in_force}, blocks {}, {covers}", block.join(", "))?;
         }
         none(out, self.phases.is_empty())?;
-        writeln!(out, "\nrules, first match wins")?;
+        writeln!(out, "\nrules in their order, first match wins")?;
         for RuleEntry { rule, matched, text } in &self.rules {
             writeln!(out, "  {rule:>3}  {}  {text}", if *matched { "yes" } else { "no " })?;
         }

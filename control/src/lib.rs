@@ -10,6 +10,7 @@ pub mod compile;
 pub mod config;
 pub mod cores;
 pub mod daemon;
+pub mod doctor;
 pub mod explain;
 pub mod outline;
 pub mod report;

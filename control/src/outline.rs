@@ -6,6 +6,7 @@ use sekisho_dataplane::generation::{Generation, TableSize};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Block, Config, Phase, Policy};
+use crate::doctor::warnings;
 use crate::words;
 
 /// The outline of a configuration.
@@ -18,6 +19,8 @@ pub struct Outline<'a> {
     policies: Vec<PolicyLine<'a>>,
     tables: Vec<TableLine>,
     memory_bytes: usize,
+    /// What is right and would not run, or not on this host.
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +117,7 @@ impl<'a> Outline<'a> {
                 .map(|set| SetLine { name: &set.name, prefixes: set.prefixes.len() })
                 .collect(),
             policies: config.policies.iter().map(|policy| policy_line(config, policy, &begun)).collect(),
+            warnings: warnings(config),
             memory_bytes: tables.iter().map(|table| table.bytes).sum(),
             tables: tables.into(),
         }

@@ -63,6 +63,22 @@ pub fn sekisho() -> &'static Path {
     PATH.get_or_init(|| std::env::var_os("SEKISHO_BIN").map_or_else(build, PathBuf::from))
 }
 
+/// The Debian package, built if need be from the binary that tests run. `SEKISHO_DEB` names another one.
+pub fn package() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| std::env::var_os("SEKISHO_DEB").map_or_else(build_package, PathBuf::from))
+}
+
+fn build_package() -> PathBuf {
+    let layout = Layout::running();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../package");
+    let mut package = Command::new(script);
+    package.arg(&layout.profile).env("CARGO_TARGET_DIR", &layout.target);
+    let output = package.stderr(Stdio::inherit()).output().expect("./package starts");
+    assert!(output.status.success(), "./package: {}", output.status);
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
 fn build() -> PathBuf {
     let layout = Layout::running();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -841,3 +841,55 @@ fn the_quickstart_runs_and_its_books_balance() {
         assert!(!folder.frames(&format!("quickstart/{name}.pcap")).is_empty(), "{name}");
     }
 }
+
+#[test]
+fn replay_of_a_capture_that_can_not_be_read_says_why_and_prints_no_empty_table() {
+    let folder = Folder::new("replay-unreadable");
+    let [open, _] = two();
+    folder.capture("bad.pcap", ETHERNET, [(NOW, &open[..])]);
+    let path = folder.0.join("bad.pcap");
+    let mut bytes = fs::read(&path).expect("a capture");
+    bytes[24 + 8..24 + 12].fill(0xff);
+    fs::write(&path, bytes).expect("a scratch folder is writable");
+    folder.write("c.toml", &config(MEMORY, MEMORY, ""));
+    let finished = folder.run("replay -c c.toml --in access=bad.pcap");
+    refused(&finished, &["bad.pcap"]);
+    assert_eq!(finished.stdout, "");
+}
+
+#[test]
+fn check_accepts_and_warns_of_what_would_not_run_here() {
+    let folder = Folder::new("check-warns");
+    let text = config(
+        "driver = \"pcap\"\nread = \"later.pcap\"",
+        "driver = \"xdp\"\ndevice = \"eth9\"",
+        "cores = [65535]",
+    );
+    folder.write("c.toml", &text);
+    let finished = folder.run("check -c c.toml --json");
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let warnings = lines(&finished)[0]["warnings"].as_array().expect("a list").clone();
+    let told: Vec<&str> = warnings.iter().filter_map(Value::as_str).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (told, what) in told.iter().zip(["later.pcap", "xdp", "65535"]) {
+        assert!(told.contains(what) && finished.stderr.contains(told), "{told}: {finished:?}");
+    }
+}
+
+#[test]
+fn doctor_says_of_a_port_without_an_interface_what_to_do_and_fails() {
+    let folder = Folder::new("doctor");
+    let text = config(MEMORY, "driver = \"packet\"\ndevice = \"no-such-dev\"", "");
+    folder.write("c.toml", &text);
+    let finished = folder.run("doctor -c c.toml --json");
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let report = &lines(&finished)[0];
+    let findings = report["findings"].as_array().expect("a list");
+    let absent = findings.iter().find(|finding| finding["subject"] == "port core").expect("the port");
+    assert_eq!((&report["ok"], &absent["level"]), (&Value::from(false), &Value::from("fail")), "{absent}");
+    assert!(absent["fix"].as_str().is_some_and(|fix| fix.starts_with("ip ")), "{absent}");
+    assert!(absent["why"].is_string(), "{absent}");
+
+    let host = folder.run("doctor");
+    assert!(host.stdout.contains("kernel: Linux") && !host.stdout.contains("port "), "{host:?}");
+}

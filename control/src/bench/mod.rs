@@ -5,7 +5,7 @@ pub mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Barrier, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant as Stopwatch};
 
 use sekisho_dataplane::clock::Instant;
@@ -65,33 +65,41 @@ pub fn measure(plan: &Plan<'_>, generation: Generation) -> Result<Measured, Stri
     let common = Arc::new(Common::new(plan.config.ports.len(), reject_limits(&plan.config.limits)));
     let (publisher, readers) = publish(generation, workers);
     let stop = AtomicBool::new(false);
-    let start = Barrier::new(workers + 1);
     let (ready, counters) = mpsc::channel();
-    let seconds = std::thread::scope(|scope| {
+    // Nothing is ever sent: the workers begin when the other end is gone, however that comes about.
+    let (start, begun) = crossbeam::channel::bounded::<()>(0);
+    let (seconds, counters) = std::thread::scope(|scope| {
         for (reader, &core) in readers.into_iter().zip(plan.cores) {
-            let (common, ready) = (Arc::clone(&common), ready.clone());
-            let (stop, start) = (&stop, &start);
+            let (common, ready, begun) = (Arc::clone(&common), ready.clone(), begun.clone());
+            let stop = &stop;
             std::thread::Builder::new()
                 .name(format!("sekisho-bench-{core}"))
                 .spawn_scoped(scope, move || {
                     // Checked before the start; a core taken away since then costs speed and nothing else.
                     let _ = cores::pin(core);
                     let mut worker = Worker::new(plan, workers, common);
-                    // The channel outlives the scope.
+                    // Who does not listen any more has told it to stop.
                     let _ = ready.send(Arc::clone(&worker.counters));
-                    start.wait();
+                    drop(ready);
+                    let _ = begun.recv();
                     worker.run(reader, stop);
                 })
-                .map_err(|error| format!("the worker on core {core} can't be started: {error}"))?;
+                .map_err(|error| {
+                    // Those that are there find `start` gone, and this.
+                    stop.store(true, Ordering::Relaxed);
+                    format!("the worker on core {core} can't be started: {error}")
+                })?;
         }
-        start.wait();
+        drop(ready);
+        // Until all are ready, or have died before they were.
+        let counters: Vec<Arc<WorkerCounters>> = counters.iter().collect();
+        drop(start);
         let started = Stopwatch::now();
         std::thread::sleep(plan.time);
         stop.store(true, Ordering::Relaxed);
-        Ok::<f64, String>(started.elapsed().as_secs_f64())
+        Ok::<_, String>((started.elapsed().as_secs_f64(), counters))
     })?;
-    drop((publisher, ready));
-    let counters: Vec<Arc<WorkerCounters>> = counters.iter().collect();
+    drop(publisher);
     let totals = Totals::of(counters.iter().map(Arc::as_ref));
     Ok(Measured {
         summary: Summary::new(&totals),

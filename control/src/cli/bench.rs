@@ -97,7 +97,18 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         writeln!(out)?;
         return Ok(());
     }
-    report.print(out, &measured)
+    report.print(out, &measured, &sizes(&frames))
+}
+
+/// The lengths of these frames on the wire, in words.
+fn sizes(frames: &[Vec<u8>]) -> String {
+    let wire = frames.iter().map(|frame| (frame.len() + 4).max(64));
+    match (wire.clone().min(), wire.max()) {
+        (Some(least), Some(most)) if least < most => {
+            format!("frames of {least} to {most} bytes ({:.0} on average)", on_wire(frames))
+        }
+        (least, _) => format!("{}-byte frames", least.unwrap_or(0)),
+    }
 }
 
 /// The mean length of these frames on the wire: with the frame check sequence, and none shorter than 64 bytes.
@@ -234,15 +245,15 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn print(&self, out: &mut impl Write, measured: &Measured) -> Result<(), Failure> {
+    fn print(&self, out: &mut impl Write, measured: &Measured, sizes: &str) -> Result<(), Failure> {
         let totals: &Totals = &measured.totals;
         let mpps = self.packets_per_second / 1e6;
         let gbps = self.bits_per_second / 1e9;
         let word = if self.cores == 1 { "core" } else { "cores" };
         writeln!(
             out,
-            "{mpps:.2} Mpps, {gbps:.2} Gbit/s of {:.0}-byte frames on {} {word} ({:.1} s, {} flows)",
-            self.frame_bytes, self.cores, measured.seconds, self.flows
+            "{mpps:.2} Mpps, {gbps:.2} Gbit/s of {} on {} {word} ({:.1} s, {} flows)",
+            sizes, self.cores, measured.seconds, self.flows
         )?;
         writeln!(
             out,
@@ -287,6 +298,13 @@ mod tests {
     fn each_frame_has_at_least_64_bytes_on_the_wire() {
         assert_eq!(on_wire(&[vec![0; 54]]), 64.0);
         assert_eq!(on_wire(&[vec![0; 54], vec![0; 1514]]), (64 + 1518) as f64 / 2.0);
+    }
+
+    #[test]
+    fn frames_of_several_lengths_are_not_told_as_if_they_had_one() {
+        assert_eq!(sizes(&[vec![0; 54], vec![0; 60]]), "64-byte frames");
+        let mixed = [vec![0; 60], vec![0; 74]];
+        assert_eq!(sizes(&mixed), "frames of 64 to 78 bytes (71 on average)");
     }
 
     #[test]

@@ -46,9 +46,14 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let now = clock::now();
     let outline = Outline::new(&config, &compiled.generation, |_, phase| phase.from_micros <= now);
     match arguments.json {
-        true => write_json(out, &outline),
-        false => Ok(outline.print(out, &arguments.config.display().to_string())?),
+        true => write_json(out, &outline)?,
+        false => outline.print(out, &arguments.config.display().to_string())?,
     }
+    out.flush()?;
+    for warning in &outline.warnings {
+        let _ = writeln!(std::io::stderr(), "sekisho: warning: {warning}");
+    }
+    Ok(())
 }
 
 fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {

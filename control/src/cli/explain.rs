@@ -19,8 +19,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The instant (RFC 3339 with offset); now if not given
-    #[arg(long, value_name = "TIME", value_parser = super::instant)]
-    at: Option<i64>,
+    #[arg(long, value_name = "TIME", value_parser = written)]
+    at: Option<Written>,
     /// The port that receives it; the first subscriber port if not given
     #[arg(long = "in", value_name = "PORT")]
     port: Option<String>,
@@ -47,6 +47,17 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// An instant, and how it was written.
+#[derive(Clone, Debug)]
+struct Written {
+    micros: i64,
+    text: String,
+}
+
+fn written(text: &str) -> Result<Written, String> {
+    Ok(Written { micros: super::instant(text)?, text: text.to_owned() })
+}
+
 impl Arguments {
     fn question(&self) -> Question {
         Question {
@@ -56,6 +67,7 @@ impl Arguments {
             destination_port: self.destination_port,
             source_port: self.source_port,
             protocol: self.protocol,
+            at: self.at.as_ref().map(|at| at.text.clone()),
         }
     }
 }
@@ -66,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     };
     let config = super::load(path)?;
     let Compiled { generation, names, .. } = Compiler::default().compile(&config, Vec::new())?;
-    let at = arguments.at.unwrap_or_else(clock::now);
+    let at = arguments.at.as_ref().map_or_else(clock::now, |at| at.micros);
     let number = generation.number();
     let all_work = |_| false;
     let explanation =
@@ -91,7 +103,7 @@ fn ask(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         source_port: arguments.source_port,
         protocol: arguments.protocol,
         port: arguments.port.clone(),
-        at: arguments.at.map(clock::show),
+        at: arguments.at.as_ref().map(|at| at.text.clone()),
         text: !arguments.json,
     };
     let mut client = remote::connect(arguments.socket.as_deref())?;

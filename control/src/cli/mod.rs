@@ -3,7 +3,10 @@
 mod bench;
 mod check;
 mod counters;
+mod doctor;
 mod explain;
+mod generate;
+mod manual;
 mod phases;
 mod pools;
 mod reload;
@@ -16,7 +19,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::config::{Colour, Config, ConfigError};
@@ -50,8 +53,13 @@ enum Command {
     Phases(phases::Arguments),
     /// Show everything that the running daemon counts
     Counters(counters::Arguments),
+    /// Look for what stands in the way on this host, with the remedy; needs no privilege
+    Doctor(doctor::Arguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
+    /// Write man pages or completions, for packages
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
 /// Why a command did not do what it was asked to. The exit code is 1.
@@ -93,7 +101,8 @@ impl Failure {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = manual::with_manual(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let result = match &arguments.command {
         Command::Run(arguments) => run::run(arguments, &mut out),
@@ -105,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Pools(arguments) => pools::run(arguments, &mut out),
         Command::Phases(arguments) => phases::run(arguments, &mut out),
         Command::Counters(arguments) => counters::run(arguments, &mut out),
+        Command::Generate(arguments) => generate::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     conclude(result, &mut out)

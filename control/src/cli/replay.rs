@@ -150,9 +150,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let at = arguments.at;
     let clock = arguments.clock;
     let fault = replay.all(&generation, &mut inputs, batch, out, |frame| match (at, clock) {
-        (Some(at), _) => at,
-        (None, Clock::Capture) => frame.nanos.div_euclid(1000),
-        (None, Clock::Now) => crate::clock::now(),
+        (Some(at), _) => Some(at),
+        (None, Clock::Capture) => Some(frame.nanos.div_euclid(1000)),
+        (None, Clock::Now) => None,
     })?;
 
     for output in replay.outputs.into_iter().flatten() {
@@ -161,7 +161,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let totals = Totals::of([&*counters]);
     if arguments.json {
         write_line(out, &SummaryLine::new(&totals))?;
-    } else {
+    } else if totals.received > 0 || fault.is_none() {
+        // Where nothing could be read, there is nothing to tell but why.
         report::summary(out, &totals, &pool_lines(&config, &names, &counters))?;
     }
     for input in &inputs {
@@ -220,14 +221,14 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Judges everything. A damaged capture is read up to the damage; the first such error is given back when
-    /// all the others are through.
+    /// all the others are through. Frames that have no instant of their own have that of their burst, as live ones.
     fn all(
         &mut self,
         generation: &Generation,
         inputs: &mut [Input],
         limit: usize,
         out: &mut impl Write,
-        instant: impl Fn(&CapturedFrame) -> i64,
+        instant: impl Fn(&CapturedFrame) -> Option<i64>,
     ) -> Result<Option<CaptureError>, Failure> {
         let mut fault = None;
         for input in inputs.iter_mut() {
@@ -237,7 +238,8 @@ impl Replay<'_> {
         while let Some(first) = earliest(inputs) {
             let input = &inputs[first];
             let (port, link, at) = (input.port, input.next.link, instant(&input.next));
-            let arrival = Arrival { port, link: link.into(), now: Instant::from_utc_micros(at) };
+            let now = Instant::from_utc_micros(at.unwrap_or_else(crate::clock::now));
+            let arrival = Arrival { port, link: link.into(), now };
             batch.used = 0;
             loop {
                 let input = &mut inputs[first];

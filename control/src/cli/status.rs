@@ -27,6 +27,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
 
 fn print_stages(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for WorkerStatus { worker, core, time, .. } in &status.workers {
+        if time.measured_bursts == 0 {
+            writeln!(out, "worker {worker} on core {core}: nothing measured yet; one burst in {EVERY} is\n")?;
+            continue;
+        }
         writeln!(
             out,
             "worker {worker} on core {core}: busy {:.1} % of its polls' time, {:.1} packets a burst",

@@ -24,6 +24,7 @@ pub mod configuration;
 pub mod daemon;
 pub mod filter;
 pub mod frame;
+pub mod installation;
 pub mod line;
 pub mod mail;
 pub mod namespace;

@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What the lab runs, and the Debian package that it is in.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 17] = [
+    ("chroot", "coreutils"),
     ("curl", "curl"),
     ("dovecot", "dovecot-core and dovecot-pop3d"),
     ("ethtool", "ethtool"),
@@ -22,6 +23,7 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("nft", "nftables"),
+    ("nsenter", "util-linux"),
     ("ping", "iputils-ping"),
     ("postfix", "postfix"),
     ("postmap", "postfix"),
@@ -29,6 +31,7 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("sha256sum", "coreutils"),
     ("swaks", "swaks"),
     ("tcpdump", "tcpdump"),
+    ("unshare", "util-linux"),
 ];
 
 /// Where programs of the system are, whether or not the caller's `PATH` says so.
@@ -54,7 +57,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// A program of the system, which finds others.
-fn command(name: impl AsRef<OsStr>) -> Command {
+pub(super) fn command(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program(name.as_ref().to_str().expect("a program's name is plain")));
     command.env("PATH", env::join_paths(search_path()).expect("what was split can be joined"));
     command.stdin(Stdio::null());

@@ -14,6 +14,7 @@ mod mail;
 mod mirror;
 mod neighbours;
 mod offloads;
+mod package;
 mod phases;
 mod reject;
 mod swap;

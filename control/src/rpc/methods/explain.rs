@@ -70,6 +70,7 @@ fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
         destination_port: packet.destination_port,
         source_port: packet.source_port,
         protocol: packet.protocol,
+        at: packet.at.clone(),
     };
     let down = |port| tables.books().outage(port).is_some();
     // Judging at an instant begins the phases up to it. So only now is asked of the generation in force, and for

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::error::PacketError;
 use super::socket::{Errno, Socket};
 
 /// The longest name of an interface.
@@ -15,6 +16,7 @@ mod ethtool {
     pub(super) const GET_FEATURES: u32 = 0x3a;
     pub(super) const SET_FEATURES: u32 = 0x3b;
     pub(super) const GET_STRING_COUNTS: u32 = 0x37;
+    pub(super) const GET_RINGS: u32 = 0x10;
     pub(super) const FEATURE_NAMES: u32 = 4;
     pub(super) const NAME_SIZE: usize = 32;
     /// More features than a kernel has; bounds what it may write.
@@ -56,12 +58,43 @@ pub(super) struct Flags {
     pub(super) running: bool,
 }
 
+/// A device's descriptor rings: how many frames each has room for, and could have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// Received frames.
+    pub receive: u32,
+    /// The most of them.
+    pub most_receive: u32,
+    /// Frames to be sent.
+    pub transmit: u32,
+    /// The most of them.
+    pub most_transmit: u32,
+}
+
+impl Rings {
+    /// Asks an interface of this network namespace; needs no privilege. None: it has no such rings.
+    ///
+    /// # Errors
+    /// There is no such interface, or it does not say.
+    pub fn of(interface: &str) -> Result<Option<Rings>, PacketError> {
+        let (name, interfaces) = super::offloads::named(interface)?;
+        interfaces
+            .rings(&name)
+            .map_err(|errno| PacketError::system(interface, "read the size of its rings", errno))
+    }
+}
+
 /// The interfaces of the network namespace in which this was made.
 pub(super) struct Interfaces(Socket);
 
 impl Interfaces {
     pub(super) fn new() -> Result<Interfaces, Errno> {
         Socket::new().map(Interfaces)
+    }
+
+    /// The same for whoever has no privilege: interfaces can be asked, and nothing else.
+    pub(super) fn to_ask() -> Result<Interfaces, Errno> {
+        Socket::to_ask().map(Interfaces)
     }
 
     fn ask(
@@ -120,6 +153,24 @@ impl Interfaces {
     unsafe fn ethtool(&self, name: &Name, command: &mut [u32]) -> Result<(), Errno> {
         let with = libc::__c_anonymous_ifr_ifru { ifru_data: command.as_mut_ptr().cast() };
         self.ask(libc::SIOCETHTOOL as libc::Ioctl, name, with).map(drop)
+    }
+
+    /// The device's descriptor rings; none where it has no such thing.
+    pub(super) fn rings(&self, name: &Name) -> Result<Option<Rings>, Errno> {
+        // struct ethtool_ringparam: command; the most of rx, rx-mini, rx-jumbo and tx; then what they are.
+        let mut rings = [0u32; 9];
+        rings[0] = ethtool::GET_RINGS;
+        // SAFETY: as laid out above; the kernel writes these nine words.
+        match unsafe { self.ethtool(name, &mut rings) } {
+            Ok(()) => Ok(Some(Rings {
+                receive: rings[5],
+                most_receive: rings[1],
+                transmit: rings[8],
+                most_transmit: rings[4],
+            })),
+            Err(Errno(libc::EOPNOTSUPP)) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// The names of all features, by number.

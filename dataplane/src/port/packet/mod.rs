@@ -90,6 +90,7 @@ mod tests;
 
 pub use driver::PacketDriver;
 pub use error::PacketError;
+pub use interface::Rings;
 pub use offloads::{Offload, Offloads};
 pub use settings::{PacketPort, Receive};
 pub use socket::Errno;

@@ -87,7 +87,7 @@ pub struct Offloads {
 }
 
 impl Offloads {
-    /// Asks an interface of this network namespace.
+    /// Asks an interface of this network namespace; needs no privilege.
     ///
     /// # Errors
     /// There is no such interface, or it may not be asked.
@@ -149,10 +149,10 @@ impl fmt::Display for Offloads {
     }
 }
 
-fn named(interface: &str) -> Result<(Name, Interfaces), PacketError> {
+pub(super) fn named(interface: &str) -> Result<(Name, Interfaces), PacketError> {
     let name = Name::new(interface).ok_or_else(|| PacketError::Name { interface: interface.to_owned() })?;
     let interfaces =
-        Interfaces::new().map_err(|errno| PacketError::system(interface, "open a packet socket", errno))?;
+        Interfaces::to_ask().map_err(|errno| PacketError::system(interface, "open a socket", errno))?;
     match interfaces.index(&name) {
         Ok(Some(_)) => Ok((name, interfaces)),
         Ok(None) => Err(PacketError::Absent { interface: interface.to_owned() }),

@@ -63,6 +63,17 @@ pub(super) struct FanoutGroup(u16);
 pub(super) struct Socket(OwnedFd);
 
 impl Socket {
+    /// A socket that needs no privilege, to ask about interfaces by ioctl(2) and for nothing else (netdevice(7)).
+    pub(super) fn to_ask() -> Result<Socket, Errno> {
+        // SAFETY: takes no pointers.
+        let number = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+        match number {
+            // SAFETY: a new descriptor that nobody else has.
+            0.. => Ok(Socket(unsafe { OwnedFd::from_raw_fd(number) })),
+            _ => Err(Errno::last()),
+        }
+    }
+
     /// A socket that is bound to nothing and receives nothing.
     pub(super) fn new() -> Result<Socket, Errno> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;

@@ -1,0 +1,223 @@
+//! The manual: what `sekisho help COMMAND` says below the options, and the same as man pages. Options come from the
+//! commands themselves, so that help, man pages and completions have one source.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+/// A command's part of the manual.
+struct Section {
+    command: &'static str,
+    /// Purpose, units, and what is worth knowing.
+    text: &'static str,
+    /// Lines that work as they stand.
+    examples: &'static [&'static str],
+}
+
+const EXIT: &str = "0: done. 1: refused or failed, the reason is on standard error. 2: bad usage.";
+
+const SECTIONS: &[Section] = &[
+    Section {
+        command: "run",
+        text: "Forwards between the ports of the configuration, one busy worker on each core, and serves the control \
+               socket. Live ports need CAP_NET_RAW and CAP_NET_ADMIN. SIGTERM and SIGINT end it, SIGHUP reloads. With \
+               captures alone it ends by itself and prints packets and bytes by port, reason and pool.",
+        examples: &[
+            "sekisho run -c /etc/sekisho/sekisho.toml",
+            "sekisho run -c configs/quickstart.toml --json",
+        ],
+    },
+    Section {
+        command: "check",
+        text: "Reads, validates and compiles a configuration without touching anything: prints ports, pools, sets, \
+               phases and the bytes that tables take, or every fault with its line and remedy. Needs no privilege, and \
+               may run on another host: what only this host lacks is a warning.",
+        examples: &["sekisho check -c /etc/sekisho/sekisho.toml"],
+    },
+    Section {
+        command: "replay",
+        text: "Judges captures through the same code as live traffic. Times are RFC 3339 with an offset. Neither the \
+               daemon nor its memory of phases is touched.",
+        examples: &[
+            "sekisho replay -c isp.toml --in access=in.pcap --at 2030-06-01T00:00:00+09:00",
+            "sekisho replay -c isp.toml --in access=in.pcap --out core=out.pcap --clock capture --json",
+        ],
+    },
+    Section {
+        command: "explain",
+        text: "Says which pool, sets, phases and rule decide about one packet, of a configuration or of the running \
+               daemon. Rules are numbered as in the policy and shown in the order in which they are asked.",
+        examples: &[
+            "sekisho explain 203.0.113.10 192.0.2.200 25",
+            "sekisho explain -c isp.toml --at 2030-06-01T00:00:00+09:00 203.0.113.10 192.0.2.200 25",
+        ],
+    },
+    Section {
+        command: "bench",
+        text: "Runs made-up or captured frames through the configuration's tables in memory. Sizes are bytes on the \
+               wire with the check sequence; costs are nanoseconds and clock cycles of one core per packet. A network \
+               card's own cost comes on top.",
+        examples: &["sekisho bench -c isp.toml --size imix --cores 2 --seconds 10"],
+    },
+    Section {
+        command: "status",
+        text: "The daemon at a glance: generation, phases, ports, workers. Counts are packets since the start.",
+        examples: &["sekisho status", "sekisho status --stages", "sekisho status --json"],
+    },
+    Section {
+        command: "pools",
+        text: "Each pool with its policy, prefixes, and packets since the start: all, denied, and those that a \
+               monitored deny was meant for.",
+        examples: &["sekisho pools"],
+    },
+    Section {
+        command: "phases",
+        text: "Each phase of each policy: past (a later one denies all that it denies), in force, or to come.",
+        examples: &["sekisho phases"],
+    },
+    Section {
+        command: "counters",
+        text: "Packets and bytes since the start, by port, reason and action. Received = forwarded + denied + errors.",
+        examples: &["sekisho counters --workers", "sekisho counters --json"],
+    },
+    Section {
+        command: "doctor",
+        text: "Looks at the ports' interfaces, cores, memory, capabilities, kernel, clock, folders and socket. Each \
+               finding is ok, warn (it works, but slower or less safely) or FAIL (it does not run, or frames are lost), \
+               with why it matters and what to do. Changes nothing. Exit code 1 if something fails.",
+        examples: &["sekisho doctor", "sekisho doctor -c /etc/sekisho/sekisho.toml"],
+    },
+    Section {
+        command: "reload",
+        text: "The daemon validates, compiles and swaps under traffic; a fault changes nothing. Prints what differs, \
+               and milliseconds by step.",
+        examples: &["sekisho reload --dry-run", "sekisho reload"],
+    },
+];
+
+const FILES: [(&str, &str); 4] = [
+    ("/etc/sekisho/sekisho.toml", "the configuration that the unit starts with"),
+    ("/run/sekisho/control.sock", "the daemon's socket, for root and its group"),
+    ("/var/lib/sekisho", "what outlives the daemon, such as which phases have begun"),
+    ("/usr/share/doc/sekisho", "the guide to switching on, and examples"),
+];
+
+/// Adds the manual's texts to the commands that there are.
+pub(super) fn with_manual(mut command: Command) -> Command {
+    for Section { command: name, text, examples } in SECTIONS {
+        let examples: String = examples.iter().map(|example| format!("\n  {example}")).collect();
+        let after = format!("{text}\n\nExamples:{examples}\n\nExit codes:\n  {EXIT}");
+        if command.find_subcommand(name).is_some() {
+            command = command.mut_subcommand(name, |sub| sub.after_long_help(after));
+        }
+    }
+    command
+}
+
+/// Writes a page for the command, and one for each of its commands.
+pub(super) fn man_pages(command: Command, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let commands: Vec<Command> =
+        command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned().collect();
+    page(command.version(env!("CARGO_PKG_VERSION")), None, &commands, &folder.join("sekisho.1"))?;
+    for sub in &commands {
+        let name = format!("sekisho-{}", sub.get_name());
+        let section = SECTIONS.iter().find(|section| section.command == sub.get_name());
+        let words = format!("sekisho {}", sub.get_name());
+        // What `help` says at the end has sections of its own here.
+        let sub = sub.clone().name(name.clone()).bin_name(words).after_long_help("");
+        page(sub.version(env!("CARGO_PKG_VERSION")), section, &commands, &folder.join(format!("{name}.1")))?;
+    }
+    Ok(())
+}
+
+fn page(command: Command, section: Option<&Section>, commands: &[Command], path: &Path) -> io::Result<()> {
+    let name = command.get_name().to_owned();
+    let man = Man::new(command.disable_help_subcommand(true)).manual("Sekisho");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    let mut roff = Roff::new();
+    if let Some(section) = section {
+        roff.control("SH", ["DESCRIPTION"]).text([roman(section.text)]);
+    } else {
+        man.render_description_section(&mut page)?;
+    }
+    roff.to_writer(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if section.is_none() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    let mut roff = Roff::new();
+    if let Some(section) = section {
+        roff.control("SH", ["EXAMPLES"]);
+        roff.control("nf", []);
+        section.examples.iter().for_each(|example| {
+            roff.text([roman(*example)]);
+        });
+        roff.control("fi", []);
+    }
+    roff.control("SH", ["EXIT STATUS"]).text([roman(EXIT)]);
+    roff.control("SH", ["FILES"]);
+    for (file, what) in FILES {
+        roff.control("TP", []).text([bold(file)]).text([roman(what)]);
+    }
+    let others = std::iter::once("sekisho(1)".to_owned())
+        .chain(commands.iter().map(|sub| format!("sekisho-{}(1)", sub.get_name())))
+        .filter(|other| *other != format!("{name}(1)"));
+    roff.control("SH", ["SEE ALSO"]).text([roman(others.collect::<Vec<_>>().join(", "))]);
+    roff.to_writer(&mut page)?;
+    fs::File::create(path)?.write_all(&page)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn each_command_has_its_part_of_the_manual_with_an_example() {
+        let command = with_manual(crate::cli::Arguments::command());
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let help = sub.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let name = sub.get_name();
+            assert!(
+                help.contains(&format!("\n  sekisho {name}")) && help.contains("Exit codes"),
+                "{name}: {help}"
+            );
+        }
+    }
+
+    #[test]
+    fn examples_are_accepted_by_the_commands_that_they_show() {
+        for example in SECTIONS.iter().flat_map(|section| section.examples) {
+            let parsed = crate::cli::Arguments::command().try_get_matches_from(example.split(' '));
+            assert!(parsed.is_ok(), "{example}: {}", parsed.err().map_or(String::new(), |e| e.to_string()));
+        }
+    }
+
+    #[test]
+    fn each_page_has_the_sections_of_a_manual() {
+        let folder = tempfile::tempdir().unwrap();
+        man_pages(with_manual(crate::cli::Arguments::command()), folder.path()).unwrap();
+        for (page, sections) in [
+            ("sekisho.1", &["NAME", "SYNOPSIS", "FILES", "SEE ALSO"][..]),
+            ("sekisho-doctor.1", &["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "EXIT STATUS"]),
+        ] {
+            let text = fs::read_to_string(folder.path().join(page)).unwrap();
+            for section in sections {
+                assert!(
+                    text.lines().any(|line| line.trim_start_matches(".SH ").trim_matches('"') == *section),
+                    "{page} {section}\n{text}"
+                );
+            }
+        }
+        assert!(!folder.path().join("sekisho-generate.1").exists());
+    }
+}

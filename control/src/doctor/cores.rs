@@ -1,0 +1,206 @@
+//! The workers' cores: that they are there, and that nothing else is on them.
+
+use super::host::list;
+use super::{Finding, Host};
+use crate::config::Config;
+use crate::cores;
+use crate::words::plural;
+
+const SUBJECT: &str = "cores";
+
+/// The cores that workers would have here; none without a configuration.
+pub(super) fn workers(config: Option<&Config>) -> Vec<usize> {
+    let Some(config) = config else { return Vec::new() };
+    match &config.dataplane.cores {
+        Some(cores) => cores.clone(),
+        None => cores::choose(None).unwrap_or_default(),
+    }
+}
+
+fn joined(cores: &[usize]) -> String {
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    cores.join(",")
+}
+
+pub(super) fn examine(host: &Host, config: Option<&Config>, workers: &[usize], findings: &mut Vec<Finding>) {
+    if let Some(config) = config {
+        match cores::choose(config.dataplane.cores.as_deref()) {
+            Ok(_) => findings.push(Finding::ok(
+                SUBJECT,
+                format!("{} on cores {}", plural(workers.len(), "worker"), joined(workers)),
+            )),
+            Err(error) => findings.push(Finding::fail(
+                SUBJECT,
+                error,
+                "`sekisho run` refuses to start",
+                "lscpu -e    # write cores that it shows as `cores` under [dataplane]",
+            )),
+        }
+        isolation(host, workers, findings);
+        interrupts(host, workers, findings);
+        siblings(host, workers, findings);
+    }
+    governor(host, workers, findings);
+}
+
+fn isolation(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
+    let all = list(&host.text("/sys/devices/system/cpu/online").unwrap_or_default());
+    let rest: Vec<usize> = all.iter().copied().filter(|core| !workers.contains(core)).collect();
+    if rest.is_empty() {
+        findings.push(Finding::warn(
+            SUBJECT,
+            "every core has a worker",
+            "the control thread, interrupts and everything else take turns with workers that never sleep",
+            "leave a core out of `cores` under [dataplane]",
+        ));
+        return;
+    }
+    for (what, file, why) in [
+        ("isolated", "/sys/devices/system/cpu/isolated", "the scheduler puts other tasks on workers' cores"),
+        (
+            "nohz_full",
+            "/sys/devices/system/cpu/nohz_full",
+            "the kernel's tick interrupts a worker up to 1000 times a second",
+        ),
+    ] {
+        let named = list(&host.text(file).unwrap_or_default());
+        match workers.iter().all(|core| named.contains(core)) {
+            true => findings.push(Finding::ok(SUBJECT, format!("the workers' cores are {what}"))),
+            false => {
+                let cores = joined(workers);
+                findings.push(Finding::warn(
+                    SUBJECT,
+                    format!("not all of the workers' cores ({cores}) are {what}"),
+                    why,
+                    format!("add `isolcpus={cores} nohz_full={cores} rcu_nocbs={cores}` to the kernel's command line, and reboot"),
+                ));
+            }
+        }
+    }
+}
+
+/// Interrupts that may be served on a worker's core. Those that the kernel manages itself can't be moved, and a few are
+/// of no account: what counts is whether there are some that could be elsewhere.
+fn interrupts(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
+    let there = |number: &String| {
+        let affinity = host.text(&format!("/proc/irq/{number}/effective_affinity_list")).unwrap_or_default();
+        let used = !host.names(&format!("/proc/irq/{number}")).iter().all(|name| {
+            [
+                "affinity_hint",
+                "effective_affinity",
+                "effective_affinity_list",
+                "node",
+                "smp_affinity",
+                "smp_affinity_list",
+                "spurious",
+            ]
+            .contains(&name.as_str())
+        });
+        used && list(&affinity).iter().any(|core| workers.contains(core))
+    };
+    let numbers: Vec<String> = host.names("/proc/irq").into_iter().filter(there).collect();
+    if numbers.is_empty() {
+        findings.push(Finding::ok(SUBJECT, "no device's interrupt is served on a worker's core"));
+        return;
+    }
+    let shown = numbers.iter().take(8).cloned().collect::<Vec<_>>().join(" ");
+    let more = if numbers.len() > 8 { " …" } else { "" };
+    let others = list(&host.text("/sys/devices/system/cpu/online").unwrap_or_default());
+    let other = others.iter().find(|core| !workers.contains(core)).copied().unwrap_or(0);
+    findings.push(Finding::warn(
+        SUBJECT,
+        format!("interrupts {shown}{more} are served on workers' cores"),
+        "each stops a worker for some microseconds; with driver \"packet\" those of the ports' own cards are a trade",
+        format!("for i in {}; do echo {other} > /proc/irq/$i/smp_affinity_list; done    # and stop irqbalance",
+            numbers.join(" ")),
+    ));
+}
+
+fn siblings(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
+    for core in workers {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+        let shared = list(&host.text(&path).unwrap_or_default());
+        if let Some(other) = shared.iter().find(|other| *other > core && workers.contains(other)) {
+            findings.push(Finding::warn(
+                SUBJECT,
+                format!("workers on {core} and {other} share one physical core"),
+                "two busy-polling threads of one core get half of it each",
+                format!("leave {other} out of `cores` under [dataplane]"),
+            ));
+        }
+    }
+}
+
+fn governor(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
+    let governor = |core: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
+        host.text(&path).filter(|governor| governor != "performance")
+    };
+    let first = [0];
+    let cores = if workers.is_empty() { &first } else { workers };
+    match cores.iter().find_map(|core| Some((*core, governor(*core)?))) {
+        Some((core, governor)) => findings.push(Finding::warn(
+            SUBJECT,
+            format!("core {core} has the frequency governor {governor}"),
+            "a burst after a pause is served at a low clock",
+            "cpupower frequency-set -g performance",
+        )),
+        None => findings.push(Finding::ok(SUBJECT, "no frequency governor slows them down")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::Level;
+    use super::*;
+
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let host = Host::at(folder.path());
+        (folder, host)
+    }
+
+    fn warned(findings: &[Finding]) -> String {
+        let told = findings.iter().filter(|finding| finding.level > Level::Ok);
+        told.map(|finding| format!("{} | {}\n", finding.found, finding.fix.as_deref().unwrap_or("")))
+            .collect()
+    }
+
+    #[test]
+    fn cores_that_others_use_too_are_told_with_what_keeps_them_free() {
+        let (_folder, host) = host(&[
+            ("sys/devices/system/cpu/online", "0-3"),
+            ("sys/devices/system/cpu/isolated", "1"),
+            ("sys/devices/system/cpu/nohz_full", "1,2"),
+            ("sys/devices/system/cpu/cpu1/topology/thread_siblings_list", "1-2"),
+            ("sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "1-2"),
+            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance\n"),
+            ("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "powersave\n"),
+            ("proc/irq/24/effective_affinity_list", "2"),
+            ("proc/irq/24/eth1-rx-0/none", ""),
+            ("proc/irq/25/effective_affinity_list", "2"),
+            ("proc/irq/26/effective_affinity_list", "0"),
+            ("proc/irq/26/eth2-rx-0/none", ""),
+        ]);
+        let mut findings = Vec::new();
+        isolation(&host, &[1, 2], &mut findings);
+        interrupts(&host, &[1, 2], &mut findings);
+        siblings(&host, &[1, 2], &mut findings);
+        governor(&host, &[1, 2], &mut findings);
+        let told = warned(&findings);
+        assert!(told.contains("isolated | add `isolcpus=1,2 nohz_full=1,2"), "{told}");
+        assert!(!told.contains("nohz_full |"), "{told}");
+        assert!(told.contains("interrupts 24 are served") && told.contains("echo 0 >"), "{told}");
+        assert!(told.contains("1 and 2 share one") && told.contains("governor powersave"), "{told}");
+        let mut findings = Vec::new();
+        isolation(&host, &[0, 1, 2, 3], &mut findings);
+        assert!(warned(&findings).starts_with("every core has a worker"));
+    }
+}

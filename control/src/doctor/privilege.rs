@@ -1,0 +1,55 @@
+//! What this process may do, and how `run` gets what it needs.
+
+use super::{Finding, Host};
+use crate::config::Config;
+
+const SUBJECT: &str = "privilege";
+/// Bits of the kernel's capability.h.
+const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13)];
+
+pub(super) fn examine(host: &Host, config: Option<&Config>, findings: &mut Vec<Finding>) {
+    if config.is_some_and(|config| !config.is_live()) {
+        findings.push(Finding::ok(SUBJECT, "captures need none"));
+        return;
+    }
+    let effective =
+        host.field("/proc/self/status", "CapEff").and_then(|text| u64::from_str_radix(&text, 16).ok());
+    let Some(effective) = effective else { return };
+    let missing: Vec<&str> =
+        NEEDED.iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| *name).collect();
+    findings.push(match missing.is_empty() {
+        true => Finding::ok(SUBJECT, "CAP_NET_ADMIN and CAP_NET_RAW are there"),
+        // Doctor itself needs none; whoever starts the daemon does.
+        false => Finding::warn(
+            SUBJECT,
+            format!("started like this, `run` would lack {}", missing.join(" and ")),
+            "packet sockets and promiscuous ports need them",
+            "systemctl start sekisho    # its unit has them; or: sudo sekisho run -c FILE",
+        ),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        for (bits, level, told) in [
+            ("0000000000003000", Level::Ok, "are there"),
+            ("0000000000002000", Level::Warn, "lack CAP_NET_ADMIN"),
+            ("0000000000000000", Level::Warn, "CAP_NET_ADMIN and CAP_NET_RAW"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir_all(folder.path().join("proc/self")).unwrap();
+            fs::write(folder.path().join("proc/self/status"), format!("Name:\tx\nCapEff:\t{bits}\n"))
+                .unwrap();
+            let mut findings = Vec::new();
+            examine(&Host::at(folder.path()), None, &mut findings);
+            assert!(findings[0].level == level && findings[0].found.contains(told), "{findings:?}");
+        }
+    }
+}
