@@ -11,6 +11,7 @@ pub mod config;
 pub mod cores;
 pub mod daemon;
 pub mod explain;
+pub mod grants;
 pub mod outline;
 pub mod report;
 pub mod rpc;

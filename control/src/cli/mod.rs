@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod counters;
 mod explain;
+mod grant;
 mod phases;
 mod pools;
 mod reload;
@@ -50,6 +51,12 @@ enum Command {
     Phases(phases::Arguments),
     /// Show everything that the running daemon counts
     Counters(counters::Arguments),
+    /// Exempt a customer for a time
+    Grant(grant::Arguments),
+    /// Take a grant back
+    Revoke(grant::RevokeArguments),
+    /// Show the grants that are not over
+    Grants(grant::ListArguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
 }
@@ -105,6 +112,9 @@ pub fn main() -> ExitCode {
         Command::Pools(arguments) => pools::run(arguments, &mut out),
         Command::Phases(arguments) => phases::run(arguments, &mut out),
         Command::Counters(arguments) => counters::run(arguments, &mut out),
+        Command::Grant(arguments) => grant::run(arguments, &mut out),
+        Command::Revoke(arguments) => grant::revoke(arguments, &mut out),
+        Command::Grants(arguments) => grant::list(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     conclude(result, &mut out)
