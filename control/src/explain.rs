@@ -24,7 +24,7 @@ use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
-use sekisho_dataplane::policy::{Decision, FragmentLimits, Nat64, PhaseId, PortId, Role, Trace};
+use sekisho_dataplane::policy::{Decision, FragmentLimits, Grant, Nat64, PhaseId, PortId, Role, Trace};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock;
@@ -112,6 +112,7 @@ pub struct Explanation<'a> {
     pools: Vec<Entry<'a>>,
     sets: Vec<Entry<'a>>,
     phases: Vec<PhaseEntry<'a>>,
+    grants: Vec<GrantEntry>,
     rules: Vec<RuleEntry>,
     #[serde(flatten)]
     outcome: Outcome<'a>,
@@ -145,6 +146,14 @@ struct PhaseEntry<'a> {
     in_force: bool,
     covers: bool,
     block: Vec<&'a str>,
+}
+
+/// A grant that holds the customer.
+#[derive(Serialize)]
+struct GrantEntry {
+    address: String,
+    until: String,
+    live: bool,
 }
 
 #[derive(Serialize)]
@@ -258,12 +267,18 @@ pub fn explain<'a>(
         pools,
         sets,
         phases: policy.map_or(Vec::new(), |policy| phases(config, policy, generation, &in_sets)),
+        grants: generation.grants_of(customer).iter().map(|grant| grant_entry(grant, at)).collect(),
         rules: recorder.0,
         outcome: Outcome::new(&decision, names, number),
         decision,
         pool,
         followed: policy.map(|policy| &config.policies[policy]),
     })
+}
+
+fn grant_entry(grant: &Grant, at: i64) -> GrantEntry {
+    let (address, until) = (crate::grants::shown(grant.prefix), clock::show(grant.until));
+    GrantEntry { address, until, live: grant.is_live(at) }
 }
 
 fn port(config: &Config, name: Option<&str>) -> Result<PortId, Unanswerable> {
@@ -362,6 +377,13 @@ impl Explanation<'_> {
             writeln!(out, "  {name} from {from}: {in_force}, blocks {}, {covers}", block.join(", "))?;
         }
         none(out, self.phases.is_empty())?;
+        if !self.grants.is_empty() {
+            writeln!(out, "\ngrants that hold the customer's address")?;
+        }
+        for GrantEntry { address, until, live } in &self.grants {
+            let live = if *live { "live" } else { "not live" };
+            writeln!(out, "  {address:<44}{live}, until {until}")?;
+        }
         writeln!(out, "\nrules in their order, first match wins")?;
         for RuleEntry { rule, matched, text } in &self.rules {
             writeln!(out, "  {rule:>3}  {}  {text}", if *matched { "yes" } else { "no " })?;

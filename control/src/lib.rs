@@ -12,6 +12,7 @@ pub mod cores;
 pub mod daemon;
 pub mod doctor;
 pub mod explain;
+pub mod grants;
 pub mod outline;
 pub mod report;
 pub mod rpc;

@@ -4,6 +4,9 @@
 //! [`publication`](crate::publication)). Every packet is judged by exactly one generation: a worker takes it
 //! once per burst and nothing in it changes, but for the latches of phases, which only ever go from unset to
 //! set.
+//!
+//! Its number stands for a validated configuration. Grants come and go beside it: [`Generation::with_grants`]
+//! gives a generation of the same number that shares all tables, so that a grant costs no compilation.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -156,6 +159,14 @@ pub struct TableSize {
 #[derive(Debug)]
 pub struct Generation {
     number: u64,
+    grants: Grants,
+    tables: Arc<Tables>,
+}
+
+/// Everything that a configuration says, compiled. Generations that differ in their grants alone share it; it is
+/// freed with the last of them, by whoever frees that one.
+#[derive(Debug)]
+struct Tables {
     pools_v4: Table4,
     pools_v6: Table6,
     sets: Sets,
@@ -163,7 +174,6 @@ pub struct Generation {
     policy_of_pool: Box<[u16]>,
     policies: Box<[Policy]>,
     phases: Phases,
-    grants: Grants,
     source_validation: SourceValidation,
     depth: Depth,
     ports: Box<[Port]>,
@@ -204,20 +214,34 @@ impl Generation {
             }
         }
         let nat64 = [Nat64::WELL_KNOWN].into_iter().chain(plan.nat64.iter().copied()).collect();
-        Ok(Generation {
-            number: plan.number,
+        let tables = Tables {
             pools_v4: Table4::build(&v4)?,
             pools_v6: Table6::build(&v6)?,
             sets: Sets::build(&plan.sets, nat64)?,
             policy_of_pool: policy_of_pool.into(),
             policies: policies.into(),
             phases: Phases::new(phases),
-            grants: Grants::new(plan.grants.clone()),
             source_validation: plan.source_validation.unwrap_or(SourceValidation::Off),
             depth: plan.depth,
             filter: ports.iter().position(|port| port.role == Role::Filter).map(|n| PortId(n as u8)),
             ports,
+        };
+        Ok(Generation {
+            number: plan.number,
+            grants: Grants::new(plan.grants.clone()),
+            tables: Arc::new(tables),
         })
+    }
+
+    /// The same with other grants. The tables are shared, so the cost is that of the grants, whatever the tables
+    /// hold. The number stays: it stands for a configuration, and grants are no part of one.
+    pub fn with_grants(&self, grants: Vec<Grant>) -> Generation {
+        Generation { number: self.number, grants: Grants::new(grants), tables: Arc::clone(&self.tables) }
+    }
+
+    /// The same under another number, for tables that are put in force again.
+    pub fn renumbered(self, number: u64) -> Generation {
+        Generation { number, ..self }
     }
 
     /// The generation's number.
@@ -227,17 +251,17 @@ impl Generation {
 
     /// How deep frames are read.
     pub fn depth(&self) -> Depth {
-        self.depth
+        self.tables.depth
     }
 
     /// The port that diverted packets go to.
     pub fn filter(&self) -> Option<PortId> {
-        self.filter
+        self.tables.filter
     }
 
     /// How many ports there are.
     pub fn port_count(&self) -> usize {
-        self.ports.len()
+        self.tables.ports.len()
     }
 
     /// Which side a port faces.
@@ -257,13 +281,13 @@ impl Generation {
     /// The pool of an IPv4 address in host order.
     #[inline]
     pub fn pool_of_v4(&self, address: u32) -> PoolId {
-        PoolId(self.pools_v4.lookup(address) as u16)
+        PoolId(self.tables.pools_v4.lookup(address) as u16)
     }
 
     /// The pool of an IPv6 address in host order.
     #[inline]
     pub fn pool_of_v6(&self, address: u128) -> PoolId {
-        PoolId(self.pools_v6.lookup(address) as u16)
+        PoolId(self.tables.pools_v6.lookup(address) as u16)
     }
 
     /// The sets that hold a destination, by their places in the blueprint.
@@ -272,57 +296,62 @@ impl Generation {
             IpAddr::V4(a) => Addresses::V4 { source: 0, destination: a.to_bits() },
             IpAddr::V6(a) => Addresses::V6 { source: 0, destination: a.to_bits() },
         };
-        let mut bits = vec![0u64; self.sets.words()];
-        self.sets.of_destination(&addresses, &mut bits);
+        let mut bits = vec![0u64; self.tables.sets.words()];
+        self.tables.sets.of_destination(&addresses, &mut bits);
         (0..bits.len() * 64).filter(|set| bits[set / 64] >> (set % 64) & 1 == 1).collect()
+    }
+
+    /// The grants that hold a customer's address, live or not, the longest prefix first.
+    pub fn grants_of(&self, customer: IpAddr) -> Vec<Grant> {
+        self.grants.holding(customer)
     }
 
     /// Whether a phase has begun, by its place in the generation.
     pub fn phase_has_begun(&self, phase: PhaseId) -> bool {
-        self.phases.get(usize::from(phase.0)).latch.has_begun()
+        self.tables.phases.get(usize::from(phase.0)).latch.has_begun()
     }
 
     /// Begins the phases whose instant is not after `now`.
     #[inline]
     pub fn advance(&self, now_utc_micros: i64) {
-        self.phases.advance(now_utc_micros);
+        self.tables.phases.advance(now_utc_micros);
     }
 
     /// What the tables hold and take.
     pub fn sizes(&self) -> [TableSize; 4] {
-        let (sets_v4, sets_v6) = self.sets.tables();
+        let (sets_v4, sets_v6) = self.tables.sets.tables();
         let size = |table, prefixes, bytes| TableSize { table, prefixes, bytes };
         [
-            size("pools_v4", self.pools_v4.prefixes(), self.pools_v4.memory_bytes()),
-            size("pools_v6", self.pools_v6.prefixes(), self.pools_v6.memory_bytes()),
-            size("sets_v4", sets_v4.prefixes(), sets_v4.memory_bytes() + self.sets.union_bytes()),
+            size("pools_v4", self.tables.pools_v4.prefixes(), self.tables.pools_v4.memory_bytes()),
+            size("pools_v6", self.tables.pools_v6.prefixes(), self.tables.pools_v6.memory_bytes()),
+            size("sets_v4", sets_v4.prefixes(), sets_v4.memory_bytes() + self.tables.sets.union_bytes()),
             size("sets_v6", sets_v6.prefixes(), sets_v6.memory_bytes()),
         ]
     }
 
     pub(crate) fn pools_v4(&self) -> &Table4 {
-        &self.pools_v4
+        &self.tables.pools_v4
     }
 
     pub(crate) fn pools_v6(&self) -> &Table6 {
-        &self.pools_v6
+        &self.tables.pools_v6
     }
 
     pub(crate) fn port(&self, port: PortId) -> Port {
-        self.ports[usize::from(port.0)]
+        self.tables.ports[usize::from(port.0)]
     }
 
     /// The internet port of the first pair, where what nobody else knows leaves.
     pub(crate) fn first(&self, role: Role) -> Option<PortId> {
-        self.ports.iter().position(|port| port.role == role).map(|at| PortId(at as u8))
+        self.tables.ports.iter().position(|port| port.role == role).map(|at| PortId(at as u8))
     }
 
     pub(crate) fn source_validation(&self) -> SourceValidation {
-        self.source_validation
+        self.tables.source_validation
     }
 
     pub(crate) fn sets(&self) -> &Sets {
-        &self.sets
+        &self.tables.sets
     }
 
     pub(crate) fn grants(&self) -> &Grants {
@@ -330,12 +359,12 @@ impl Generation {
     }
 
     pub(crate) fn phases(&self) -> &Phases {
-        &self.phases
+        &self.tables.phases
     }
 
     pub(crate) fn policy_of(&self, pool: PoolId) -> Option<&Policy> {
-        let policy = *self.policy_of_pool.get(usize::from(pool.0))?;
-        self.policies.get(usize::from(policy))
+        let policy = *self.tables.policy_of_pool.get(usize::from(pool.0))?;
+        self.tables.policies.get(usize::from(policy))
     }
 }
 

@@ -92,6 +92,24 @@ const SECTIONS: &[Section] = &[
         examples: &["sekisho doctor", "sekisho doctor -c /etc/sekisho/sekisho.toml"],
     },
     Section {
+        command: "grant",
+        text: "Exempts one customer address or prefix from blocking for a time (1s to 31d). It holds from the workers' \
+               next bursts on and survives reloads; with a state folder, restarts too. A grant that is there already \
+               is extended, never shortened. Who granted what to whom and why is a line in the log. Root and the \
+               daemon's group may.",
+        examples: &["sekisho grant 203.0.113.10 --for 30m --reason 'asked by telephone'"],
+    },
+    Section {
+        command: "revoke",
+        text: "Takes a grant back before it ends.",
+        examples: &["sekisho revoke 203.0.113.10"],
+    },
+    Section {
+        command: "grants",
+        text: "The grants that are not over: address, end, time left, who gave them and why.",
+        examples: &["sekisho grants", "sekisho grants --json"],
+    },
+    Section {
         command: "reload",
         text: "The daemon validates, compiles and swaps under traffic; a fault changes nothing. Prints what differs, \
                and milliseconds by step.",

@@ -6,6 +6,7 @@ mod counters;
 mod doctor;
 mod explain;
 mod generate;
+mod grant;
 mod manual;
 mod phases;
 mod pools;
@@ -55,6 +56,12 @@ enum Command {
     Counters(counters::Arguments),
     /// Look for what stands in the way on this host, with the remedy; needs no privilege
     Doctor(doctor::Arguments),
+    /// Exempt a customer for a time
+    Grant(grant::Arguments),
+    /// Take a grant back
+    Revoke(grant::RevokeArguments),
+    /// Show the grants that are not over
+    Grants(grant::ListArguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
     /// Write man pages or completions, for packages
@@ -116,6 +123,9 @@ pub fn main() -> ExitCode {
         Command::Counters(arguments) => counters::run(arguments, &mut out),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments, &mut out),
+        Command::Grant(arguments) => grant::run(arguments, &mut out),
+        Command::Revoke(arguments) => grant::revoke(arguments, &mut out),
+        Command::Grants(arguments) => grant::list(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     conclude(result, &mut out)

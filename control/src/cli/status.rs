@@ -82,6 +82,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "; next {} of {} in {}", next.phase, next.policy, span(next.in_seconds))?;
         }
     }
+    if status.grants > 0 {
+        writeln!(out, "  grants: {}", status.grants)?;
+    }
     let prefixes: usize = status.tables.iter().map(|table| table.prefixes).sum();
     let memory = status.memory_bytes as f64 / 1_048_576.0;
     writeln!(out, "  tables: {} in {memory:.1} MiB", plural(prefixes, "prefix"))?;

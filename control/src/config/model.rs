@@ -246,6 +246,8 @@ pub struct Limits {
     pub reject_interval_micros: u64,
     /// Answers per second to all customers together.
     pub reject_per_second: u32,
+    /// Grants at a time.
+    pub grants: usize,
 }
 
 impl Default for Limits {
@@ -259,6 +261,7 @@ impl Default for Limits {
             reject_burst: 5,
             reject_interval_micros: 10_000_000,
             reject_per_second: 10_000,
+            grants: 65_536,
         }
     }
 }

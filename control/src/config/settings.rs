@@ -32,6 +32,7 @@ const LIMITS: Shape = Shape {
         "reject-burst",
         "reject-interval",
         "reject-per-second",
+        "grants",
     ],
     remarks: &[],
 };
@@ -158,6 +159,7 @@ fn nat64_prefixes(report: &mut Report, entry: &Entry<'_>) -> Vec<Ipv6Network> {
 /// `[limits]`.
 pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
     const MOST_FRAGMENTS: usize = 1 << 24;
+    const MOST_GRANTS: usize = 1 << 20;
     let default = Limits::default();
     let Some(table) = table(report, root, "limits", &LIMITS) else {
         return default;
@@ -169,6 +171,7 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
     let extension_headers = size("extension-headers", 0..=64, default.extension_headers);
     let fragments = size("fragments", 1..=MOST_FRAGMENTS, default.fragments);
     let fragments_per_source = size("fragments-per-source", 1..=MOST_FRAGMENTS, default.fragments_per_source);
+    let grants = size("grants", 0..=MOST_GRANTS, default.grants);
     let mut answers = |key, range, default| {
         table.get(key).and_then(|entry| entry.whole::<u32>(report, range, default)).unwrap_or(default)
     };
@@ -190,6 +193,7 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
             default.reject_interval_micros,
         ),
         reject_per_second,
+        grants,
     }
 }
 

@@ -226,6 +226,7 @@ mod taken {
                 reject_burst: 4,
                 reject_interval_micros: 500_000,
                 reject_per_second: 0,
+                grants: 65_536,
             }
         );
     }
@@ -569,7 +570,7 @@ mod keys {
         assert_eq!(
             only("[[limits]]\n"),
             "13:1: [limits] must be a table, not a list; the keys of [limits] are `l2-headers`, `extension-headers`, \
-             `fragments`, `fragments-per-source`, `fragment-lifetime`, `reject-burst`, `reject-interval`, `reject-per-second`"
+             `fragments`, `fragments-per-source`, `fragment-lifetime`, `reject-burst`, `reject-interval`, `reject-per-second`, `grants`"
         );
         assert!(only("[[sets]]\n").starts_with("13:1: `sets` must be a table, not a list"));
         assert!(

@@ -1,6 +1,7 @@
 //! The one registry of what is counted: status, counters, subscriptions, metrics and the summary all read it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
@@ -44,6 +45,8 @@ pub struct Books {
     started: Instant,
     started_ticks: u64,
     pub(super) common: Arc<Common>,
+    /// Grants that are not over, as far as the tables' thread has looked.
+    pub(crate) grants: AtomicUsize,
 }
 
 impl Books {
@@ -54,6 +57,7 @@ impl Books {
             started: Instant::now(),
             started_ticks: cycles::ticks(),
             common,
+            grants: AtomicUsize::new(0),
         }
     }
 

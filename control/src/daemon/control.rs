@@ -27,7 +27,8 @@ use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
 use crate::config::Config;
 use crate::cores;
-use crate::rpc::{Rights, Serve, Served, Server, Socket, Ticket, methods, notification};
+use crate::grants::Grants;
+use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
 use crate::words;
 
@@ -77,7 +78,11 @@ pub(crate) fn run_with(
         compiler = Compiler::remembering(opened.begun().cloned());
         state = Some(opened);
     }
-    let compiled = compiler.compile(&config, Vec::new())?;
+    let (grants, trouble) = Grants::open(config.state(), clock::now());
+    if let Some(trouble) = trouble {
+        warn(&format!("the grants from before can't be read, and are none now: {trouble}"));
+    }
+    let compiled = compiler.compile(&config, grants.table())?;
     let (generation, in_force) = InForce::of(config, compiled);
     let config = &in_force.config;
     in_force.advance(clock::now());
@@ -104,8 +109,11 @@ pub(crate) fn run_with(
     let (tasks, to_do) = crossbeam::channel::unbounded();
     let (reports, reported) = crossbeam::channel::unbounded();
     let slot = Arc::new(Slot::new(in_force));
+    books.grants.store(grants.len(), Ordering::Relaxed);
     let tables = Tables {
         compiler,
+        grants,
+        grants_told: false,
         publisher,
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),
@@ -187,8 +195,8 @@ struct Desk<'a> {
 }
 
 impl Serve for Desk<'_> {
-    fn serve(&mut self, method: &str, params: Option<&RawValue>, rights: Rights, ticket: Ticket) -> Served {
-        methods::serve(&self.view, self.tasks, method, params, rights, ticket)
+    fn serve(&mut self, method: &str, params: Option<&RawValue>, peer: Peer, ticket: Ticket) -> Served {
+        methods::serve(&self.view, self.tasks, method, params, peer, ticket)
     }
 }
 
@@ -448,7 +456,7 @@ impl Control {
 struct Nobody;
 
 impl Serve for Nobody {
-    fn serve(&mut self, _: &str, _: Option<&RawValue>, _: Rights, _: Ticket) -> Served {
+    fn serve(&mut self, _: &str, _: Option<&RawValue>, _: Peer, _: Ticket) -> Served {
         Served::Answer(Err(crate::rpc::Error::new(crate::rpc::Error::BUSY, "the daemon ends")))
     }
 }

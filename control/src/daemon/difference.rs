@@ -272,6 +272,7 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
     note(&mut what, "[limits] l2-headers", &was.l2_headers.to_string(), &is.l2_headers.to_string());
     let (was, is) = (was.extension_headers.to_string(), is.extension_headers.to_string());
     note(&mut what, "[limits] extension-headers", &was, &is);
+    note(&mut what, "[limits] grants", &old.limits.grants.to_string(), &new.limits.grants.to_string());
     what
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::grants::Held;
 
 /// Something that happened. As JSON, the kind stands under `event`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -66,6 +67,33 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A customer is exempt for a time.
+    Granted {
+        /// The grant.
+        #[serde(flatten)]
+        grant: Held,
+        /// There was one already.
+        extended: bool,
+    },
+    /// A grant was taken back.
+    Revoked {
+        /// The address or prefix.
+        address: String,
+        /// The user who did.
+        uid: u32,
+        /// That user's process.
+        pid: i32,
+    },
+    /// A grant is over.
+    GrantExpired {
+        /// The address or prefix.
+        address: String,
+    },
+    /// Grants could not be written down. It is tried again.
+    GrantsUnwritable {
+        /// Why.
+        why: String,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -114,6 +142,17 @@ impl fmt::Display for Event {
                     f,
                     "which phases have begun can't be written down, and would be forgotten by a restart: {why}"
                 )
+            }
+            Event::Granted { grant: Held { address, until, reason, uid, pid, .. }, extended } => {
+                let done = if *extended { "extended" } else { "granted" };
+                write!(f, "{done} {address} until {until}, by uid {uid}, process {pid}: {reason}")
+            }
+            Event::Revoked { address, uid, pid } => {
+                write!(f, "revoked the grant of {address}, by uid {uid}, process {pid}")
+            }
+            Event::GrantExpired { address } => write!(f, "the grant of {address} is over"),
+            Event::GrantsUnwritable { why } => {
+                write!(f, "grants can't be written down, and would be forgotten by a restart: {why}")
             }
             Event::Stopping => write!(f, "stopping"),
         }

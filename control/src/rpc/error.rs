@@ -41,6 +41,11 @@ impl Error {
     /// The request did not come to its end in time. The connection is closed.
     pub const TIMEOUT: i64 = -32005;
 
+    /// There are as many as a bound of the configuration allows.
+    pub const LIMIT: i64 = -32006;
+    /// There is no such thing in the daemon.
+    pub const NOT_FOUND: i64 = -32007;
+
     /// An error with this code.
     pub fn new(code: i64, message: impl Into<String>) -> Error {
         Error { code, message: message.into(), data: None }

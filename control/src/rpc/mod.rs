@@ -30,7 +30,7 @@ mod socket;
 pub use client::{CallError, Client, socket_of};
 pub use error::Error;
 pub(crate) use message::{Id, notification};
-pub use peer::Rights;
+pub use peer::{Peer, Rights};
 pub(crate) use server::{Serve, Served, Server, Subscription, Ticket};
 pub(crate) use socket::Socket;
 pub use socket::SocketError;

@@ -13,6 +13,20 @@ pub enum Rights {
     Change,
 }
 
+/// Who is at the other end, and what that may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What it may do.
+    pub rights: Rights,
+    /// Its user.
+    pub uid: u32,
+    /// Its process, 0 if that lives in another PID namespace.
+    pub pid: i32,
+}
+
+/// The user of whom nothing is known (`nobody`'s number in the kernel's overflow convention).
+const UNKNOWN: u32 = 65_534;
+
 /// The daemon's own user and group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
@@ -29,10 +43,12 @@ impl Owner {
     /// What the peer may do, by the credentials that the kernel noted when it connected (unix(7), `SO_PEERCRED`).
     /// They have its effective group and no supplementary ones: `sg` or `newgrp` makes a group one's own. Whose
     /// credentials can't be told may read.
-    pub(super) fn rights_of(self, peer: &UnixStream) -> Rights {
+    pub(super) fn peer_of(self, peer: &UnixStream) -> Peer {
         match getsockopt(peer, PeerCredentials) {
-            Ok(peer) => self.rights(peer.uid(), peer.gid()),
-            Err(_) => Rights::Read,
+            Ok(peer) => {
+                Peer { rights: self.rights(peer.uid(), peer.gid()), uid: peer.uid(), pid: peer.pid() }
+            }
+            Err(_) => Peer { rights: Rights::Read, uid: UNKNOWN, pid: 0 },
         }
     }
 
@@ -67,6 +83,7 @@ mod tests {
     #[test]
     fn who_connects_from_this_process_may_change() {
         let (one, _other) = UnixStream::pair().unwrap();
-        assert_eq!(Owner::this_process().rights_of(&one), Rights::Change);
+        let peer = Owner::this_process().peer_of(&one);
+        assert_eq!((peer.rights, peer.pid), (Rights::Change, std::process::id() as i32));
     }
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::message::{self, Refused, Request};
 use super::peer::Owner;
-use super::{Error, Id, Rights, Socket};
+use super::{Error, Id, Peer, Socket};
 
 /// What clients can make the server hold and do.
 #[derive(Clone, Copy, Debug)]
@@ -97,13 +97,13 @@ pub(crate) enum Served {
 /// Who knows the methods.
 pub(crate) trait Serve {
     /// Carries a request out, or starts to.
-    fn serve(&mut self, method: &str, params: Option<&RawValue>, rights: Rights, ticket: Ticket) -> Served;
+    fn serve(&mut self, method: &str, params: Option<&RawValue>, peer: Peer, ticket: Ticket) -> Served;
 }
 
 struct Client {
     id: u64,
     stream: UnixStream,
-    rights: Rights,
+    peer: Peer,
     input: Vec<u8>,
     /// Up to here there is no end of a line.
     searched: usize,
@@ -277,8 +277,8 @@ impl Server {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            let rights = self.owner.rights_of(&stream);
-            let mut client = Client::new(self.next_id, stream, rights, &self.bounds, now);
+            let peer = self.owner.peer_of(&stream);
+            let mut client = Client::new(self.next_id, stream, peer, &self.bounds, now);
             self.next_id += 1;
             if self.clients.len() >= self.bounds.clients && !self.let_one_go() {
                 let message = format!("{} clients are connected; try again later", self.clients.len());
@@ -312,11 +312,11 @@ impl Server {
 }
 
 impl Client {
-    fn new(id: u64, stream: UnixStream, rights: Rights, bounds: &Bounds, now: Instant) -> Client {
+    fn new(id: u64, stream: UnixStream, peer: Peer, bounds: &Bounds, now: Instant) -> Client {
         Client {
             id,
             stream,
-            rights,
+            peer,
             input: Vec::new(),
             searched: 0,
             begun: None,
@@ -437,7 +437,7 @@ impl Client {
             Err(Refused { id, error }) => self.answer_always(id.as_deref(), Err(&error)),
             Ok(Request { id, method, params }) => {
                 let ticket = Ticket { client: self.id, id: id.clone() };
-                match serve.serve(&method, params, self.rights, ticket) {
+                match serve.serve(&method, params, self.peer, ticket) {
                     Served::Answer(answer) => {
                         self.answer(id.as_deref(), answer.as_deref());
                     }
@@ -558,7 +558,7 @@ mod tests {
     }
 
     impl Serve for Echo {
-        fn serve(&mut self, method: &str, params: Option<&RawValue>, _: Rights, ticket: Ticket) -> Served {
+        fn serve(&mut self, method: &str, params: Option<&RawValue>, _: Peer, ticket: Ticket) -> Served {
             self.served += 1;
             let counters = Some(Duration::from_secs(1));
             match method {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod filter;
+mod grants;
 mod host;
 mod lifecycle;
 mod methods;

@@ -15,6 +15,27 @@ pub struct Grant {
     pub until: i64,
 }
 
+impl Grant {
+    /// Whether it is in force.
+    pub fn is_live(&self, now: i64) -> bool {
+        self.given <= now && now < self.until
+    }
+}
+
+/// Those of one length that hold the customer.
+fn same_network(same_length: &[Grant], customer: IpAddr) -> &[Grant] {
+    if same_length[0].prefix.is_ipv6() != customer.is_ipv6() {
+        return &[];
+    }
+    let length = same_length[0].prefix.prefix();
+    let Ok(network) = IpNetwork::new(customer, length).map(|prefix| prefix.network()) else {
+        return &[];
+    };
+    let first = same_length.partition_point(|grant| grant.prefix.network() < network);
+    let behind = &same_length[first..];
+    &behind[..behind.partition_point(|grant| grant.prefix.network() == network)]
+}
+
 /// The grants of a generation. They are consulted only for port 25 that would be denied otherwise, and are
 /// few; grants of one length lie together, sorted, so a look-up is one binary search for each length in use.
 #[derive(Debug, Default)]
@@ -31,20 +52,14 @@ impl Grants {
 
     /// Whether a live grant covers the customer.
     pub(crate) fn cover(&self, customer: IpAddr, now: i64) -> bool {
-        self.by_length.iter().any(|same_length| {
-            if same_length[0].prefix.is_ipv6() != customer.is_ipv6() {
-                return false;
-            }
-            let length = same_length[0].prefix.prefix();
-            let Ok(network) = IpNetwork::new(customer, length).map(|prefix| prefix.network()) else {
-                return false;
-            };
-            let first = same_length.partition_point(|grant| grant.prefix.network() < network);
-            same_length[first..]
-                .iter()
-                .take_while(|grant| grant.prefix.network() == network)
-                .any(|grant| grant.given <= now && now < grant.until)
-        })
+        let live = |grant: &Grant| grant.is_live(now);
+        self.by_length.iter().any(|same_length| same_network(same_length, customer).iter().any(live))
+    }
+
+    /// The grants that hold the customer, live or not, the longest prefix first.
+    pub(crate) fn holding(&self, customer: IpAddr) -> Vec<Grant> {
+        let longest_first = self.by_length.iter().rev();
+        longest_first.flat_map(|same_length| same_network(same_length, customer)).copied().collect()
     }
 }
 
@@ -67,5 +82,9 @@ mod tests {
         assert!(covered("203.0.113.7", 300) && !covered("203.0.113.8", 300));
         assert!(covered("203.0.113.127", 5) && !covered("203.0.113.128", 5));
         assert!(covered("2001:db8::9", 5) && !covered("2001:db8:0:1::9", 5));
+        let holding = |customer: &str| grants.holding(customer.parse().unwrap());
+        let lengths = |customer| holding(customer).iter().map(|g| g.prefix.prefix()).collect::<Vec<_>>();
+        assert_eq!(lengths("203.0.113.7"), [32, 32], "whether they are live or not");
+        assert_eq!((lengths("203.0.113.64"), lengths("2001:db8::1")), (vec![26], vec![64]));
     }
 }

@@ -42,6 +42,8 @@ impl Phase {
 pub struct Configuration {
     /// The phases.
     pub phases: Vec<Phase>,
+    /// The sets that stay reachable.
+    pub allow: &'static str,
     /// What a deny does.
     pub action: &'static str,
     /// What a worker does while there is nothing to do.
@@ -63,6 +65,7 @@ impl Configuration {
     pub fn new(phases: impl IntoIterator<Item = Phase>) -> Configuration {
         Configuration {
             phases: phases.into_iter().collect(),
+            allow: r#"["own-msa"]"#,
             action: "reject",
             // Other labs, and whatever the machine is for, need its cores as well.
             poll: "adaptive",
@@ -108,7 +111,7 @@ impl Configuration {
     /// As a file.
     pub fn to_toml(&self) -> String {
         let Configuration { phases, action, poll, cores, reject_with, reject_burst, .. } = self;
-        let Configuration { reject_interval, filter, .. } = self;
+        let Configuration { reject_interval, filter, allow, .. } = self;
         let filter = filter.as_ref().map_or(String::new(), |keys| {
             format!(
                 "\n[[port]]\nname = \"filter\"\nrole = \"filter\"\ndriver = \"packet\"\ndevice = \"filter\"\n{keys}\n"
@@ -159,7 +162,7 @@ mobile-carriers = ["198.51.100.128/27", "3fff:a00::/48"]
 
 [[policy]]
 name = "dynamic"
-allow = ["own-msa"]
+allow = {allow}
 action = "{action}"
 reject-with = "{reject_with}"
 phases = [{listed}

@@ -225,12 +225,28 @@ service logged-in {{
     /// What runs when someone has logged in to fetch mail.
     fn script(&self) -> String {
         let (etc, table) = (self.folder.join("etc"), self.folder.join("pop-before-smtp"));
+        let hook = self.folder.join("hook.sh");
+        let hook = argument(&hook);
         format!(
-            "#!/bin/sh\necho \"$IP OK\" >> {}\n/usr/sbin/postmap -c {} {}\nexec \"$@\"\n",
+            "#!/bin/sh\necho \"$IP OK\" >> {}\n/usr/sbin/postmap -c {} {}\n\
+             if [ -x {hook} ]; then exec {hook} \"$@\"; fi\nexec \"$@\"\n",
             argument(&table),
             argument(&etc),
             self.table()
         )
+    }
+
+    /// From now on `configs/dovecot-grant.sh` runs when someone has logged in, and asks the lab's daemon.
+    pub fn grant_at_login(&self, lab: &Lab) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/dovecot-grant.sh");
+        let hook = format!(
+            "#!/bin/sh\nexport SEKISHO={} SEKISHO_SOCKET={}\nexec {} \"$@\"\n",
+            argument(crate::binary::sekisho()),
+            argument(&lab.file("control.sock")),
+            argument(&script)
+        );
+        let path = self.write("hook.sh", &hook);
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("permissions of our own file");
     }
 
     /// The addresses that relaying is open to.

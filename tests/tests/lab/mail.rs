@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{CARRIER, DYNAMIC, OWN, STATIC, WORLD};
 use sekisho_tests::lab::configuration::Configuration;
 use sekisho_tests::lab::mail::{Handed, Letter, USER};
+use sekisho_tests::lab::{Lab, await_that};
 
 fn letter<'a>(from: IpAddr, server: IpAddr, domain: &'a str, subject: &'a str) -> Letter<'a> {
     Letter { from, server, port: 25, with_password: false, domain, subject }
@@ -127,4 +127,45 @@ fn a_server_that_authorises_by_address_relays_for_who_has_just_fetched_mail_over
     // Another address was not used to fetch mail.
     assert_eq!(lab.hand_over(&letter(STATIC[0], OWN[0], world.domain, "never")), Handed::Declined);
     sekisho.end();
+}
+
+#[test]
+fn the_checkpoint_opens_the_own_servers_port_25_to_who_has_just_fetched_mail() {
+    let lab = Lab::new();
+    let own = lab.own_mail_server();
+    own.grant_at_login(&lab);
+    let closed = Configuration { allow: "[]", ..Configuration::phase_2() };
+    let sekisho = lab.start(&closed);
+    for (customer, server) in DYNAMIC.into_iter().zip(OWN) {
+        let hand_over = |subject: &str| lab.hand_over(&letter(customer, server, own.domain, subject));
+        assert_eq!(hand_over("never"), Handed::Refused, "nobody has fetched mail yet");
+
+        let fetched = lab.fetch_mail(customer, server);
+        assert_eq!(fetched.code, Some(0), "{USER} fetches mail: {fetched:?}");
+        let granted = sekisho.ask("grants").expect("sekisho answers");
+        let [grant] = &granted["grants"].as_array().expect("a list")[..] else { panic!("{granted}") };
+        assert_eq!(
+            (&grant["address"], &grant["reason"]),
+            (&customer.to_string().into(), &format!("pop3:{USER}").into())
+        );
+        let subject = format!("after POP at the checkpoint, from {customer}");
+        assert_eq!(hand_over(&subject), Handed::Over);
+        own.await_mail(&subject);
+
+        let revoked = sekisho.command(&["revoke", &customer.to_string()]);
+        assert_eq!(revoked.code, Some(0), "{revoked:?}");
+        assert_eq!(hand_over("never"), Handed::Refused, "the grant was taken back");
+
+        let address = customer.to_string();
+        let short = ["grant", address.as_str(), "--for", "1s", "--reason", "short"];
+        assert_eq!(sekisho.command(&short).code, Some(0));
+        let is_over = || {
+            sekisho.ask("grants").expect("sekisho answers")["grants"].as_array().is_some_and(Vec::is_empty)
+        };
+        await_that("the grant is over", is_over);
+        assert_eq!(hand_over("never"), Handed::Refused, "the grant is over");
+    }
+    assert!(!own.has_mail("never"));
+    let counters = sekisho.end();
+    assert!(counters.reason("exempt-grant") > 10, "{counters}");
 }

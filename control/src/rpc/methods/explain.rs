@@ -78,7 +78,7 @@ fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
     let scratch = match at {
         None => None,
         Some(_) => {
-            let compiled = Compiler::numbering_from(number).compile(config, Vec::new());
+            let compiled = Compiler::numbering_from(number).compile(config, tables.grants.table());
             Some(compiled.map_err(|error| Error::internal(error.to_string()))?)
         }
     };

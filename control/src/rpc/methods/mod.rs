@@ -9,11 +9,15 @@
 //! | [`explain`] | one packet's verdict | to read |
 //! | [`check`] | what a configuration says | to read; to change, of another configuration than the daemon's own |
 //! | [`reload`] | a new generation, or what it would change | to change; to read, for a dry run of the daemon's own file |
+//! | [`grant`], `revoke` | a grant given, or taken back | to change |
+//! | [`grants`] | the grants that are not over | to read |
 //! | [`subscribe`] | counters and events from now on | to read |
 
 pub mod check;
 pub mod counters;
 pub mod explain;
+pub mod grant;
+pub mod grants;
 pub mod phases;
 pub mod pools;
 pub mod reload;
@@ -25,7 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Error, Rights, Served, Ticket};
+use super::{Error, Peer, Rights, Served, Ticket};
 use crate::daemon::{Tables, Task, View};
 
 type Answer = Result<Box<RawValue>, Error>;
@@ -49,11 +53,14 @@ const METHODS: &[(&str, Work)] = &[
     ("explain", Work::There(explain::call)),
     ("check", Work::There(check::call)),
     ("reload", Work::There(reload::call)),
+    ("grant", Work::There(grant::call)),
+    ("revoke", Work::There(grant::revoke)),
+    ("grants", Work::There(grants::call)),
     ("subscribe", Work::Subscribe),
 ];
 
 /// Methods of the interface that come with a later build.
-const LATER: &[&str] = &["confirm", "rollback", "grant", "revoke", "grants", "affected", "capture"];
+const LATER: &[&str] = &["confirm", "rollback", "affected", "capture"];
 
 /// Carries a request out, or starts to.
 pub(crate) fn serve(
@@ -61,10 +68,10 @@ pub(crate) fn serve(
     tasks: &Sender<Task>,
     method: &str,
     params: Option<&RawValue>,
-    rights: Rights,
+    peer: Peer,
     ticket: Ticket,
 ) -> Served {
-    let params = Params { params, rights };
+    let params = Params { params, peer };
     let Some((_, work)) = METHODS.iter().find(|(name, _)| *name == method) else {
         let message = match LATER.contains(&method) {
             true => format!("the method `{method}` is not in this build"),
@@ -94,7 +101,7 @@ pub(crate) fn serve(
 /// What a request brings.
 struct Params<'a> {
     params: Option<&'a RawValue>,
-    rights: Rights,
+    peer: Peer,
 }
 
 impl Params<'_> {
@@ -110,7 +117,7 @@ impl Params<'_> {
     }
 
     fn must_change(&self, what: &str) -> Result<(), Error> {
-        match self.rights {
+        match self.peer.rights {
             Rights::Change => Ok(()),
             Rights::Read => {
                 let message = format!("not permitted: {what} is for root, the daemon's user and its group");

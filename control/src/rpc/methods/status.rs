@@ -1,5 +1,7 @@
 //! `status`: the daemon at a glance. Takes [`Nothing`], gives a [`Status`].
 
+use std::sync::atomic::Ordering;
+
 use sekisho_dataplane::counters::Totals;
 use sekisho_dataplane::policy::{PortId, Role};
 use sekisho_dataplane::stages::{Stage, StageTotals};
@@ -47,6 +49,8 @@ pub struct Status {
     pub totals: Sums,
     /// Phases at a glance.
     pub phases: PhaseCount,
+    /// Grants that are not over.
+    pub grants: usize,
     /// The tables.
     pub tables: Vec<TableLine>,
     /// Bytes that they take.
@@ -240,6 +244,7 @@ impl Status {
             workers: workers(view),
             totals: Sums::from(&books.totals()),
             phases: phase_count(view),
+            grants: books.grants.load(Ordering::Relaxed),
             memory_bytes: in_force.tables.iter().map(|table| table.bytes).sum(),
             tables: in_force.tables.clone(),
             clients: view.clients,

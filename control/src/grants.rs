@@ -1,0 +1,382 @@
+//! The grants of a daemon: who is exempt until when, why, and who said so.
+//!
+//! The tables know addresses and instants alone (see [`Grant`]), and compare them by the clock themselves; what is kept
+//! here is for people, for the next generation, and for the next start. `grants.json` of the state folder holds it:
+//! written beside the old file, brought to the disk, and put in its place by rename(2), at most a second after a
+//! change, and at once if nothing was written within the last second. A file that can't be read costs the grants
+//! that it held and nothing else; it is kept under another name. Without a state folder grants end with the daemon.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use jiff::Timestamp;
+use sekisho_dataplane::policy::Grant;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{format_duration, parse_instant};
+
+const FILE: &str = "grants.json";
+const REFUSED: &str = "grants.json.refused";
+const VERSION: u32 = 1;
+/// No file is larger: the most grants that a configuration allows, each with the longest reason.
+const LARGEST: u64 = 2 << 30;
+/// How often the file is written, at most.
+const PACE: Duration = Duration::from_secs(1);
+
+/// The shortest and the longest time of a grant, in microseconds.
+pub const TIMES: std::ops::RangeInclusive<u64> = 1_000_000..=31 * 86_400 * 1_000_000;
+/// Characters of a reason, at most.
+pub const LONGEST_REASON: usize = 200;
+
+/// A grant, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// The customer's address, or a prefix.
+    pub address: String,
+    /// Since when, RFC 3339 in UTC.
+    pub given: String,
+    /// Until when.
+    pub until: String,
+    /// Why.
+    pub reason: String,
+    /// The user who gave or extended it last.
+    pub uid: u32,
+    /// That user's process.
+    pub pid: i32,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    version: u32,
+    grants: Vec<Held>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    grant: Grant,
+    reason: String,
+    uid: u32,
+    pid: i32,
+}
+
+/// In the order of the tables: sorting them again then costs one pass.
+type Key = (bool, u8, IpAddr);
+
+fn key(prefix: IpNetwork) -> Key {
+    (prefix.is_ipv6(), prefix.prefix(), prefix.network())
+}
+
+/// Why an address or a prefix can't be granted anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is none.
+    #[error("{0} is no address and no prefix; write one such as 203.0.113.7 or 2001:db8:1::/64")]
+    NoPrefix(String),
+    /// Bits behind its length are set.
+    #[error("{0} has host bits set; write {1}")]
+    HostBits(IpNetwork, String),
+    /// The time is too short or too long.
+    #[error("a grant lasts from {} to {}; for longer, put the customer into a pool with an exempt policy",
+        format_duration(*TIMES.start()), format_duration(*TIMES.end()))]
+    Time,
+    /// The reason is empty, too long, or no line.
+    #[error("a reason is one line of 1 to {LONGEST_REASON} characters")]
+    Reason,
+}
+
+/// An address or a prefix. IPv4 addresses in their IPv6 form are the IPv4 addresses.
+///
+/// # Errors
+/// When it is none, or has host bits set.
+pub fn prefix(text: &str) -> Result<IpNetwork, Refused> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().into());
+    }
+    // Without a length it would be taken for an address.
+    let prefix = text.contains('/').then(|| text.parse::<IpNetwork>().ok()).flatten();
+    let prefix = prefix.ok_or_else(|| Refused::NoPrefix(text.chars().take(80).collect()))?;
+    match IpNetwork::new(prefix.network(), prefix.prefix()) {
+        Ok(cleared) if cleared != prefix => Err(Refused::HostBits(prefix, shown(cleared))),
+        _ => Ok(prefix),
+    }
+}
+
+/// A prefix for people: without its length if it is one address.
+pub fn shown(prefix: IpNetwork) -> String {
+    let whole = if prefix.is_ipv6() { 128 } else { 32 };
+    if prefix.prefix() == whole { prefix.ip().to_string() } else { prefix.to_string() }
+}
+
+/// All grants of a daemon.
+#[derive(Debug, Default)]
+pub struct Grants {
+    entries: BTreeMap<Key, Entry>,
+    folder: Option<PathBuf>,
+    dirty: bool,
+    tried: Option<Instant>,
+}
+
+impl Grants {
+    /// Those that `folder` remembers and that are not over; none without a folder. What can't be read is told in the
+    /// second value, and is none.
+    pub fn open(folder: Option<&Path>, now: i64) -> (Grants, Option<String>) {
+        let mut grants = Grants { folder: folder.map(Path::to_owned), ..Grants::default() };
+        let Some(folder) = folder else { return (grants, None) };
+        let path = folder.join(FILE);
+        let (entries, trouble) = match read(&path) {
+            Ok(entries) => (entries, None),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    let _ = fs::rename(&path, folder.join(REFUSED));
+                }
+                (Vec::new(), Some(format!("{}: {error}", path.display())))
+            }
+        };
+        let live = entries.into_iter().filter(|entry| entry.grant.until > now);
+        grants.entries = live.map(|entry| (key(entry.grant.prefix), entry)).collect();
+        (grants, trouble)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether they survive the daemon.
+    pub fn persist(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// Whether something is not written down that should be.
+    pub fn is_unsaved(&self) -> bool {
+        self.dirty && self.folder.is_some()
+    }
+
+    /// Whether this very prefix has one.
+    pub fn has(&self, prefix: IpNetwork) -> bool {
+        self.entries.contains_key(&key(prefix))
+    }
+
+    /// What the tables need.
+    pub fn table(&self) -> Vec<Grant> {
+        self.entries.values().map(|entry| entry.grant).collect()
+    }
+
+    /// All, for people, IPv4 first, by length and address.
+    pub fn list(&self) -> Vec<Held> {
+        self.entries.values().map(held).collect()
+    }
+
+    /// Another prefix with a grant that holds this one, for advice.
+    pub fn around(&self, prefix: IpNetwork) -> Option<IpNetwork> {
+        let lengths = (0..prefix.prefix()).rev();
+        lengths
+            .filter_map(|length| IpNetwork::new(prefix.ip(), length).ok())
+            .find(|wider| self.has(*wider))
+            .and_then(|wider| IpNetwork::new(wider.network(), wider.prefix()).ok())
+    }
+
+    /// Gives one, or extends the one that is there: it never ends earlier than it would have.
+    ///
+    /// # Errors
+    /// When the time or the reason is out of bounds; nothing has changed then.
+    pub fn give(
+        &mut self,
+        prefix: IpNetwork,
+        (now, micros): (i64, u64),
+        reason: &str,
+        (uid, pid): (u32, i32),
+    ) -> Result<Held, Refused> {
+        if !TIMES.contains(&micros) {
+            return Err(Refused::Time);
+        }
+        let letters = reason.chars().count();
+        if letters == 0 || letters > LONGEST_REASON || reason.chars().any(char::is_control) {
+            return Err(Refused::Reason);
+        }
+        let fresh = Grant { prefix, given: now, until: now.saturating_add_unsigned(micros) };
+        let grant = match self.entries.get(&key(prefix)) {
+            // One that begins later is from before the clock stepped back.
+            Some(entry) => Grant {
+                given: entry.grant.given.min(now),
+                until: entry.grant.until.max(fresh.until),
+                ..fresh
+            },
+            None => fresh,
+        };
+        let entry = Entry { grant, reason: reason.to_owned(), uid, pid };
+        let told = held(&entry);
+        self.entries.insert(key(prefix), entry);
+        self.dirty = true;
+        Ok(told)
+    }
+
+    /// Takes one back.
+    pub fn revoke(&mut self, prefix: IpNetwork) -> Option<Held> {
+        let entry = self.entries.remove(&key(prefix))?;
+        self.dirty = true;
+        Some(held(&entry))
+    }
+
+    /// Forgets those that are over.
+    pub fn expire(&mut self, now: i64) -> Vec<Held> {
+        let over = |entry: &&Entry| entry.grant.until <= now;
+        let expired: Vec<Held> = self.entries.values().filter(over).map(held).collect();
+        if !expired.is_empty() {
+            self.entries.retain(|_, entry| entry.grant.until > now);
+            self.dirty = true;
+        }
+        expired
+    }
+
+    /// Writes them down if that is due; in any case where `last`.
+    ///
+    /// # Errors
+    /// When the file can't be written. It is tried again.
+    pub fn save(&mut self, last: bool) -> Result<(), String> {
+        let due = last || self.tried.is_none_or(|tried| tried.elapsed() >= PACE);
+        let Some(folder) = self.folder.as_ref().filter(|_| self.dirty && due) else { return Ok(()) };
+        let written = write(folder, self.list());
+        self.tried = Some(Instant::now());
+        written.map_err(|error| format!("{}: {error}", folder.join(FILE).display()))?;
+        self.dirty = false;
+        Ok(())
+    }
+}
+
+fn held(entry: &Entry) -> Held {
+    let Entry { grant, reason, uid, pid } = entry;
+    Held {
+        address: shown(grant.prefix),
+        given: crate::clock::show(grant.given),
+        until: crate::clock::show(grant.until),
+        reason: reason.clone(),
+        uid: *uid,
+        pid: *pid,
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<Entry>> {
+    let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > LARGEST => return Err(bad("it is too large".into())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    }
+    let bytes = fs::read(path)?;
+    let Remembered { version, grants } = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    if version != VERSION {
+        return Err(bad(format!("version {version} of the format; this build reads version {VERSION}")));
+    }
+    let entries = grants.into_iter().map(|held| {
+        let instant = |text: &str| parse_instant(text).map_err(|error| bad(format!("{text}: {error}")));
+        let prefix = prefix(&held.address).map_err(|error| bad(error.to_string()))?;
+        let grant = Grant { prefix, given: instant(&held.given)?, until: instant(&held.until)? };
+        Ok(Entry { grant, reason: held.reason, uid: held.uid, pid: held.pid })
+    });
+    entries.collect()
+}
+
+fn write(folder: &Path, grants: Vec<Held>) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let beside = folder.join(format!("{FILE}.new"));
+    let mut file = io::BufWriter::new(File::create(&beside)?);
+    serde_json::to_writer(&mut file, &Remembered { version: VERSION, grants })?;
+    file.write_all(b"\n")?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    fs::rename(&beside, folder.join(FILE))?;
+    // The rename is on the disk when the folder is (open(2), fsync(2)).
+    File::open(folder)?.sync_all()
+}
+
+/// How long from `now` until `until`, for people.
+pub fn left(until: &str, now: Timestamp) -> String {
+    let micros = parse_instant(until).map_or(0, |until| until.saturating_sub(now.as_microsecond()));
+    let seconds = u64::try_from(micros).unwrap_or(0) / 1_000_000;
+    format_duration(seconds * 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000_000;
+
+    #[test]
+    fn a_grant_is_extended_never_shortened_expires_and_is_revoked() {
+        let (mut grants, _) = Grants::open(None, 0);
+        let customer = prefix("203.0.113.7").unwrap();
+        let first = grants.give(customer, (0, 30 * MINUTE), "pop3:a", (0, 1)).unwrap();
+        let second = grants.give(customer, (MINUTE as i64, MINUTE), "phone", (5, 2)).unwrap();
+        assert_eq!((&second.given, &second.until), (&first.given, &first.until));
+        assert_eq!((second.reason.as_str(), second.uid, grants.len()), ("phone", 5, 1));
+        let third = grants.give(customer, (MINUTE as i64, 30 * MINUTE), "phone", (5, 2)).unwrap();
+        assert_eq!(third.until, "1970-01-01T00:31:00Z");
+        assert!(grants.expire(31 * MINUTE as i64 - 1).is_empty());
+        assert_eq!(grants.expire(31 * MINUTE as i64), [third]);
+        assert!(grants.is_empty() && grants.revoke(customer).is_none());
+    }
+
+    #[test]
+    fn what_is_no_customer_no_time_or_no_reason_is_refused() {
+        for text in ["", "203.0.113", "host", "203.0.113.0/33", "203.0.113.7/24", "::1/0"] {
+            assert!(prefix(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            prefix("203.0.113.7/24").unwrap_err().to_string(),
+            "203.0.113.7/24 has host bits set; write 203.0.113.0/24"
+        );
+        assert_eq!(prefix("::ffff:203.0.113.7"), prefix("203.0.113.7"));
+        let mut grants = Grants::default();
+        let to = prefix("2001:db8::/64").unwrap();
+        assert_eq!(grants.give(to, (0, 1), "x", (0, 0)), Err(Refused::Time));
+        assert_eq!(grants.give(to, (0, u64::MAX), "x", (0, 0)), Err(Refused::Time));
+        for reason in ["", "a\nb", &"x".repeat(201)] {
+            assert_eq!(grants.give(to, (0, MINUTE), reason, (0, 0)), Err(Refused::Reason));
+        }
+        assert!(grants.is_empty());
+        grants.give(to, (0, MINUTE), &"関".repeat(200), (0, 0)).unwrap();
+        assert_eq!(grants.around(prefix("2001:db8::7").unwrap()), Some(to));
+        assert_eq!(grants.around(to), None);
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart_and_damage_costs_what_it_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut grants, _) = Grants::open(Some(folder.path()), 0);
+        for (at, minutes) in [("203.0.113.7", 1), ("2001:db8::/64", 3), ("203.0.113.0/26", 3)] {
+            grants.give(prefix(at).unwrap(), (0, minutes * MINUTE), "why", (7, 8)).unwrap();
+        }
+        grants.save(false).unwrap();
+        fs::write(folder.path().join("grants.json.new"), "{\"ver").unwrap();
+        let (again, trouble) = Grants::open(Some(folder.path()), 2 * MINUTE as i64);
+        assert!(trouble.is_none(), "{trouble:?}");
+        assert_eq!(again.list(), [grants.list()[0].clone(), grants.list()[2].clone()], "one is over");
+        let good = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        for (text, told) in [
+            (good[..40].to_owned(), "EOF"),
+            (good.replace("\"version\":1", "\"version\":9"), "version 9"),
+            (good.replace("203.0.113.7", "203.0.113.x"), "203.0.113.x"),
+            (good.replace("reason", "cause"), "unknown field"),
+        ] {
+            fs::write(folder.path().join(FILE), &text).unwrap();
+            let (none, trouble) = Grants::open(Some(folder.path()), 0);
+            let trouble = trouble.expect("it is damaged");
+            assert!(none.is_empty() && trouble.contains(told) && trouble.contains(FILE), "{trouble}");
+            assert_eq!(fs::read_to_string(folder.path().join(REFUSED)).unwrap(), text);
+        }
+    }
+}
