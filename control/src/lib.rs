@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod explain;
 pub mod grants;
+pub mod metrics;
 pub mod outline;
 pub mod report;
 pub mod rpc;

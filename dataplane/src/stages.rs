@@ -8,8 +8,9 @@ use std::array;
 use crate::counters::Cell;
 use crate::cycles;
 
-/// One burst in so many is measured.
-pub const EVERY: u32 = 32;
+/// One burst in so many is measured. A worker polls its ports in turn, so the number is prime: an even one would
+/// measure the same port of a pair each time.
+pub const EVERY: u32 = 31;
 
 /// A part of a burst's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,6 +74,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if status.config != status.start_config {
         writeln!(out, "  started from {}", status.start_config)?;
     }
+    if let Some(metrics) = &status.metrics {
+        writeln!(out, "  metrics at {metrics}")?;
+    }
     let phases = &status.phases;
     write!(out, "  phases: {} begun, {} to come", phases.begun, phases.to_come)?;
     match &phases.next {

@@ -1,7 +1,7 @@
 //! The one registry of what is counted: status, counters, subscriptions, metrics and the summary all read it.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
@@ -36,12 +36,64 @@ impl WorkerBooks {
     }
 }
 
+/// Bounds of the histogram of reloads, in seconds: a few prefixes take a millisecond, the Internet's some hundred.
+const RELOAD_BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// What became of reloads.
+#[derive(Debug, Default)]
+pub struct Reloads(Mutex<ReloadsRead>);
+
+/// Reloads, at one reading.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadsRead {
+    /// So many put a generation in force.
+    pub done: u64,
+    /// So many changed nothing.
+    pub refused: u64,
+    /// How long those that were done took together.
+    pub seconds: f64,
+    /// By upper bound in seconds, and not added up.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+impl Reloads {
+    /// Books one that took so long.
+    pub(super) fn done(&self, seconds: f64) {
+        let mut reloads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reloads.done += 1;
+        reloads.seconds += seconds;
+        let bounds = || RELOAD_BOUNDS.into_iter().chain([f64::INFINITY]);
+        if reloads.buckets.is_empty() {
+            reloads.buckets = bounds().map(|bound| (bound, 0)).collect();
+        }
+        if let Some((_, count)) = reloads.buckets.iter_mut().find(|(bound, _)| seconds <= *bound) {
+            *count += 1;
+        }
+    }
+
+    /// Books one that changed nothing.
+    pub(super) fn refused(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
+    }
+
+    /// What was booked so far.
+    pub fn read(&self) -> ReloadsRead {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if read.buckets.is_empty() {
+            read.buckets = RELOAD_BOUNDS.into_iter().chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
+        }
+        read
+    }
+}
+
 /// What all workers show.
 pub struct Books {
     /// By number.
     pub workers: Vec<WorkerBooks>,
     /// When the daemon started, in UTC microseconds.
     pub started_micros: i64,
+    /// What became of reloads.
+    pub reloads: Reloads,
     started: Instant,
     started_ticks: u64,
     pub(super) common: Arc<Common>,
@@ -54,6 +106,7 @@ impl Books {
         Books {
             workers,
             started_micros: clock::now(),
+            reloads: Reloads::default(),
             started: Instant::now(),
             started_ticks: cycles::ticks(),
             common,

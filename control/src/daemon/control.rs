@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::compile::{Compiler, PhaseKey, reject_limits};
 use crate::config::Config;
 use crate::cores;
 use crate::grants::Grants;
+use crate::metrics::{Families, Listener};
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
 use crate::words;
@@ -67,6 +69,7 @@ pub(crate) fn run_with(
     };
 
     let server = config.socket().map(Socket::bind).transpose()?.map(Server::new);
+    let metrics = config.metrics.listen.map(Listener::bind).transpose()?;
     let (mut state, mut compiler) = (None, Compiler::default());
     if let Some(folder) = config.state() {
         let (opened, trouble) = State::open(folder);
@@ -128,7 +131,14 @@ pub(crate) fn run_with(
         .spawn(move || tables.run(&to_do))
         .map_err(system("the tables' thread can't be started"))?;
 
+    let metrics_address = metrics.as_ref().map(|listener| listener.address);
+    let metrics = metrics
+        .map(|listener| listener.serve(Families::new(Arc::clone(&books), Arc::clone(&slot))))
+        .transpose()
+        .map_err(system("the metrics' thread can't be started"))?;
+
     let control = Control {
+        metrics: metrics_address,
         progress: Progress::new(server.is_none()),
         server,
         watchdog: notify::Watchdog::new(),
@@ -143,12 +153,12 @@ pub(crate) fn run_with(
         ear,
         noted,
         failures: Vec::new(),
-        reloads: Reloads::default(),
         reload_waits: Arc::default(),
         filter,
         ports_due: Instant::now(),
     };
     let (workers, failures) = control.run();
+    drop(metrics);
     let joined = workers.end(END_PATIENCE);
     let begun = Instant::now();
     while !tables.is_finished() && begun.elapsed() < TABLES_PATIENCE {
@@ -169,13 +179,6 @@ fn warn(message: &str) {
     let _ = writeln!(std::io::stderr(), "sekisho: warning: {message}");
 }
 
-/// How many reloads there were.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Reloads {
-    pub(crate) done: u64,
-    pub(crate) refused: u64,
-}
-
 /// What a method sees that is answered at once.
 pub(crate) struct View<'a> {
     pub(crate) books: &'a Books,
@@ -183,9 +186,10 @@ pub(crate) struct View<'a> {
     /// The file that the daemon was started with.
     pub(crate) start: &'a Path,
     pub(crate) clients: usize,
-    pub(crate) reloads: Reloads,
     /// How the filter is, if it is checked.
     pub(crate) filter: Option<FilterHealth>,
+    /// Where metrics are served.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// Serves requests with a view, and the tables' thread.
@@ -219,7 +223,7 @@ struct Control {
     outages: Vec<Option<String>>,
     ports_due: Instant,
     failures: Vec<String>,
-    reloads: Reloads,
+    metrics: Option<SocketAddr>,
     /// A reload that a signal asked for has not begun yet.
     reload_waits: Arc<AtomicBool>,
     /// Checks the filter.
@@ -312,6 +316,9 @@ impl Control {
                 server.socket().path().display()
             );
         }
+        if let Some(address) = self.metrics {
+            let _ = writeln!(std::io::stderr(), "sekisho: metrics at http://{address}/metrics");
+        }
         notify::ready(&self.status_line());
     }
 
@@ -336,12 +343,12 @@ impl Control {
         }
         match happened.event {
             Event::ReloadBegun => notify::reloading(),
-            Event::Reload { .. } => {
-                self.reloads.done += 1;
+            Event::Reload { seconds, .. } => {
+                self.books.reloads.done(seconds);
                 notify::ready(&self.status_line());
             }
             Event::ReloadRefused { .. } => {
-                self.reloads.refused += 1;
+                self.books.reloads.refused();
                 notify::ready(&self.status_line());
             }
             Event::PortUp { .. } | Event::PortDown { .. } => notify::status(&self.status_line()),
@@ -437,8 +444,8 @@ impl Control {
             in_force: self.slot.get(),
             start: &self.start,
             clients: server.clients(),
-            reloads: self.reloads,
             filter: self.filter.as_ref().map(health::Monitor::shown),
+            metrics: self.metrics,
         };
         let mut desk = Desk { view, tasks: &self.tasks };
         // A fault of ours in here costs the clients their connections, and nobody else anything.

@@ -30,7 +30,7 @@ mod tables;
 mod wake;
 mod workers;
 
-pub use books::{Books, WorkerBooks};
+pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
 pub(crate) use control::View;
 pub use control::run;
 #[cfg(test)]
@@ -39,6 +39,7 @@ pub use difference::{Changed, Counted, Difference, Moved, Part, PhaseName};
 pub use event::{Event, Happened};
 pub use health::FilterHealth;
 pub(crate) use load::Source;
+pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};
 pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
 
@@ -49,6 +50,7 @@ use sekisho_dataplane::port::packet::PacketError;
 use sekisho_dataplane::port::pcap::CaptureError;
 
 use crate::compile;
+use crate::metrics::ListenError;
 use crate::rpc::SocketError;
 
 /// Why the daemon did not start, or did not end well.
@@ -66,6 +68,9 @@ pub enum Error {
     /// There is no place for the control socket.
     #[error("the control socket can't be made: {0}")]
     Socket(#[from] SocketError),
+    /// There is no place for metrics.
+    #[error("metrics can't be served on {0}")]
+    Metrics(#[from] ListenError),
     /// A core is not there.
     #[error("{0}")]
     Cores(String),

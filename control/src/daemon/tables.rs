@@ -100,14 +100,14 @@ impl InForce {
 
 /// Where every thread finds what is in force.
 #[derive(Debug)]
-pub(super) struct Slot(Mutex<Arc<InForce>>);
+pub(crate) struct Slot(Mutex<Arc<InForce>>);
 
 impl Slot {
     pub(super) fn new(in_force: InForce) -> Slot {
         Slot(Mutex::new(Arc::new(in_force)))
     }
 
-    pub(super) fn get(&self) -> Arc<InForce> {
+    pub(crate) fn get(&self) -> Arc<InForce> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -6,5 +6,6 @@ mod grants;
 mod host;
 mod lifecycle;
 mod methods;
+mod metrics;
 mod phases;
 mod reload;

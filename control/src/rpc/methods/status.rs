@@ -55,6 +55,8 @@ pub struct Status {
     pub tables: Vec<TableLine>,
     /// Bytes that they take.
     pub memory_bytes: usize,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<String>,
     /// Connections to the control socket, this one included.
     pub clients: usize,
 }
@@ -227,7 +229,9 @@ impl Status {
     fn of(view: &View<'_>) -> Status {
         let (books, in_force) = (view.books, &*view.in_force);
         let config = &in_force.config;
+        let reloads = books.reloads.read();
         Status {
+            metrics: view.metrics.map(|address| format!("http://{address}/metrics")),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: clock::show(books.started_micros),
@@ -236,8 +240,8 @@ impl Status {
             start_config: view.start.display().to_string(),
             generation: in_force.generation,
             in_force_since: clock::show(in_force.since_micros),
-            reloads: view.reloads.done,
-            reloads_refused: view.reloads.refused,
+            reloads: reloads.done,
+            reloads_refused: reloads.refused,
             poll: words::poll(config.dataplane.poll).to_owned(),
             batch: config.dataplane.batch,
             ports: config.ports.iter().enumerate().map(|(at, port)| port_status(view, at, port)).collect(),
