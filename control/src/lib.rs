@@ -18,4 +18,5 @@ pub mod outline;
 pub mod report;
 pub mod rpc;
 pub mod state;
+pub mod top;
 mod words;

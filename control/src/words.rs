@@ -79,3 +79,34 @@ pub(crate) fn plural_of(count: usize, what: &str) -> String {
         _ => format!("{what}s"),
     }
 }
+
+/// A span of time in its two largest units.
+pub(crate) fn span(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0 if seconds > 0.0 => format!("{:.0} ms", seconds * 1e3),
+        0..60 => format!("{whole} s"),
+        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_its_two_largest_units() {
+        for (seconds, told) in [
+            (0.0, "0 s"),
+            (0.25, "250 ms"),
+            (59.9, "59 s"),
+            (61.0, "1 min 1 s"),
+            (7_260.0, "2 h 1 min"),
+            (200_000.0, "2 d 7 h"),
+        ] {
+            assert_eq!(span(seconds), told);
+        }
+    }
+}

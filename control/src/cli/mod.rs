@@ -15,6 +15,7 @@ mod remote;
 mod replay;
 mod run;
 mod status;
+mod top;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Show the running daemon at a glance
     Status(status::Arguments),
+    /// Watch the running daemon, live
+    Top(top::Arguments),
     /// Show the running daemon's pools, and what was counted for them
     Pools(pools::Arguments),
     /// Show the running daemon's phases: past, in force and to come
@@ -87,6 +90,9 @@ enum Failure {
     /// A running daemon can't be asked, or refuses.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The live view failed.
+    #[error(transparent)]
+    Top(#[from] crate::top::Error),
     /// Standard output can't be written.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -118,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments, &mut out),
         Command::Bench(arguments) => bench::run(arguments, &mut out),
         Command::Status(arguments) => status::run(arguments, &mut out),
+        Command::Top(arguments) => top::run(arguments, &mut out),
         Command::Pools(arguments) => pools::run(arguments, &mut out),
         Command::Phases(arguments) => phases::run(arguments, &mut out),
         Command::Counters(arguments) => counters::run(arguments, &mut out),

@@ -8,7 +8,7 @@ use super::remote::Remote;
 use super::{Failure, shorten};
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::status::{ServiceTime, StageCost, Status, WorkerStatus};
-use crate::words::{plural, plural_of};
+use crate::words::{plural, plural_of, span};
 
 /// What `status` is asked.
 #[derive(Debug, clap::Args)]
@@ -162,35 +162,9 @@ fn seconds(instant: &str) -> String {
     }
 }
 
-/// A span of time in its two largest units.
-fn span(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0 if seconds > 0.0 => format!("{:.0} ms", seconds * 1e3),
-        0..60 => format!("{whole} s"),
-        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
-        3_600..86_400 => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3_600),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_span_is_told_in_its_two_largest_units() {
-        for (seconds, told) in [
-            (0.0, "0 s"),
-            (0.25, "250 ms"),
-            (59.9, "59 s"),
-            (61.0, "1 min 1 s"),
-            (7_260.0, "2 h 1 min"),
-            (200_000.0, "2 d 7 h"),
-        ] {
-            assert_eq!(span(seconds), told);
-        }
-    }
 
     #[test]
     fn an_instant_is_told_without_its_fraction() {

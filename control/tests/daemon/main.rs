@@ -9,3 +9,4 @@ mod methods;
 mod metrics;
 mod phases;
 mod reload;
+mod top;

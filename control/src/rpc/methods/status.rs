@@ -126,6 +126,10 @@ pub struct TimeStatus {
     pub packets_per_burst: f64,
     /// The share of polling that found frames, from 0 to 1.
     pub busy_share: f64,
+    /// Cycles of measured rounds that found frames.
+    pub busy_cycles: u64,
+    /// Cycles of measured rounds that found none.
+    pub idle_cycles: u64,
     /// What a packet costs, by stage of its way.
     pub stages: Vec<StageCost>,
     /// How long bursts took, from receiving to transmitting.
@@ -164,6 +168,8 @@ impl TimeStatus {
             measured_bursts: totals.bursts,
             packets_per_burst: totals.packets as f64 / totals.bursts.max(1) as f64,
             busy_share: totals.busy_share(),
+            busy_cycles: totals.busy,
+            idle_cycles: totals.idle,
             stages: stages.into(),
             service: taken
                 .map(|(power, &bursts)| ServiceTime { below_ns: ns((1u64 << power) as f64), bursts })
