@@ -68,38 +68,31 @@ impl Load {
         time: Duration,
         next: Option<(&(dyn Fn() -> Generation + Sync), u32)>,
     ) -> f64 {
-        let done = AtomicBool::new(false);
         let Load { corridor, publisher, generations, counters } = self;
-        let before = Totals::of([&**counters]).received;
-        std::thread::scope(|scope| {
-            if let Some((compile, per_second)) = next {
-                let done = &done;
-                scope.spawn(move || {
-                    // Off the worker's core, as in the daemon; on a machine of one core they share it.
-                    let cores = cores::all().unwrap_or_default();
-                    cores.first().map(|core| cores::pin(*core));
-                    let pause = Duration::from_secs(1) / per_second;
-                    while !done.load(Ordering::Relaxed) {
-                        let began = Stopwatch::now();
-                        publisher.publish(compile());
-                        publisher.reclaim();
-                        std::thread::sleep(pause.saturating_sub(began.elapsed()));
-                    }
-                });
+        let next = next.map(|(compile, per_second)| {
+            let publish = move || {
+                publisher.publish(compile());
+                publisher.reclaim();
+            };
+            (publish, per_second)
+        });
+        match next {
+            Some((mut publish, per_second)) => {
+                rate(corridor, generations, counters, time, Some((&mut publish, per_second)))
             }
-            let cores = cores::all().unwrap_or_default();
-            cores.last().map(|core| cores::pin(*core));
-            let mut generations = generations.online();
-            let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
-            let started = Stopwatch::now();
-            while started.elapsed() < time {
-                for _ in 0..1_000 {
-                    corridor.serve(ACCESS, &mut generations, &mut clock);
-                }
-            }
-            done.store(true, Ordering::Relaxed);
-            (Totals::of([&**counters]).received - before) as f64 / started.elapsed().as_secs_f64()
-        })
+            None => rate(corridor, generations, counters, time, None),
+        }
+    }
+
+    /// Packets per second over `time` while another thread does `work`, so many times a second; none if it has none.
+    pub fn rate_while(&mut self, time: Duration, work: Option<(&mut (dyn FnMut() + Send), u32)>) -> f64 {
+        let Load { corridor, generations, counters, .. } = self;
+        rate(corridor, generations, counters, time, work)
+    }
+
+    /// Where the worker counts.
+    pub fn counters(&self) -> Arc<WorkerCounters> {
+        Arc::clone(&self.counters)
     }
 
     /// The longest burst in each of so many reloads, and in each of the quiet times of equal length before them:
@@ -153,6 +146,45 @@ impl Load {
     pub fn totals(&self) -> Totals {
         Totals::of([&*self.counters])
     }
+}
+
+fn rate(
+    corridor: &mut Corridor<MemoryDriver>,
+    generations: &mut Reader<Generation>,
+    counters: &WorkerCounters,
+    time: Duration,
+    work: Option<(&mut (dyn FnMut() + Send), u32)>,
+) -> f64 {
+    let done = AtomicBool::new(false);
+    let before = Totals::of([counters]).received;
+    std::thread::scope(|scope| {
+        if let Some((work, per_second)) = work {
+            let done = &done;
+            scope.spawn(move || {
+                // Off the worker's core, as in the daemon; on a machine of one core they share it.
+                let cores = cores::all().unwrap_or_default();
+                cores.first().map(|core| cores::pin(*core));
+                let pause = Duration::from_secs(1) / per_second;
+                while !done.load(Ordering::Relaxed) {
+                    let began = Stopwatch::now();
+                    work();
+                    std::thread::sleep(pause.saturating_sub(began.elapsed()));
+                }
+            });
+        }
+        let cores = cores::all().unwrap_or_default();
+        cores.last().map(|core| cores::pin(*core));
+        let mut generations = generations.online();
+        let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+        let started = Stopwatch::now();
+        while started.elapsed() < time {
+            for _ in 0..1_000 {
+                corridor.serve(ACCESS, &mut generations, &mut clock);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        (Totals::of([counters]).received - before) as f64 / started.elapsed().as_secs_f64()
+    })
 }
 
 /// The longest burst of each window, in ascending order.

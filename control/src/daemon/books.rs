@@ -114,6 +114,19 @@ impl Books {
         }
     }
 
+    /// Books of workers that this process drives by itself, as benches do.
+    pub fn of_counters(counters: impl IntoIterator<Item = Arc<WorkerCounters>>, ports: usize) -> Books {
+        let workers = counters.into_iter().enumerate().map(|(core, counters)| WorkerBooks {
+            core,
+            counters,
+            pulse: Arc::default(),
+            life: Arc::default(),
+            watches: Vec::new(),
+        });
+        let common = Common::new(ports, sekisho_dataplane::RejectLimits::default());
+        Books::new(workers.collect(), Arc::new(common))
+    }
+
     /// Ticks of the stage clock in a second, as they were since the start.
     pub fn ticks_per_second(&self) -> f64 {
         cycles::ticks().wrapping_sub(self.started_ticks) as f64 / self.uptime_seconds()

@@ -53,7 +53,7 @@ pub struct InForce {
 
 impl InForce {
     /// What stands beside a generation that is about to be published.
-    pub(super) fn of(config: Config, compiled: Compiled) -> (Generation, InForce) {
+    pub(crate) fn of(config: Config, compiled: Compiled) -> (Generation, InForce) {
         let Compiled { generation, names, phases } = compiled;
         let in_force = InForce {
             config,
@@ -103,7 +103,7 @@ impl InForce {
 pub(crate) struct Slot(Mutex<Arc<InForce>>);
 
 impl Slot {
-    pub(super) fn new(in_force: InForce) -> Slot {
+    pub(crate) fn new(in_force: InForce) -> Slot {
         Slot(Mutex::new(Arc::new(in_force)))
     }
 

@@ -1,12 +1,17 @@
 //! The text: OpenMetrics 1.0 as the encoder writes it, and from that the Prometheus text format 0.0.4.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use sekisho_dataplane::counters::WorkerCounters;
 
 use super::families::Families;
+use crate::compile::{self, Compiler};
+use crate::config::Config;
+use crate::daemon::{Books, InForce, Slot};
 
 /// How the text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +62,7 @@ const FRESH: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Exposition {
     registry: Registry,
-    made: HashMap<Format, (Instant, std::sync::Arc<str>)>,
+    made: HashMap<Format, (Instant, Arc<str>)>,
 }
 
 impl Exposition {
@@ -65,6 +70,20 @@ impl Exposition {
         let mut registry = Registry::with_prefix("sekisho");
         registry.register_collector(Box::new(families));
         Exposition { registry, made: HashMap::new() }
+    }
+
+    /// What a daemon with this configuration would tell of workers that this process drives by itself.
+    ///
+    /// # Errors
+    /// When the configuration can't become tables.
+    pub fn beside(
+        config: Config,
+        counters: impl IntoIterator<Item = Arc<WorkerCounters>>,
+    ) -> Result<Exposition, compile::Error> {
+        let books = Books::of_counters(counters, config.ports.len());
+        let compiled = Compiler::default().compile(&config, Vec::new())?;
+        let slot = Slot::new(InForce::of(config, compiled).1);
+        Ok(Exposition::new(Families::new(Arc::new(books), Arc::new(slot))))
     }
 
     /// The text, as the books stand.
@@ -79,14 +98,14 @@ impl Exposition {
     }
 
     /// The text as it stood a moment ago at most.
-    pub(super) fn recent(&mut self, format: Format, now: Instant) -> std::sync::Arc<str> {
+    pub(super) fn recent(&mut self, format: Format, now: Instant) -> Arc<str> {
         if let Some((made, text)) = self.made.get(&format)
             && now.saturating_duration_since(*made) < FRESH
         {
-            return std::sync::Arc::clone(text);
+            return Arc::clone(text);
         }
-        let text: std::sync::Arc<str> = self.text(format).into();
-        self.made.insert(format, (now, std::sync::Arc::clone(&text)));
+        let text: Arc<str> = self.text(format).into();
+        self.made.insert(format, (now, Arc::clone(&text)));
         text
     }
 }

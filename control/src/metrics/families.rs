@@ -39,6 +39,7 @@ struct Told {
 struct PortTold {
     forwarded: u64,
     rejects_sent: u64,
+    transmitted: u64,
 }
 
 /// Seconds of a worker's polling. The time since the last reading, less what it slept, is shared out as the rounds were
@@ -209,6 +210,7 @@ impl Families {
             let totals = self.books.port(id);
             let statistics = self.books.statistics(id).unwrap_or_default();
             *told = PortTold {
+                transmitted: totals.transmitted.max(told.transmitted),
                 forwarded: totals.forwarded().max(told.forwarded),
                 rejects_sent: totals
                     .taken(Taken::Reject)
@@ -218,11 +220,7 @@ impl Families {
             PortReading {
                 name: &port.name,
                 told: *told,
-                missed: statistics.kernel_drops
-                    + statistics.truncated
-                    + statistics.merged
-                    + statistics.checksum_incomplete
-                    + statistics.unreadable,
+                missed: statistics.kernel_drops,
                 transmit_missed: statistics.oversize
                     + statistics.transmit_full
                     + statistics.transmit_failed
@@ -418,7 +416,7 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
     )?;
     sheet.counters(
         ("rx_missed", None),
-        "Packets that the interface had and no worker was given: the ring was full, or could not be read.",
+        "Packets that the interface received and no worker was given: the ring was full.",
         series(|port| port.missed),
     )?;
     sheet.counters(
@@ -428,7 +426,7 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
     )?;
     sheet.counters(
         ("receive_errors", None),
-        "Packets that the driver could not hand over.",
+        "Packets received here that the driver could not hand over.",
         series(|port| port.totals.receive_errors),
     )?;
     sheet.counters(
@@ -449,7 +447,7 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
     sheet.counters(
         packets("transmitted"),
         "Frames that left by the port, answers included.",
-        series(|port| port.totals.transmitted),
+        series(|port| port.told.transmitted),
     )?;
     sheet.counters(bytes("transmitted"), "Their bytes.", series(|port| port.totals.transmitted_bytes))?;
     sheet.gauges(

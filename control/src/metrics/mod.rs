@@ -2,7 +2,7 @@
 //!
 //! One thread serves all who scrape, with poll(2), off the workers' cores where there is another core. It reads what
 //! the workers write anyway and nothing else, so that the workers have no part in it. What clients can make it do is
-//! bounded ([`server`]): connections, bytes of a request, its time, and how often the text is made.
+//! bounded (`server.rs`): connections, bytes of a request, its time, and how often the text is made.
 //!
 //! Cardinality: a port has one series per family, and one per reason where reasons are told apart; a pool has three
 //! series, and none before its first packet. No customer's address is ever a label.
