@@ -69,6 +69,13 @@ const SECTIONS: &[Section] = &[
         examples: &["sekisho status", "sekisho status --stages", "sekisho status --json"],
     },
     Section {
+        command: "top",
+        text: "The live view: rates by port, denies by reason, busy workers, phases and their countdown, pools. Keys: q \
+               quits, p holds the picture, s sorts pools, h helps. It needs a terminal of 80 by 24; --once prints a \
+               frame.",
+        examples: &["sekisho top", "sekisho top --once --interval 5"],
+    },
+    Section {
         command: "pools",
         text: "Each pool with its policy, prefixes, and packets since the start: all, denied, and those that a \
                monitored deny was meant for.",
