@@ -101,6 +101,7 @@ fn metrics_say_what_counters_say() {
     assert_eq!(value(&text, from), 1_129_561_200.0);
     assert_eq!(value(&text, "sekisho_table_prefixes{table=\"pools_v4\"}"), 2.0);
     assert_eq!(value(&text, "sekisho_reload_seconds_count"), 0.0);
+    client.call("grant", json!({ "address": "203.0.113.9", "for": "30m", "reason": "test" })).unwrap();
     client.ask("reload");
     host.configure("nonsense");
     client.call("reload", json!({})).unwrap_err();
@@ -109,6 +110,7 @@ fn metrics_say_what_counters_say() {
         value(&text, "sekisho_reload_seconds_count") == 1.0
             && value(&text, "sekisho_reload_seconds_bucket{le=\"+Inf\"}") == 1.0
             && value(&text, "sekisho_reloads_refused_total") == 1.0
+            && value(&text, "sekisho_grants") == 1.0
             && value(&text, "sekisho_generation") == 2.0
     });
 }
