@@ -26,9 +26,10 @@ struct Layout {
 }
 
 impl Layout {
-    /// From the path of a test: `TARGET[/TRIPLE]/PROFILE/deps/NAME`.
+    /// From the path of a test or an example: `TARGET[/TRIPLE]/PROFILE/deps/NAME`, or `examples` for `deps`.
     fn of(test: &Path) -> Option<Self> {
-        let profile_folder = test.parent().filter(|deps| deps.ends_with("deps"))?.parent()?;
+        let is_kind = |folder: &&Path| folder.ends_with("deps") || folder.ends_with("examples");
+        let profile_folder = test.parent().filter(is_kind)?.parent()?;
         let profile = match profile_folder.file_name()?.to_str()? {
             "debug" => "dev",
             other => other,
