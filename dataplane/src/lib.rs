@@ -21,6 +21,7 @@ pub mod port;
 mod prefetch;
 pub mod publication;
 pub mod stages;
+pub mod tap;
 pub mod worker;
 
 pub use action::{RejectLimits, Replies, Reply};

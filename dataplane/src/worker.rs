@@ -24,6 +24,7 @@ use crate::policy::{Decision, PortId, Taken};
 use crate::port::{Burst, Driver, Held, MAX_BURST, PortError};
 use crate::publication::{Online, Reader};
 use crate::stages::{EVERY, Lap, Stage, StageCells};
+use crate::tap::Origin;
 
 /// What a worker tells the control thread.
 #[derive(Debug)]
@@ -303,9 +304,13 @@ impl<D: Driver> Corridor<D> {
             lap.end(self.stages(), Stage::Receive);
             self.pipeline.measure(measured);
             let generation = generations.burst();
-            self.judge(&generation, port, clock());
+            let now = clock();
+            self.judge(&generation, port, now);
             if self.pipeline.checks().is_some_and(|checks| checks.port() == port) {
                 self.hear(port);
+            }
+            if self.pipeline.tap().is_open() {
+                self.copy(&Origin { port, link: self.burst.link, now, generation: generation.number() });
             }
             let mut lap = Lap::start(measured);
             self.act(port);
@@ -373,6 +378,13 @@ impl<D: Driver> Corridor<D> {
                 cells.check_answers.add(1);
             }
         }
+    }
+
+    /// Hands copies of the burst in hand to a capture.
+    #[cold]
+    fn copy(&self, origin: &Origin) {
+        let frames = self.burst.frames.iter().map(|held| self.driver.bytes(held));
+        self.pipeline.tap().copy(origin, frames.zip(&*self.decisions));
     }
 
     /// Sends the frames of checks that wait for it.

@@ -26,6 +26,7 @@ use crate::policy::{
 };
 use crate::port::MAX_BURST;
 use crate::stages::{Lap, Stage};
+use crate::tap::Tap;
 use straights::{Straights, Turn};
 
 /// What all workers share.
@@ -37,6 +38,7 @@ pub struct Common {
     /// By port: it does not answer checks of its health.
     silent: Box<[AtomicBool]>,
     checks: Option<Checks>,
+    tap: Tap,
 }
 
 impl Common {
@@ -49,6 +51,7 @@ impl Common {
             failed: (0..ports).map(|_| AtomicBool::new(false)).collect(),
             silent: (0..ports).map(|_| AtomicBool::new(false)).collect(),
             checks: None,
+            tap: Tap::default(),
         }
     }
 
@@ -56,6 +59,11 @@ impl Common {
     #[must_use]
     pub fn with_checks(self, checks: Option<Checks>) -> Common {
         Common { checks, ..self }
+    }
+
+    /// Where a capture takes its copies.
+    pub fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// The checks of the filter's health, if there are any.
@@ -216,6 +224,12 @@ impl Pipeline {
         cells.received_packets.add(frames.len() as u64);
         cells.received_bytes.add(frames.iter().map(|frame| frame.len() as u64).sum());
         generation.role(arrival.port)
+    }
+
+    /// Where a capture takes its copies.
+    #[inline]
+    pub(crate) fn tap(&self) -> &Tap {
+        self.state.common.tap()
     }
 
     /// The checks of the filter's health, if there are any.
