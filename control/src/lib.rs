@@ -4,6 +4,7 @@
 //! [`cli`] starts workers and reports what they counted.
 
 pub mod bench;
+pub mod capture;
 pub mod cli;
 pub mod clock;
 pub mod compile;

@@ -70,7 +70,8 @@ impl Wanted {
     /// Whether a frame is wanted that was received on a port where some are.
     fn has(&self, decision: &Decision) -> bool {
         (!self.denied || decision.taken != Taken::Forward)
-            && (self.reasons.has(decision.reason) || decision.would.is_some_and(|would| self.reasons.has(would)))
+            && (self.reasons.has(decision.reason)
+                || decision.would.is_some_and(|would| self.reasons.has(would)))
             && self.pool.is_none_or(|pool| pool == decision.pool)
     }
 }

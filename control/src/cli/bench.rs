@@ -314,7 +314,16 @@ mod tests {
         let read = |link| {
             let mut capture = CaptureWriter::create(&path, Format::Pcap).unwrap();
             let bytes = &[0x45; 40];
-            capture.write(&CaptureRecord { bytes, nanos: 0, original_len: 40, link, comment: None }).unwrap();
+            capture
+                .write(&CaptureRecord {
+                    bytes,
+                    nanos: 0,
+                    original_len: 40,
+                    link,
+                    interface: None,
+                    comment: None,
+                })
+                .unwrap();
             capture.finish().unwrap();
             captured(&path)
         };

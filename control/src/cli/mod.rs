@@ -1,6 +1,7 @@
 //! The `sekisho` command: one sub-command a file.
 
 mod bench;
+mod capture;
 mod check;
 mod counters;
 mod doctor;
@@ -65,6 +66,8 @@ enum Command {
     Revoke(grant::RevokeArguments),
     /// Show the grants that are not over
     Grants(grant::ListArguments),
+    /// Capture what the running daemon judges, or only what it denies, as a pcapng
+    Capture(capture::Arguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
     /// Write man pages or completions, for packages
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Grant(arguments) => grant::run(arguments, &mut out),
         Command::Revoke(arguments) => grant::revoke(arguments, &mut out),
         Command::Grants(arguments) => grant::list(arguments, &mut out),
+        Command::Capture(arguments) => capture::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     conclude(result, &mut out)

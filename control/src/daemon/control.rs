@@ -19,6 +19,7 @@ use sekisho_dataplane::worker::PortFailure;
 use serde_json::value::RawValue;
 
 use super::books::Books;
+use super::capture::Captures;
 use super::event::{Event, Happened};
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
@@ -106,7 +107,7 @@ pub(crate) fn run_with(
     for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
         books.push(workers.start(config, (core, cores.len()), driver, generations, &common)?);
     }
-    let books = Arc::new(Books::new(books, common));
+    let books = Arc::new(Books::new(books, Arc::clone(&common)));
     cores::keep_off(&cores, &all);
 
     let (tasks, to_do) = crossbeam::channel::unbounded();
@@ -155,6 +156,7 @@ pub(crate) fn run_with(
         failures: Vec::new(),
         reload_waits: Arc::default(),
         filter,
+        captures: Captures::new(common),
         ports_due: Instant::now(),
     };
     let (workers, failures) = control.run();
@@ -196,11 +198,12 @@ pub(crate) struct View<'a> {
 struct Desk<'a> {
     view: View<'a>,
     tasks: &'a Sender<Task>,
+    captures: &'a mut Captures,
 }
 
 impl Serve for Desk<'_> {
     fn serve(&mut self, method: &str, params: Option<&RawValue>, peer: Peer, ticket: Ticket) -> Served {
-        methods::serve(&self.view, self.tasks, method, params, peer, ticket)
+        methods::serve(&self.view, self.tasks, self.captures, method, params, peer, ticket)
     }
 }
 
@@ -228,6 +231,7 @@ struct Control {
     reload_waits: Arc<AtomicBool>,
     /// Checks the filter.
     filter: Option<health::Monitor>,
+    captures: Captures,
 }
 
 impl Control {
@@ -447,7 +451,7 @@ impl Control {
             filter: self.filter.as_ref().map(health::Monitor::shown),
             metrics: self.metrics,
         };
-        let mut desk = Desk { view, tasks: &self.tasks };
+        let mut desk = Desk { view, tasks: &self.tasks, captures: &mut self.captures };
         // A fault of ours in here costs the clients their connections, and nobody else anything.
         let served = catch_unwind(AssertUnwindSafe(|| {
             server.turn(ready, now, &mut desk);
@@ -455,6 +459,10 @@ impl Control {
         }));
         if served.is_err() {
             server.close_all();
+        }
+        self.captures.look(|client| server.is_connected(client));
+        for event in self.captures.take_events() {
+            self.tell(event);
         }
     }
 }

@@ -94,6 +94,18 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// Somebody sees traffic from now on.
+    CaptureBegun {
+        /// Which.
+        what: String,
+    },
+    /// Nobody does any more.
+    CaptureEnded {
+        /// Frames that were handed over.
+        captured: u64,
+        /// Copies for which there was no room.
+        lost: u64,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -153,6 +165,10 @@ impl fmt::Display for Event {
             Event::GrantExpired { address } => write!(f, "the grant of {address} is over"),
             Event::GrantsUnwritable { why } => {
                 write!(f, "grants can't be written down, and would be forgotten by a restart: {why}")
+            }
+            Event::CaptureBegun { what } => write!(f, "capture begun: {what}"),
+            Event::CaptureEnded { captured, lost } => {
+                write!(f, "capture ended: {captured} captured, {lost} lost")
             }
             Event::Stopping => write!(f, "stopping"),
         }

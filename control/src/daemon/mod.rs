@@ -18,6 +18,7 @@
 //! half a bridge that looks alive is worse than none.
 
 mod books;
+mod capture;
 mod control;
 mod difference;
 mod drivers;
@@ -31,6 +32,7 @@ mod wake;
 mod workers;
 
 pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
+pub(crate) use capture::{Captures, NotCapturing};
 pub(crate) use control::View;
 pub use control::run;
 #[cfg(test)]

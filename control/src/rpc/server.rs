@@ -75,6 +75,13 @@ pub(crate) struct Ticket {
     id: Option<Id>,
 }
 
+impl Ticket {
+    /// The number of the client, which no other has after it.
+    pub(crate) fn client(&self) -> u64 {
+        self.client
+    }
+}
+
 /// What a client is told without asking.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
@@ -217,6 +224,11 @@ impl Server {
         if self.clients.len() > 1 {
             self.clients.rotate_left(1);
         }
+    }
+
+    /// Whether this client is still connected.
+    pub(crate) fn is_connected(&self, client: u64) -> bool {
+        self.clients.iter().any(|connected| connected.id == client)
     }
 
     /// Parts with all clients.

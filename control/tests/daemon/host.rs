@@ -88,6 +88,7 @@ impl Host {
                 nanos: 1_149_087_600_000_000_000 + (pace * at as u32).as_nanos() as i64,
                 original_len: bytes.len() as u32,
                 link: LinkType::Ethernet,
+                interface: None,
                 comment: None,
             };
             writer.write(&record).unwrap();

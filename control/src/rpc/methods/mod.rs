@@ -11,8 +11,10 @@
 //! | [`reload`] | a new generation, or what it would change | to change; to read, for a dry run of the daemon's own file |
 //! | [`grant`], `revoke` | a grant given, or taken back | to change |
 //! | [`grants`] | the grants that are not over | to read |
+//! | [`capture`] | copies of what workers judge | to change: it shows traffic |
 //! | [`subscribe`] | counters and events from now on | to read |
 
+pub mod capture;
 pub mod check;
 pub mod counters;
 pub mod explain;
@@ -30,7 +32,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Error, Peer, Rights, Served, Ticket};
-use crate::daemon::{Tables, Task, View};
+use crate::daemon::{Captures, Tables, Task, View};
 
 type Answer = Result<Box<RawValue>, Error>;
 type Call = Box<dyn FnOnce(&mut Tables) -> Answer + Send>;
@@ -41,6 +43,8 @@ enum Work {
     Here(fn(&View<'_>, &Params<'_>) -> Answer),
     /// The tables' thread, once the parameters are found good.
     There(fn(&Params<'_>) -> Result<Call, Error>),
+    /// The control thread, from what workers copy.
+    Capture,
     /// The server itself.
     Subscribe,
 }
@@ -56,16 +60,18 @@ const METHODS: &[(&str, Work)] = &[
     ("grant", Work::There(grant::call)),
     ("revoke", Work::There(grant::revoke)),
     ("grants", Work::There(grants::call)),
+    ("capture", Work::Capture),
     ("subscribe", Work::Subscribe),
 ];
 
 /// Methods of the interface that come with a later build.
-const LATER: &[&str] = &["confirm", "rollback", "affected", "capture"];
+const LATER: &[&str] = &["confirm", "rollback", "affected"];
 
 /// Carries a request out, or starts to.
 pub(crate) fn serve(
     view: &View<'_>,
     tasks: &Sender<Task>,
+    captures: &mut Captures,
     method: &str,
     params: Option<&RawValue>,
     peer: Peer,
@@ -82,6 +88,7 @@ pub(crate) fn serve(
     };
     match work {
         Work::Here(answer) => Served::Answer(answer(view, &params)),
+        Work::Capture => Served::Answer(capture::answer(view, captures, &params, ticket.client())),
         Work::Subscribe => match subscribe::subscription(&params) {
             Ok((answer, subscription)) => Served::Subscribed(answer, subscription),
             Err(error) => Served::Answer(Err(error)),

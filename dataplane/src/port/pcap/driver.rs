@@ -49,6 +49,21 @@ impl From<LinkType> for Link {
     }
 }
 
+/// The link type of frames that begin so.
+impl From<Link> for LinkType {
+    fn from(link: Link) -> LinkType {
+        match link {
+            Link::Ethernet => LinkType::Ethernet,
+            Link::Raw => LinkType::RawIp,
+            Link::Ipv4 => LinkType::Ipv4,
+            Link::Ipv6 => LinkType::Ipv6,
+            Link::Cooked => LinkType::LinuxCooked,
+            Link::Cooked2 => LinkType::LinuxCooked2,
+            Link::Loopback => LinkType::Null,
+        }
+    }
+}
+
 /// Which of how many workers this driver serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -281,6 +296,7 @@ fn record(frame: &CapturedFrame) -> CaptureRecord<'_> {
         nanos: frame.nanos,
         original_len: frame.original_len,
         link: frame.link,
+        interface: None,
         comment: None,
     }
 }

@@ -570,6 +570,7 @@ fn comments_are_kept_in_pcapng_and_cut_between_characters() {
             nanos: 1,
             original_len: 5,
             link: LinkType::Ethernet,
+            interface: None,
             comment: Some(comment),
         };
         writer.write(&record).unwrap();
@@ -588,6 +589,45 @@ fn comments_are_kept_in_pcapng_and_cut_between_characters() {
     }
     assert_eq!(comments, ["blocked-port25", "", &long[..65_535]]);
     assert_eq!(read(bytes).unwrap().0.len(), 3);
+}
+
+#[test]
+fn interfaces_are_named_in_pcapng_once_each_whatever_order_their_frames_come_in() {
+    let sink = Shared::default();
+    let mut writer = CaptureWriter::to_writer(sink.clone(), "out", Format::PcapNg);
+    let link = LinkType::Ethernet;
+    // A time before 1970 needs an interface of its own.
+    for (interface, nanos) in
+        [(Some("access"), 1), (Some("core"), 2), (Some("access"), 3), (None, 4), (Some("access"), -5)]
+    {
+        let bytes = b"frame";
+        writer
+            .write(&CaptureRecord { bytes, nanos, original_len: 5, link, interface, comment: None })
+            .unwrap();
+    }
+    writer.flush().unwrap();
+    let bytes = sink.bytes();
+    writer.finish().unwrap();
+    assert_eq!(sink.bytes(), bytes, "all was handed on before");
+    let (mut rest, mut names, mut used) = (&bytes[..], Vec::new(), Vec::new());
+    while !rest.is_empty() {
+        let (after, block) = parse_block_le(rest).unwrap();
+        match block {
+            Block::InterfaceDescription(interface) => {
+                let name = interface.options.iter().find(|option| option.code == OptionCode::IfName);
+                names.push(name.map(|name| name.as_str().unwrap().to_owned()));
+                assert_eq!(interface.if_tsresol, 9);
+            }
+            Block::EnhancedPacket(packet) => used.push(packet.if_id),
+            _ => {}
+        }
+        rest = after;
+    }
+    let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
+    assert_eq!(names, [Some("access"), Some("core"), None, Some("access")]);
+    assert_eq!(used, [0, 1, 0, 2, 3]);
+    let nanos: Vec<i64> = read(bytes).unwrap().0.iter().map(|frame| frame.nanos).collect();
+    assert_eq!(nanos, [1, 2, 3, 4, -5]);
 }
 
 /// Captures with something of everything, to be damaged.

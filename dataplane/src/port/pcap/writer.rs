@@ -46,6 +46,8 @@ pub struct CaptureRecord<'a> {
     pub original_len: u32,
     /// What its first bytes are.
     pub link: LinkType,
+    /// The interface that it was received on, which only pcapng names; cut as a comment is.
+    pub interface: Option<&'a str>,
     /// A comment for people, which only pcapng keeps; cut to the 65535 bytes that fit.
     pub comment: Option<&'a str>,
 }
@@ -53,7 +55,14 @@ pub struct CaptureRecord<'a> {
 impl<'a> From<&'a CapturedFrame> for CaptureRecord<'a> {
     fn from(frame: &'a CapturedFrame) -> Self {
         let CapturedFrame { bytes, nanos, original_len, link } = frame;
-        Self { bytes, nanos: *nanos, original_len: *original_len, link: *link, comment: None }
+        Self {
+            bytes,
+            nanos: *nanos,
+            original_len: *original_len,
+            link: *link,
+            interface: None,
+            comment: None,
+        }
     }
 }
 
@@ -74,24 +83,34 @@ enum Layout {
 }
 
 /// pcapng times are unsigned: an interface has an offset for the times before 1970 if it has any of them.
-#[derive(Clone, Copy, PartialEq, Eq)]
 struct Interface {
+    name: Option<String>,
     link: LinkType,
     offset_seconds: i64,
 }
 
 impl Interface {
     fn of(record: &CaptureRecord<'_>) -> Self {
-        // So far before 1970 that every i64 of nanoseconds is a positive distance from it.
-        let offset_seconds = if record.nanos < 0 { -9_223_372_037 } else { 0 };
-        Self { link: record.link, offset_seconds }
+        let name = record.interface.map(|name| fitting(name).to_owned());
+        Self { name, link: record.link, offset_seconds: offset_for(record.nanos) }
     }
 
-    fn ticks(self, nanos: i64) -> u64 {
+    fn is_of(&self, record: &CaptureRecord<'_>) -> bool {
+        self.link == record.link
+            && self.offset_seconds == offset_for(record.nanos)
+            && self.name.as_deref() == record.interface.map(fitting)
+    }
+
+    fn ticks(&self, nanos: i64) -> u64 {
         // At most 2^64 for the offset above and times before 1970; the wrapping sum of the two is exact.
         let offset = i128::from(self.offset_seconds) * i128::from(NANOS_PER_SECOND);
         (i128::from(nanos) - offset) as u64
     }
+}
+
+/// So far before 1970 that every i64 of nanoseconds is a positive distance from it.
+fn offset_for(nanos: i64) -> i64 {
+    if nanos < 0 { -9_223_372_037 } else { 0 }
 }
 
 impl CaptureWriter {
@@ -163,6 +182,14 @@ impl CaptureWriter {
         self.packets
     }
 
+    /// Hands on what is still in memory, so that whoever reads the capture meanwhile has it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn flush(&mut self) -> Result<(), CaptureError> {
+        self.out.flush().map_err(|source| CaptureError::Write { path: self.path.clone(), source })
+    }
+
     /// Writes what is still in memory. A capture without packets becomes a valid file of Ethernet.
     ///
     /// # Errors
@@ -171,7 +198,7 @@ impl CaptureWriter {
         let begun = match &mut self.layout {
             Layout::Classic(None) => classic_header(&mut self.out, LinkType::Ethernet),
             Layout::Blocks(interfaces) if interfaces.is_empty() => {
-                let interface = Interface { link: LinkType::Ethernet, offset_seconds: 0 };
+                let interface = Interface { name: None, link: LinkType::Ethernet, offset_seconds: 0 };
                 describe(&mut self.out, interfaces, interface).map(drop)
             }
             _ => Ok(()),
@@ -216,6 +243,7 @@ fn describe(out: &mut impl Write, interfaces: &mut Vec<Interface>, interface: In
     const VERSION_1_0: u32 = pair(1, 0);
     const UNKNOWN_LENGTH: u32 = u32::MAX;
     const INTERFACE_DESCRIPTION: u32 = 1;
+    const IF_NAME: u16 = 2;
     const IF_TSRESOL: u32 = pair(9, 1);
     const NANOSECONDS: u32 = 9;
     const IF_TSOFFSET: u32 = pair(14, 8);
@@ -225,17 +253,21 @@ fn describe(out: &mut impl Write, interfaces: &mut Vec<Interface>, interface: In
         words(out, section)?;
     }
     let link = pair(interface.link.dlt(), 0);
-    match interface.offset_seconds {
-        0 => {
-            words(out, [INTERFACE_DESCRIPTION, 32, link, MAX_FRAME as u32])?;
-            words(out, [IF_TSRESOL, NANOSECONDS, END_OF_OPTIONS, 32])?;
-        }
-        offset => {
-            let (low, high) = (offset as u32, (offset >> 32) as u32);
-            words(out, [INTERFACE_DESCRIPTION, 44, link, MAX_FRAME as u32])?;
-            words(out, [IF_TSRESOL, NANOSECONDS, IF_TSOFFSET, low, high, END_OF_OPTIONS, 44])?;
-        }
+    let name = interface.name.as_deref();
+    let name_option = name.map_or(0, |name| 4 + (name.len() as u32).next_multiple_of(4));
+    let offset_option = if interface.offset_seconds == 0 { 0 } else { 12 };
+    let length = 32 + name_option + offset_option;
+    words(out, [INTERFACE_DESCRIPTION, length, link, MAX_FRAME as u32])?;
+    if let Some(name) = name {
+        words(out, [pair(IF_NAME, name.len() as u16)])?;
+        padded(out, name.as_bytes())?;
     }
+    words(out, [IF_TSRESOL, NANOSECONDS])?;
+    if interface.offset_seconds != 0 {
+        let (low, high) = (interface.offset_seconds as u32, (interface.offset_seconds >> 32) as u32);
+        words(out, [IF_TSOFFSET, low, high])?;
+    }
+    words(out, [END_OF_OPTIONS, length])?;
     interfaces.push(interface);
     Ok(interfaces.len() as u32 - 1)
 }
@@ -247,12 +279,11 @@ fn enhanced_packet(
 ) -> io::Result<()> {
     const ENHANCED_PACKET: u32 = 6;
     const OPT_COMMENT: u16 = 1;
-    let interface = Interface::of(record);
-    let id = match interfaces.iter().position(|described| *described == interface) {
+    let id = match interfaces.iter().position(|described| described.is_of(record)) {
         Some(position) => position as u32,
-        None => describe(out, interfaces, interface)?,
+        None => describe(out, interfaces, Interface::of(record))?,
     };
-    let ticks = interface.ticks(record.nanos);
+    let ticks = interfaces[id as usize].ticks(record.nanos);
     let captured = record.bytes.len() as u32;
     let original = record.original_len.max(captured);
     let comment = record.comment.map(fitting);
@@ -268,7 +299,7 @@ fn enhanced_packet(
     words(out, [length])
 }
 
-/// As much of a comment as the 16-bit length of an option can tell.
+/// As much of a text as the 16-bit length of an option can tell.
 fn fitting(comment: &str) -> &str {
     let mut end = comment.len().min(u16::MAX.into());
     while !comment.is_char_boundary(end) {
