@@ -18,6 +18,7 @@ use sekisho_dataplane::policy::{
 use sekisho_dataplane::port::MemoryDriver;
 use sekisho_dataplane::port::memory::Ring;
 use sekisho_dataplane::publication::{Publisher, Reader, publish};
+use sekisho_dataplane::tap::{MAX_COPIES, Wanted};
 use sekisho_dataplane::worker::Corridor;
 
 const ACCESS: PortId = PortId(0);
@@ -29,6 +30,8 @@ pub struct Load {
     publisher: Publisher<Generation>,
     generations: Reader<Generation>,
     counters: Arc<WorkerCounters>,
+    common: Arc<Common>,
+    capture: u64,
 }
 
 impl Load {
@@ -40,7 +43,7 @@ impl Load {
         let (publisher, mut readers) = publish(generation, 1);
         let counters = Arc::new(WorkerCounters::new(2, pools + 1));
         let common = Arc::new(Common::new(2, RejectLimits::default()));
-        let pipeline = Pipeline::new(common, Arc::clone(&counters), FragmentLimits::default());
+        let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), FragmentLimits::default());
         let slot = if shape.size == sekisho_control::bench::traffic::Size::Imix { 1536 } else { 128 };
         let mut driver = MemoryDriver::new(2, shape.frames, slot, Ring::Endless);
         for frame in outbound(&prefixes, shape) {
@@ -48,7 +51,23 @@ impl Load {
         }
         let generations = readers.pop().expect("one reader");
         let corridor = Corridor::new(driver, pipeline, BATCH);
-        Load { corridor, publisher, generations, counters }
+        Load { corridor, publisher, generations, counters, common, capture: 0 }
+    }
+
+    /// Has what is wanted copied from now on.
+    pub fn capture(&mut self, wanted: Wanted) {
+        self.capture = self.common.tap().begin(wanted, MAX_COPIES, 2048);
+    }
+
+    /// Takes the copies, as the control side does; gives how many there were, and how many were lost so far.
+    pub fn take_copies(&mut self) -> (u64, u64) {
+        let tap = self.common.tap();
+        let mut copies = 0;
+        while let Some(copy) = tap.next(self.capture) {
+            tap.give_back(copy);
+            copies += 1;
+        }
+        (copies, tap.lost(self.capture))
     }
 
     /// Carries at least so many packets.
@@ -68,7 +87,7 @@ impl Load {
         time: Duration,
         next: Option<(&(dyn Fn() -> Generation + Sync), u32)>,
     ) -> f64 {
-        let Load { corridor, publisher, generations, counters } = self;
+        let Load { corridor, publisher, generations, counters, .. } = self;
         let next = next.map(|(compile, per_second)| {
             let publish = move || {
                 publisher.publish(compile());

@@ -4,7 +4,8 @@ use std::fmt;
 
 use unicode_width::UnicodeWidthStr;
 
-/// Why a text is no filter expression. Displayed on three lines: what, the text, and a caret under the place.
+/// Why a text is no filter expression. Displayed on three lines: what, the text, and a caret under
+/// the place; on a fourth, a hint if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterError {
     /// What is wrong.
@@ -15,6 +16,7 @@ pub struct FilterError {
     before: usize,
     /// Columns of the place; at least one.
     width: usize,
+    hint: Option<&'static str>,
 }
 
 /// How much of the text is shown.
@@ -40,14 +42,20 @@ impl FilterError {
             width: inside.width().max(1),
             text: format!("{before}{inside}{after}"),
             before: before.width(),
+            hint: None,
         }
+    }
+
+    pub(super) fn with_hint(self, hint: &'static str) -> FilterError {
+        FilterError { hint: Some(hint), ..self }
     }
 }
 
 impl fmt::Display for FilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FilterError { message, text, before, width } = self;
-        write!(f, "{message}\n  {text}\n  {:before$}{:^<width$}", "", "")
+        let FilterError { message, text, before, width, hint } = self;
+        write!(f, "{message}\n  {text}\n  {:before$}{:^<width$}", "", "")?;
+        hint.map_or(Ok(()), |hint| write!(f, "\n  {hint}"))
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Step>, FilterError> {
     }
 }
 
+const WORDS: &str = "it knows: host net src dst port portrange tcp udp icmp icmp6 ip ip6 arp and or not ( )";
+
 /// What is compared, before its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -155,10 +157,7 @@ impl<'a> Parser<'a> {
             _ if matches!(word, "and" | "or" | "&&" | "||" | ")") => {
                 Err(self.fault("expected a test before it"))
             }
-            _ => {
-                let known = "host net src dst port portrange tcp udp icmp icmp6 ip ip6 arp and or not ( )";
-                Err(self.fault(format!("not a word of this filter; it knows: {known}")))
-            }
+            _ => Err(self.fault("not a word of this filter").with_hint(WORDS)),
         }
     }
 

@@ -150,8 +150,8 @@ fn what_is_wrong_is_shown_with_a_caret_under_its_place() {
     let told = |text: &str| text.parse::<Filter>().unwrap_err().to_string();
     assert_eq!(
         told("tcp and prot 25"),
-        "not a word of this filter; it knows: host net src dst port portrange tcp udp icmp icmp6 ip ip6 arp and \
-         or not ( )\n  tcp and prot 25\n          ^^^^"
+        "not a word of this filter\n  tcp and prot 25\n          ^^^^\n  it knows: host net src dst port portrange tcp \
+         udp icmp icmp6 ip ip6 arp and or not ( )"
     );
     assert_eq!(told("(port 25"), "expected `)`\n  (port 25\n          ^");
     for (text, message, place) in [
@@ -168,7 +168,7 @@ fn what_is_wrong_is_shown_with_a_caret_under_its_place() {
         ("and tcp", "expected a test before it", "and"),
         ("()", "expected a test before it", ")"),
         ("tcp and", "expected more", ""),
-        ("src or dst port 25", "`src or dst` is what neither of them says", "or"),
+        ("src or dst host 192.0.2.1", "`src or dst` is what neither of them says", "or"),
         ("icmp port 25", "it has no ports", "icmp port 25"),
         ("ip6 and ip6 host 192.0.2.1", "there are no IPv4 addresses in it", "ip6 host 192.0.2.1"),
         ("tcp host 192.0.2.1", "it has no addresses", "tcp host 192.0.2.1"),
@@ -176,7 +176,7 @@ fn what_is_wrong_is_shown_with_a_caret_under_its_place() {
         ("ホスト 1", "not a word of this filter", "ホスト"),
     ] {
         let told = told(text);
-        let lines: Vec<&str> = told.lines().collect();
+        let lines: Vec<&str> = told.lines().take(3).collect();
         let [first, shown, carets] = lines[..] else { panic!("{told}") };
         assert!(first.starts_with(message), "{text}: {told}");
         assert_eq!(shown, format!("  {text}"));
@@ -316,7 +316,7 @@ proptest! {
     fn no_text_and_no_frame_make_it_panic(text in "[ ()!&|a-z0-9:./-]{0,80}|\\PC{0,40}", frame in prop::collection::vec(any::<u8>(), 0..80)) {
         match text.parse::<Filter>() {
             Ok(filter) => { let _ = filter.matches(Link::Ethernet, &frame); }
-            Err(error) => prop_assert_eq!(error.to_string().lines().count(), 3, "{}", error),
+            Err(error) => prop_assert!([3, 4].contains(&error.to_string().lines().count()), "{}", error),
         }
         let everything: Filter = "host 1.2.3.4 or port 25 or arp".parse().unwrap();
         for link in [Link::Ethernet, Link::Raw, Link::Cooked, Link::Cooked2, Link::Loopback] {
