@@ -22,6 +22,7 @@ use sekisho_dataplane::policy::{Decision, PortId, Taken};
 use sekisho_dataplane::port::MemoryDriver;
 use sekisho_dataplane::port::memory::Ring;
 use sekisho_dataplane::publication::publish;
+use sekisho_dataplane::tap::Wanted;
 use sekisho_dataplane::worker::Corridor;
 use sekisho_tests::{frames, vectors};
 use serde_json::{Map, json};
@@ -95,6 +96,7 @@ struct Way {
     generation: Generation,
     pipeline: Pipeline,
     counters: Arc<WorkerCounters>,
+    common: Arc<Common>,
 }
 
 /// The fixture, with a fragment table that fills up and forgets.
@@ -106,10 +108,11 @@ fn way() -> Way {
     let text = toml::to_string(&vectors::overridden(&overrides)).expect("a table is TOML");
     let config = Config::from_toml(&text, Path::new("fixture.toml")).expect("a configuration");
     let compiled = Compiler::default().compile(&config, Vec::new()).expect("it compiles");
-    let common = Common::new(config.ports.len(), reject_limits(&config.limits));
+    let common = Arc::new(Common::new(config.ports.len(), reject_limits(&config.limits)));
     let counters = Arc::new(WorkerCounters::new(config.ports.len(), compiled.names.highest_pool() + 1));
-    let pipeline = Pipeline::new(Arc::new(common), Arc::clone(&counters), fragment_limits(&config.limits));
-    Way { generation: compiled.generation, pipeline, counters }
+    let limits = fragment_limits(&config.limits);
+    let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), limits);
+    Way { generation: compiled.generation, pipeline, counters, common }
 }
 
 /// What a packet is made of.
@@ -331,7 +334,7 @@ fn kinds() -> Vec<Kind> {
 #[test]
 fn no_packet_of_any_kind_is_judged_with_the_heap() {
     for Kind { name, port, frames, expected } in kinds() {
-        let Way { generation, mut pipeline, counters } = way();
+        let Way { generation, mut pipeline, counters, .. } = way();
         let mut decisions = vec![Decision::UNDECIDED; BURST];
         let mut replies = Replies::with_capacity(BURST);
         let mut seen = BTreeMap::new();
@@ -380,8 +383,24 @@ fn no_packet_of_any_kind_is_judged_with_the_heap() {
 /// The same from ring to ring, answers included.
 #[test]
 fn no_packet_of_any_kind_is_carried_with_the_heap() {
+    carry(None);
+}
+
+/// The same while a capture copies all of it, with a reader that comes in time, and with one that does not.
+#[test]
+fn no_packet_of_any_kind_is_copied_for_a_capture_with_the_heap() {
+    carry(Some(PACKETS));
+    carry(Some(BURST));
+}
+
+/// Carries packets of every kind; with a capture, copies of each into so many places, of which a reader takes those of
+/// a burst after each.
+fn carry(places_of_capture: Option<usize>) {
     for Kind { name, port, frames, .. } in kinds() {
-        let Way { generation, pipeline, counters } = way();
+        let Way { generation, pipeline, counters, common } = way();
+        let tap = common.tap();
+        let capture = places_of_capture.map(|places| tap.begin(Wanted::ALL, places, 1_600));
+        let mut copies = 0;
         let places = frames.len().max(256);
         let mut driver = MemoryDriver::new(5, places, 1_600, Ring::Endless);
         for frame in frames.iter().cycle().take(places) {
@@ -402,6 +421,16 @@ fn no_packet_of_any_kind_is_carried_with_the_heap() {
                 Instant::from_utc_micros(now)
             };
             assert_eq!(corridor.serve(port, &mut online, &mut clock).frames, BURST, "{name}");
+            for copy in capture.iter().flat_map(|capture| (1..BURST).map_while(|_| tap.next(*capture))) {
+                tap.give_back(copy);
+                copies += 1;
+            }
+        }
+        if let Some(capture) = capture {
+            // The reader takes one less than come: with few places, some are lost.
+            let lost = tap.lost(capture);
+            assert_eq!(lost > 0, places_of_capture == Some(BURST), "{name}");
+            assert!(copies >= PACKETS / 2, "{name}");
         }
         assert_eq!(asked() - at_first, 0, "{name}: the heap was asked while {PACKETS} packets were carried");
         assert!(Totals::of([&*counters]).balance(), "{name}");
