@@ -289,8 +289,8 @@ mod tests {
         tap.copy(&origin(port), frames.iter().map(|(bytes, decision)| (*bytes, decision)));
     }
 
-    fn all(tap: &Tap, capture: u64) -> Vec<Box<CopiedFrame>> {
-        std::iter::from_fn(|| tap.next(capture)).collect()
+    fn all(tap: &Tap, capture: u64) -> Vec<CopiedFrame> {
+        std::iter::from_fn(|| tap.next(capture).map(|copy| *copy)).collect()
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(tap.lost(capture), 3);
         let copies = all(&tap, capture);
         assert_eq!(copies.len(), 2);
-        copies.into_iter().for_each(|copy| tap.give_back(copy));
+        copies.into_iter().for_each(|copy| tap.give_back(Box::new(copy)));
         copy(&tap, 0, &[frame; 3]);
         assert_eq!(tap.lost(capture), 4);
         let before: Vec<u64> = all(&tap, capture).iter().map(|copy| copy.lost_before).collect();
