@@ -117,6 +117,20 @@ const SECTIONS: &[Section] = &[
         examples: &["sekisho grants", "sekisho grants --json"],
     },
     Section {
+        command: "capture",
+        text: "Writes a pcapng of what the daemon judges, from now on: the frames as they were received, the port as the \
+               interface, and in each comment verdict, reason, action, pool, policy, phase and generation. All \
+               conditions have to hold; times are microseconds, lengths bytes. --filter is a subset of \
+               pcap-filter(7), with equal precedence of `and` and `or`, from the left. Workers never wait: what there \
+               is no room for is lost, and counted before the filter has seen it. Frames that the daemon makes are \
+               not in it. Needs the right to change, since it shows traffic. SIGINT ends it with a whole file.",
+        examples: &[
+            "sekisho capture --drops -w denies.pcapng",
+            "sekisho capture --filter 'host 203.0.113.10 and tcp dst port 25' --count 10 -w one.pcapng",
+            "sekisho capture --drops -w - | tcpdump -nn -r -",
+        ],
+    },
+    Section {
         command: "reload",
         text: "The daemon validates, compiles and swaps under traffic; a fault changes nothing. Prints what differs, \
                and milliseconds by step.",
@@ -219,14 +233,14 @@ mod tests {
         }
     }
 
-    /// As a shell takes them apart: what stands in quotes is one word.
+    /// As a shell takes them apart: what stands in quotes is one word, and a pipe begins another command.
     fn words(example: &str) -> Vec<&str> {
         let parts = example.split('\'').enumerate();
         let words = parts.flat_map(|(at, part)| match at % 2 {
             0 => part.split_whitespace().collect::<Vec<_>>(),
             _ => vec![part],
         });
-        words.collect()
+        words.take_while(|word| *word != "|").collect()
     }
 
     #[test]

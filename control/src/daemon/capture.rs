@@ -8,6 +8,7 @@ use sekisho_dataplane::tap::Tap;
 use super::event::Event;
 use super::tables::InForce;
 use crate::capture::{Capture, Captured, Plan, Standing};
+use crate::rpc::Peer;
 
 /// One capture at a time: workers copy for one at most.
 pub(crate) struct Captures {
@@ -43,7 +44,13 @@ impl Captures {
     }
 
     /// Begins a capture for a client; `what` says for the log what is captured.
-    pub(crate) fn begin(&mut self, client: u64, plan: Plan, what: String) -> Result<(), NotCapturing> {
+    pub(crate) fn begin(
+        &mut self,
+        client: u64,
+        peer: Peer,
+        plan: Plan,
+        what: String,
+    ) -> Result<(), NotCapturing> {
         match &self.running {
             Some(running) if running.client == client => return Err(NotCapturing::Already),
             Some(_) => return Err(NotCapturing::Others),
@@ -51,7 +58,7 @@ impl Captures {
         }
         let capture = Capture::begin(self.tap(), plan);
         self.running = Some(Running { client, capture });
-        self.events.push(Event::CaptureBegun { what });
+        self.events.push(Event::CaptureBegun { what, uid: peer.uid, pid: peer.pid });
         Ok(())
     }
 

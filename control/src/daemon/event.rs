@@ -98,6 +98,10 @@ pub enum Event {
     CaptureBegun {
         /// Which.
         what: String,
+        /// The user who does.
+        uid: u32,
+        /// That user's process.
+        pid: i32,
     },
     /// Nobody does any more.
     CaptureEnded {
@@ -166,7 +170,9 @@ impl fmt::Display for Event {
             Event::GrantsUnwritable { why } => {
                 write!(f, "grants can't be written down, and would be forgotten by a restart: {why}")
             }
-            Event::CaptureBegun { what } => write!(f, "capture begun: {what}"),
+            Event::CaptureBegun { what, uid, pid } => {
+                write!(f, "capture begun: {what}, by uid {uid}, process {pid}")
+            }
             Event::CaptureEnded { captured, lost } => {
                 write!(f, "capture ended: {captured} captured, {lost} lost")
             }

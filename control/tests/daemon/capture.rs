@@ -247,7 +247,7 @@ fn one_capture_runs_at_a_time_and_one_whose_client_was_killed_is_over() {
     assert_eq!(batch["finished"], true, "{batch}");
     client.wait_for_traffic();
     let ended = daemon.stop();
-    assert!(ended.stderr.contains("capture begun: all frames\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("capture begun: all frames, by uid "), "{}", ended.stderr);
     assert!(ended.stderr.contains(" captured, 0 lost\n"), "{}", ended.stderr);
 }
 

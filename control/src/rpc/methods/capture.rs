@@ -152,7 +152,7 @@ pub(super) fn answer(view: &View<'_>, captures: &mut Captures, params: &Params<'
     let stop = match params.read()? {
         Request::Begin(wish) => {
             let plan = plan(view, &wish)?;
-            captures.begin(client, plan, describe(&wish)).map_err(refusal)?;
+            captures.begin(client, params.peer, plan, describe(&wish)).map_err(refusal)?;
             return give(&Begun { capturing: true });
         }
         Request::Next {} => false,
