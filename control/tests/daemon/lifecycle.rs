@@ -114,7 +114,8 @@ fn the_socket_is_for_its_group_and_whoever_else_gets_in_only_reads() {
     fs::set_permissions(host.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     assert!(as_nobody(&["status"]).unwrap().status.success(), "others may read");
     assert!(as_nobody(&["reload", "--dry-run"]).unwrap().status.success());
-    for change in [&["reload"][..], &["reload", "--dry-run", "/etc/passwd"]] {
+    for change in [&["reload"][..], &["reload", "--dry-run", "/etc/passwd"], &["capture", "-w", "/dev/null"]]
+    {
         let output = as_nobody(change).unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{told}");
