@@ -75,6 +75,12 @@ impl Compiler {
         Compiler { generations: next.saturating_sub(1), ..Compiler::default() }
     }
 
+    /// Takes the next generation's number, for tables that are there already.
+    pub fn next_number(&mut self) -> u64 {
+        self.generations += 1;
+        self.generations
+    }
+
     /// Compiles `config` with `grants` as the next generation.
     ///
     /// # Errors

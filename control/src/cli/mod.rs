@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod confirm;
 mod counters;
 mod doctor;
 mod explain;
@@ -67,6 +68,10 @@ enum Command {
     Grants(grant::ListArguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
+    /// Keep what `reload --confirm` put in force
+    Confirm(confirm::Arguments),
+    /// Go back to an earlier generation, or list the last ones
+    Rollback(confirm::RollbackArguments),
     /// Write man pages or completions, for packages
     #[command(hide = true)]
     Generate(generate::Arguments),
@@ -134,6 +139,8 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => grant::revoke(arguments, &mut out),
         Command::Grants(arguments) => grant::list(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
+        Command::Confirm(arguments) => confirm::run(arguments, &mut out),
+        Command::Rollback(arguments) => confirm::rollback(arguments, &mut out),
     };
     conclude(result, &mut out)
 }

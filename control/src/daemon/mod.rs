@@ -18,12 +18,14 @@
 //! half a bridge that looks alive is worse than none.
 
 mod books;
+mod confirm;
 mod control;
 mod difference;
 mod drivers;
 mod event;
 mod fixed;
 mod health;
+mod history;
 mod load;
 mod notify;
 mod tables;
@@ -31,13 +33,15 @@ mod wake;
 mod workers;
 
 pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
+pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
 pub(crate) use control::View;
 pub use control::run;
 #[cfg(test)]
 pub(crate) use control::run_with;
-pub use difference::{Changed, Counted, Difference, Moved, Part, PhaseName};
+pub use difference::{Changed, Counted, Difference, Moved, NAMED, Part, PhaseName};
 pub use event::{Event, Happened};
 pub use health::FilterHealth;
+pub use history::{Author, Awaited, KEPT, MOST_BYTES, Recorded, State};
 pub(crate) use load::Source;
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};

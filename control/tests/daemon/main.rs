@@ -1,6 +1,7 @@
 //! The daemon as a process, spoken to over its socket: captures stand for interfaces, so no privilege is needed.
 
 mod clients;
+mod confirm;
 mod filter;
 mod grants;
 mod host;
