@@ -27,6 +27,9 @@ pub(super) struct Arguments {
     /// Accept that a pool or an `allow` set is empty which was not so before
     #[arg(long)]
     allow_empty: bool,
+    /// Accept that a pool or a set loses more than half of the prefixes that it has in force
+    #[arg(long)]
+    allow_shrink: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -40,6 +43,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         dry_run: arguments.dry_run,
         confirm: arguments.confirm.clone(),
         allow_empty: arguments.allow_empty,
+        allow_shrink: arguments.allow_shrink,
     };
     arguments.remote.show_slow("reloading", "reload", &request, out, print)
 }

@@ -213,3 +213,38 @@ fn a_time_that_is_none_and_a_first_generation_are_told_what_to_do() {
     assert_eq!(host.run(&["reload", "--confirm", "60s", "--dry-run"]).status.code(), Some(2));
     assert_eq!(generation(&mut client), 1);
 }
+
+#[test]
+fn a_set_or_a_pool_that_lost_more_than_half_is_refused_with_the_remedy_until_it_is_said_to_be_meant() {
+    let host = Host::new();
+    let carriers = "\"192.0.2.192/28\", \"192.0.2.208/28\", \"192.0.2.224/28\"";
+    let tables = TABLES.replace("\"192.0.2.192/26\"", carriers);
+    host.configure(&tables);
+    let daemon = host.start();
+    let mut client = host.client();
+    host.configure(&tables.replace(carriers, "\"192.0.2.192/28\""));
+    for arguments in [&["reload"][..], &["reload", "--dry-run"], &["reload", "--confirm", "60s"]] {
+        let told = host.refused(arguments);
+        assert!(told.contains("set `carriers` loses 2 of its 3 prefixes in force"), "{told}");
+        assert!(told.contains("sekisho.toml:") && told.contains("--allow-shrink"), "{told}");
+    }
+    daemon.signal(Signal::HUP);
+    client.wait_until("SIGHUP is refused", |client| client.ask("status")["reloads_refused"] == 3);
+    assert_eq!(generation(&mut client), 1);
+    client.wait_for_traffic();
+    assert!(host.ok(&["reload", "--allow-shrink"]).contains("generation 2 is in force"));
+    assert!(host.ok(&["reload"]).contains("generation 3 is in force"), "nothing is lost any more");
+
+    // A list written anew in other pieces, or moved to another pool, has lost nothing.
+    let split = "\"203.0.113.0/26\", \"203.0.113.64/26\", \"2001:db8:1::/48\"";
+    let tables = tables.replace(carriers, "\"192.0.2.192/26\"");
+    host.configure(&tables.replace("\"203.0.113.0/25\", \"2001:db8:1::/48\"", split));
+    host.ok(&["reload"]);
+    host.configure(&tables.replace("name = \"flets\"", "name = \"hikari\""));
+    host.ok(&["reload"]);
+    // A pool that is gone, and whose customers are in none.
+    let gone = tables.split("[[pool]]").take(2).collect::<Vec<_>>().join("[[pool]]");
+    host.configure(&gone.replace("name = \"flets\"", "name = \"hikari\""));
+    assert!(host.refused(&["reload"]).contains("pool `static` is gone"));
+    host.ok(&["reload", "--allow-shrink"]);
+}

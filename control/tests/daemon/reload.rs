@@ -166,7 +166,10 @@ fn sighup_reloads_the_file_that_the_daemon_was_started_with() {
     let host = Host::new();
     let daemon = host.start();
     let mut client = host.client();
-    host.write("other.toml", &host.whole(&TABLES.replace("198.51.100.0/24", "198.51.0.0/16")));
+    host.write(
+        "other.toml",
+        &host.whole(&TABLES.replace("198.51.100.0/24", "198.51.100.0/24\", \"198.51.101.0/24")),
+    );
     host.ok(&["reload", "other.toml"]);
     assert!(client.ask("status")["config"].as_str().unwrap().ends_with("/other.toml"));
     daemon.signal(Signal::HUP);
@@ -198,7 +201,8 @@ fn a_hundred_reloads_take_no_memory_and_lose_no_packet() {
             host.write(&format!("{shift}.toml"), &host.whole(&tables))
         })
         .collect();
-    let mut reload = |at: usize| client.call("reload", json!({ "path": paths[at % 2] })).unwrap();
+    let mut reload =
+        |at: usize| client.call("reload", json!({ "path": paths[at % 2], "allow_shrink": true })).unwrap();
     let resident = || {
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -33,10 +33,12 @@ pub struct Request {
     pub confirm: Option<String>,
     /// Accept that a pool or an `allow` set is empty which was not so before.
     pub allow_empty: bool,
+    /// Accept that a pool or a set loses more than half of the prefixes that it has in force.
+    pub allow_shrink: bool,
 }
 
 pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
-    let Request { path, toml, dry_run, confirm, allow_empty } = params.read()?;
+    let Request { path, toml, dry_run, confirm, allow_empty, allow_shrink } = params.read()?;
     let source = Which { path, toml, allow_empty }.source()?;
     match (&source, dry_run) {
         (None, true) => {}
@@ -50,7 +52,7 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     }
     let options = ReloadOptions {
         source: source.unwrap_or(Source::Start),
-        load: LoadOptions { allow_empty },
+        load: LoadOptions { allow_empty, allow_shrink },
         dry_run,
         confirm: confirm.as_deref().map(time).transpose()?,
         author: Author::Peer { uid: params.peer.uid, pid: params.peer.pid },
