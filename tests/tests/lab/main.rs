@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bytes;
+mod confirm;
 mod divert;
 mod encapsulation;
 mod failures;
