@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::config::{Colour, Config, ConfigError};
+use crate::config::{Colour, Config, ConfigError, wrapped};
 use crate::rpc::{self, CallError};
 
 /// 関所, the checkpoint: enforces Outbound Port 25 Blocking between customers and the Internet.
@@ -177,11 +177,12 @@ fn refusal(error: &rpc::Error) -> String {
         return rendered.to_owned();
     }
     if let Some(changes) = data.and_then(|data| data["changes"].as_array()) {
-        let changes = changes.iter().filter_map(|change| Some(format!("\n  {}", change.as_str()?)));
+        let changes =
+            changes.iter().filter_map(|change| Some(format!("\n  {}", wrapped(change.as_str()?, 4))));
         let changes: String = changes.collect();
         return format!("sekisho: this can't change while the daemon runs; restart it for:{changes}");
     }
-    format!("sekisho: {error}")
+    format!("sekisho: {}", wrapped(&error.to_string(), 9))
 }
 
 /// At most `width` columns of a terminal.

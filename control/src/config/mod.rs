@@ -42,6 +42,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use duration::{DurationError, format_duration, parse_duration};
+pub(crate) use error::wrapped;
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{

@@ -152,8 +152,7 @@ pub(crate) enum ReloadError {
     #[error("this needs a restart of the daemon: {}", .0.join("; "))]
     NeedsRestart(Vec<String>),
     #[error(
-        "generation {} awaits confirmation for another {:.0} s; `sekisho confirm` keeps it, `sekisho rollback` takes it \
-         back, and then reload",
+        "generation {} awaits confirmation ({:.0} s left): `sekisho confirm` or `sekisho rollback` first",
         .0.generation, .0.seconds_left
     )]
     AwaitsConfirmation(Awaited),
