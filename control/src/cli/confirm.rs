@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 /// What `rollback` is asked to do.
 #[derive(Debug, clap::Args)]
 pub(super) struct RollbackArguments {
-    /// The generation to go back to; the one before the one in force if not given
+    /// The generation to go back to; the one before if not given, and given again, the one before that
     #[arg(value_name = "GENERATION", conflicts_with = "list")]
     generation: Option<u64>,
     /// Show the last ten generations, and change nothing

@@ -121,7 +121,8 @@ const SECTIONS: &[Section] = &[
         text: "The daemon validates, compiles and swaps under traffic; a fault changes nothing. Prints what differs, \
                and milliseconds by step. With --confirm the daemon goes back by itself unless `sekisho confirm` \
                follows in time (1s to 1d), also if this command is killed or its network is cut; until then other \
-               reloads are refused, SIGHUP's too.",
+               reloads are refused, SIGHUP's too. A set or a pool that would lose more than half of its prefixes is \
+               refused without --allow-shrink, and one that would become empty without --allow-empty.",
         examples: &["sekisho reload --dry-run", "sekisho reload", "sekisho reload --confirm 60s"],
     },
     Section {
@@ -133,7 +134,7 @@ const SECTIONS: &[Section] = &[
     Section {
         command: "rollback",
         text: "Puts an earlier configuration in force again, under a new generation number: the one before the one in \
-               force, or one of the last ten. What a reload awaiting confirmation has replaced comes back without \
+               force, or one of the last ten; given again, it goes further back. What a reload awaiting confirmation has replaced comes back without \
                compiling. No file is read or written: correct yours, since a restart reads it. Phases that have begun \
                stay begun, and grants are kept. The history lives as long as the daemon.",
         examples: &["sekisho rollback", "sekisho rollback --list", "sekisho rollback 4"],

@@ -78,9 +78,7 @@ impl Tables {
         let previous = before.generation;
         self.history.hold(generation, previous, until);
         self.pending = Some(pending);
-        let seconds = time.as_secs_f64();
-        self.happened(Event::ConfirmationAwaited { generation, previous, seconds });
-        Awaited { generation, previous, seconds_left: seconds }
+        Awaited { generation, previous, seconds_left: time.as_secs_f64() }
     }
 
     /// Until something comes back by itself.
@@ -148,7 +146,7 @@ impl Tables {
         let left = self.in_force();
         let none = |message: String| Err(Error::new(Error::NOT_FOUND, message));
         let Some(restores) = wanted.or_else(|| self.history.before()) else {
-            return none("there is no generation before this one".into());
+            return none("the history has no generation before this one".into());
         };
         if restores == left.generation {
             return none(format!("generation {restores} is in force already"));

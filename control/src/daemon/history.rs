@@ -205,9 +205,17 @@ impl History {
         self.with(|all| all.entries.iter().rev().map(|entry| entry.record.clone()).collect())
     }
 
-    /// The generation before the one in force.
+    /// The generation before the one in force. For a restored one, that is the one before it was in force first: going
+    /// back again goes further back, and never to what was left.
     pub(super) fn before(&self) -> Option<u64> {
-        self.with(|all| all.entries.iter().rev().nth(1).map(|entry| entry.record.generation))
+        self.with(|all| {
+            let entries = &all.entries;
+            let mut at = entries.len().checked_sub(1)?;
+            while let Some(restores) = entries[at].record.restores {
+                at = entries.iter().take(at).position(|entry| entry.record.generation == restores)?;
+            }
+            Some(entries[at.checked_sub(1)?].record.generation)
+        })
     }
 
     /// A generation's configuration: none if it is not listed, none inside if it is not kept any more.
@@ -287,7 +295,7 @@ mod tests {
         assert_eq!(numbers, (4..=13).rev().collect::<Vec<_>>());
         let states: Vec<State> = list.iter().map(|entry| entry.state).collect();
         assert_eq!(states[..3], [State::InForce, State::RolledBack, State::Replaced]);
-        assert_eq!((history.before(), list[0].restores), (Some(12), Some(11)));
+        assert_eq!((history.before(), list[0].restores), (Some(10), Some(11)));
         assert!(history.config(3).is_none() && history.config(4).flatten().is_some());
     }
 
@@ -306,6 +314,24 @@ mod tests {
         history.hold(2, 1, Instant::now());
         record(&history, 3, Some(1));
         assert_eq!((history.awaited(), history.list()[1].state), (None, State::RolledBack));
+    }
+
+    #[test]
+    fn going_back_again_goes_further_back_and_never_to_what_was_left() {
+        let history = History::default();
+        (1..=3).for_each(|generation| record(&history, generation, None));
+        assert_eq!(history.before(), Some(2));
+        record(&history, 4, Some(2));
+        assert_eq!(history.before(), Some(1));
+        record(&history, 5, None);
+        assert_eq!(history.before(), Some(4));
+        record(&history, 6, Some(4));
+        assert_eq!(history.before(), Some(1), "4 was 2");
+        record(&history, 7, Some(1));
+        assert_eq!(history.before(), None);
+        (8..=16).for_each(|generation| record(&history, generation, None));
+        record(&history, 17, Some(8));
+        assert_eq!(history.before(), None, "what was before 8 is not listed any more");
     }
 
     #[test]

@@ -391,6 +391,10 @@ impl Tables {
                 },
                 Err(error) => Event::ReloadRefused { message: error.to_string() },
             });
+            if let Ok(Reloaded { confirmation: Some(awaited), .. }) = &result {
+                let Awaited { generation, previous, seconds_left: seconds } = *awaited;
+                self.happened(Event::ConfirmationAwaited { generation, previous, seconds });
+            }
         }
         result
     }
