@@ -190,10 +190,12 @@ impl Tables {
     fn restore(&mut self, generation: Generation, in_force: InForce, what: Restoration) -> RolledBack {
         let Restoration { restores, author, why, begun } = what;
         let left = self.in_force();
-        let difference = Difference::between(&left.config, &in_force.config);
         let (number, config) = (in_force.generation, Arc::clone(&in_force.config));
         in_force.advance(clock::now());
         let still_held = self.put_in_force(generation, in_force);
+        let seconds = begun.elapsed().as_secs_f64();
+        // What takes a while with many prefixes is behind what matters.
+        let difference = Difference::between(&left.config, &config);
         self.record(author, &config, Some(restores), &difference);
         let rolled_back = RolledBack {
             generation: number,
@@ -201,7 +203,7 @@ impl Tables {
             restores,
             config: config.path.display().to_string(),
             difference,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds,
             still_held,
         };
         self.happened(Event::RolledBack { generation: number, left: left.generation, restores, why });

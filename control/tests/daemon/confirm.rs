@@ -251,3 +251,28 @@ fn a_set_or_a_pool_that_lost_more_than_half_is_refused_with_the_remedy_until_it_
     assert!(host.refused(&["reload"]).contains("pool `static` is gone"));
     host.ok(&["reload", "--allow-shrink"]);
 }
+
+#[test]
+fn going_back_from_100_000_prefixes_compiles_nothing() {
+    let host = Host::new();
+    let list: String =
+        (0..100_000u32).map(|n| format!("10.{}.{}.{}/32\n", n >> 16, n >> 8 & 255, n & 255)).collect();
+    host.write("many.txt", &list);
+    host.configure(&format!(
+        "{TABLES}\n[[pool]]\nname = \"many\"\npolicy = \"dynamic\"\nprefixes = {{ file = \"many.txt\" }}\n"
+    ));
+    let _daemon = host.start();
+    let mut client = host.client();
+    let mut ratios: Vec<f64> = (0..5)
+        .map(|_| {
+            let reloaded = client.call("reload", json!({ "confirm": "10m" })).unwrap();
+            assert_eq!(reloaded["still_held"], 0);
+            let back = client.ask("rollback");
+            assert_eq!(back["still_held"], 0);
+            let seconds = |value: &Value| value.as_f64().unwrap();
+            seconds(&back["seconds"]) / seconds(&reloaded["seconds"]["compile"])
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    assert!(ratios[2] < 0.25, "of the time that compiling takes: {ratios:?}");
+}
