@@ -34,8 +34,20 @@ pub enum Error {
     #[error(transparent)]
     Compile(#[from] CompileError),
     /// More names of pools than there are numbers.
-    #[error("more than {max} pools have been named since the start; restart to number them anew", max = MAX_POOLS)]
-    TooManyPools,
+    #[error("{0} pools; at most {max} are possible: join pools that have one policy", max = MAX_POOLS)]
+    TooManyPools(usize),
+    /// More together with the names that earlier configurations gave.
+    #[error(
+        "{names} names of pools since the start, {now} of them in use now; at most {max} have numbers: restart to \
+         number them anew",
+        max = MAX_POOLS
+    )]
+    TooManyPoolNames {
+        /// All of them.
+        names: usize,
+        /// Those of this configuration.
+        now: usize,
+    },
 }
 
 /// Pools are numbered from 1; 0 is "in no pool".
@@ -75,6 +87,12 @@ impl Compiler {
         Compiler { generations: next.saturating_sub(1), ..Compiler::default() }
     }
 
+    /// Takes the next generation's number, for tables that are there already.
+    pub fn next_number(&mut self) -> u64 {
+        self.generations += 1;
+        self.generations
+    }
+
     /// Compiles `config` with `grants` as the next generation.
     ///
     /// # Errors
@@ -94,7 +112,7 @@ impl Compiler {
     fn blueprint(&mut self, config: &Config, grants: Vec<Grant>) -> Result<Blueprint, Error> {
         let mut pools = Vec::with_capacity(config.pools.len());
         for pool in &config.pools {
-            let id = self.pool_id(&pool.name)?;
+            let id = self.pool_id(&pool.name).ok_or_else(|| self.too_many(config))?;
             pools.push(PoolPlan { id, policy: pool.policy, prefixes: pool.prefixes.clone() });
         }
         Ok(Blueprint {
@@ -113,17 +131,27 @@ impl Compiler {
         })
     }
 
-    fn pool_id(&mut self, name: &str) -> Result<PoolId, Error> {
+    /// Why there is no number left: for what is there now, or for that and what has been since the start.
+    fn too_many(&self, config: &Config) -> Error {
+        let now = config.pools.len();
+        let new = config.pools.iter().filter(|pool| !self.pools.contains_key(&pool.name)).count();
+        match now {
+            ..=MAX_POOLS => Error::TooManyPoolNames { names: self.pools.len() + new, now },
+            _ => Error::TooManyPools(now),
+        }
+    }
+
+    fn pool_id(&mut self, name: &str) -> Option<PoolId> {
         if let Some(id) = self.pools.get(name) {
-            return Ok(*id);
+            return Some(*id);
         }
         let next = self.pools.len() + 1;
         if next > MAX_POOLS {
-            return Err(Error::TooManyPools);
+            return None;
         }
         let id = PoolId(next as u16);
         self.pools.insert(name.to_owned(), id);
-        Ok(id)
+        Some(id)
     }
 
     fn policy(&mut self, policy: &crate::config::Policy) -> PolicyPlan {
@@ -244,5 +272,39 @@ pub fn reject_limits(limits: &Limits) -> RejectLimits {
         burst: limits.reject_burst,
         interval_micros: limits.reject_interval_micros,
         per_second: limits.reject_per_second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Pool;
+
+    fn config(names: impl Iterator<Item = String>) -> Config {
+        let text = "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"memory\"\n\
+                    [[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\ndriver = \"memory\"\n\
+                    [[policy]]\nname = \"p\"\n";
+        let pools = names.map(|name| Pool { name, title: None, policy: 0, prefixes: Vec::new() });
+        let config = Config::from_toml(text, Path::new("/etc/s.toml")).unwrap();
+        Config { pools: pools.collect(), ..config }
+    }
+
+    #[test]
+    fn too_many_pools_at_once_are_told_otherwise_than_too_many_names_since_the_start() {
+        let all = config((0..=MAX_POOLS).map(|n| n.to_string()));
+        let error = Compiler::default().compile(&all, Vec::new()).err().unwrap().to_string();
+        assert_eq!(error, "32768 pools; at most 32767 are possible: join pools that have one policy");
+
+        let mut compiler = Compiler::default();
+        compiler.compile(&config((0..20_000).map(|n| format!("a{n}"))), Vec::new()).unwrap();
+        let others = config((0..20_000).map(|n| format!("b{n}")));
+        let error = compiler.compile(&others, Vec::new()).err().unwrap().to_string();
+        assert!(
+            error.starts_with("40000 names of pools since the start, 20000 of them in use now"),
+            "{error}"
+        );
+        assert!(error.ends_with("restart to number them anew"), "{error}");
     }
 }

@@ -3,6 +3,8 @@
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
 use sekisho_dataplane::worker::Poll;
 
+use crate::config::{HealthCheck, Mode, Rate};
+
 /// A role as the configuration writes it.
 pub(crate) fn role(role: Role) -> &'static str {
     match role {
@@ -29,6 +31,31 @@ pub(crate) fn action(action: Action) -> &'static str {
         Action::Reject => "reject",
         Action::Divert => "divert",
         Action::Monitor => "monitor",
+    }
+}
+
+/// A mode as the configuration writes it.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Bridge => "bridge",
+        Mode::Route => "route",
+    }
+}
+
+/// A check of a filter as the configuration writes it.
+pub(crate) fn health_check(check: HealthCheck) -> &'static str {
+    match check {
+        HealthCheck::Arp => "arp",
+        HealthCheck::Nd => "nd",
+        HealthCheck::Tcp => "tcp",
+    }
+}
+
+/// How fast a capture is played, as the configuration writes it.
+pub(crate) fn rate(rate: Rate) -> &'static str {
+    match rate {
+        Rate::AsFastAsPossible => "as-fast-as-possible",
+        Rate::Capture => "capture",
     }
 }
 

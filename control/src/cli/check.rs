@@ -32,7 +32,7 @@ struct Refusal<'a> {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    let options = LoadOptions { allow_empty: arguments.allow_empty };
+    let options = LoadOptions { allow_empty: arguments.allow_empty, ..LoadOptions::default() };
     let config = match Config::load_with(&arguments.config, options) {
         Ok(config) => config,
         Err(error) => {

@@ -104,7 +104,7 @@ const SECTIONS: &[Section] = &[
                next bursts on and survives reloads; with a state folder, restarts too. A grant that is there already \
                is extended, never shortened. Who granted what to whom and why is a line in the log. Root and the \
                daemon's group may.",
-        examples: &["sekisho grant 203.0.113.10 --for 30m --reason 'asked by telephone'"],
+        examples: &["sekisho grant 203.0.113.10 --for 30m --reason ticket-1234"],
     },
     Section {
         command: "revoke",
@@ -133,8 +133,25 @@ const SECTIONS: &[Section] = &[
     Section {
         command: "reload",
         text: "The daemon validates, compiles and swaps under traffic; a fault changes nothing. Prints what differs, \
-               and milliseconds by step.",
-        examples: &["sekisho reload --dry-run", "sekisho reload"],
+               and milliseconds by step. With --confirm the daemon goes back by itself unless `sekisho confirm` \
+               follows in time (1s to 1d), also if this command is killed or its network is cut; until then other \
+               reloads are refused, SIGHUP's too. A set or a pool that would lose more than half of its prefixes is \
+               refused without --allow-shrink, and one that would become empty without --allow-empty.",
+        examples: &["sekisho reload --dry-run", "sekisho reload", "sekisho reload --confirm 60s"],
+    },
+    Section {
+        command: "confirm",
+        text: "Keeps what `sekisho reload --confirm` put in force. Refused if nothing awaits confirmation, or another \
+               generation than the one named.",
+        examples: &["sekisho confirm", "sekisho confirm 4"],
+    },
+    Section {
+        command: "rollback",
+        text: "Puts an earlier configuration in force again, under a new generation number: the one before the one in \
+               force, or one of the last ten; given again, it goes further back. What a reload awaiting confirmation has replaced comes back without \
+               compiling. No file is read or written: correct yours, since a restart reads it. Phases that have begun \
+               stay begun, and grants are kept. The history lives as long as the daemon.",
+        examples: &["sekisho rollback", "sekisho rollback --list", "sekisho rollback 4"],
     },
 ];
 

@@ -3,6 +3,7 @@
 mod bench;
 mod capture;
 mod check;
+mod confirm;
 mod counters;
 mod doctor;
 mod explain;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::config::{Colour, Config, ConfigError};
+use crate::config::{Colour, Config, ConfigError, wrapped};
 use crate::rpc::{self, CallError};
 
 /// 関所, the checkpoint: enforces Outbound Port 25 Blocking between customers and the Internet.
@@ -70,6 +71,10 @@ enum Command {
     Capture(capture::Arguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
+    /// Keep what `reload --confirm` put in force
+    Confirm(confirm::Arguments),
+    /// Go back to an earlier generation, or list the last ones
+    Rollback(confirm::RollbackArguments),
     /// Write man pages or completions, for packages
     #[command(hide = true)]
     Generate(generate::Arguments),
@@ -138,6 +143,8 @@ pub fn main() -> ExitCode {
         Command::Grants(arguments) => grant::list(arguments, &mut out),
         Command::Capture(arguments) => capture::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
+        Command::Confirm(arguments) => confirm::run(arguments, &mut out),
+        Command::Rollback(arguments) => confirm::rollback(arguments, &mut out),
     };
     conclude(result, &mut out)
 }
@@ -174,11 +181,12 @@ fn refusal(error: &rpc::Error) -> String {
         return rendered.to_owned();
     }
     if let Some(changes) = data.and_then(|data| data["changes"].as_array()) {
-        let changes = changes.iter().filter_map(|change| Some(format!("\n  {}", change.as_str()?)));
+        let changes =
+            changes.iter().filter_map(|change| Some(format!("\n  {}", wrapped(change.as_str()?, 4))));
         let changes: String = changes.collect();
         return format!("sekisho: this can't change while the daemon runs; restart it for:{changes}");
     }
-    format!("sekisho: {error}")
+    format!("sekisho: {}", wrapped(&error.to_string(), 9))
 }
 
 /// At most `width` columns of a terminal.

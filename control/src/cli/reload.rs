@@ -4,9 +4,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use unicode_width::UnicodeWidthStr;
+
 use super::remote::Remote;
 use super::{Failure, shorten};
-use crate::daemon::{Changed, Counted, Difference, Moved, Part, PhaseName, Reloaded};
+use crate::daemon::{Changed, Counted, Difference, Moved, NAMED, Part, PhaseName, Reloaded};
 use crate::rpc::methods::reload::Request;
 use crate::words::plural;
 
@@ -19,9 +21,15 @@ pub(super) struct Arguments {
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Go back by itself if `sekisho confirm` does not follow within this time, such as 60s
+    #[arg(long, value_name = "TIME", conflicts_with = "dry_run")]
+    confirm: Option<String>,
     /// Accept that a pool or an `allow` set is empty which was not so before
     #[arg(long)]
     allow_empty: bool,
+    /// Accept that a pool or a set loses more than half of the prefixes that it has in force
+    #[arg(long)]
+    allow_shrink: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -29,13 +37,21 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     // The daemon may stand in another folder.
     let path = arguments.file.as_ref().map(std::path::absolute).transpose()?;
-    let request =
-        Request { path, toml: None, dry_run: arguments.dry_run, allow_empty: arguments.allow_empty };
+    let request = Request {
+        path,
+        toml: None,
+        dry_run: arguments.dry_run,
+        confirm: arguments.confirm.clone(),
+        allow_empty: arguments.allow_empty,
+        allow_shrink: arguments.allow_shrink,
+    };
     arguments.remote.show_slow("reloading", "reload", &request, out, print)
 }
 
 /// Of each kind, so many are listed.
 const LISTED: usize = 20;
+/// Columns of a line, behind its sign.
+const WIDEST: usize = 96;
 
 fn print(reloaded: &Reloaded, out: &mut dyn Write) -> io::Result<()> {
     difference(&reloaded.difference, out)?;
@@ -61,17 +77,29 @@ fn print(reloaded: &Reloaded, out: &mut dyn Write) -> io::Result<()> {
         .filter_map(|(step, seconds)| Some(format!("{step} {:.3} ms", seconds? * 1e3)))
         .collect();
     writeln!(out, "{}", steps.join(", "))?;
-    if reloaded.still_held > 0 {
+    if let Some(awaited) = &reloaded.confirmation {
         writeln!(
             out,
-            "{} still held by a worker that does not move on; see `sekisho status`",
-            plural(reloaded.still_held, "old generation")
+            "without `sekisho confirm`, generation {} comes back in {:.0} s",
+            awaited.previous, awaited.seconds_left
         )?;
     }
-    Ok(())
+    held(reloaded.still_held, out)
 }
 
-fn difference(difference: &Difference, out: &mut dyn Write) -> io::Result<()> {
+/// Old generations that could not be freed yet.
+pub(super) fn held(still_held: usize, out: &mut dyn Write) -> io::Result<()> {
+    match still_held {
+        0 => Ok(()),
+        count => writeln!(
+            out,
+            "{} still held by a worker that does not move on; see `sekisho status`",
+            plural(count, "old generation")
+        ),
+    }
+}
+
+pub(super) fn difference(difference: &Difference, out: &mut dyn Write) -> io::Result<()> {
     if difference.is_empty() {
         return writeln!(out, "nothing differs\n");
     }
@@ -114,7 +142,7 @@ fn list<T>(out: &mut dyn Write, sign: char, items: &[T], text: impl Fn(&T) -> St
 }
 
 fn line(out: &mut dyn Write, sign: char, text: impl Display) -> io::Result<()> {
-    writeln!(out, "  {sign} {}", shorten(&text.to_string(), 96))
+    writeln!(out, "  {sign} {}", shorten(&text.to_string(), WIDEST))
 }
 
 fn counted(item: &Counted) -> String {
@@ -122,15 +150,9 @@ fn counted(item: &Counted) -> String {
 }
 
 fn moved(item: &Moved) -> String {
-    let mut what = Vec::new();
-    if item.added > 0 {
-        what.push(format!("+{} prefixes", item.added));
-    }
-    if item.removed > 0 {
-        what.push(format!("-{} prefixes", item.removed));
-    }
-    what.extend(item.what.iter().cloned());
-    format!("{}: {}", item.name, what.join("; "))
+    // As many prefixes as the line has room for.
+    let told = |most: usize| format!("{}: {}", item.name, item.told(most));
+    (1..=NAMED).rev().map(told).find(|text| text.width() <= WIDEST).unwrap_or_else(|| told(0))
 }
 
 fn changed(item: &Changed) -> String {

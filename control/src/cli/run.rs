@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    let options = LoadOptions { allow_empty: arguments.allow_empty };
+    let options = LoadOptions { allow_empty: arguments.allow_empty, ..LoadOptions::default() };
     let config = Config::load_with(&arguments.config, options)?;
     // What a client asks to be read again stays the same file, wherever the client is.
     let path = std::path::absolute(&arguments.config).unwrap_or_else(|_| arguments.config.clone());

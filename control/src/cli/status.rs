@@ -6,6 +6,7 @@ use sekisho_dataplane::stages::EVERY;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
+use crate::daemon::Recorded;
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::status::{ServiceTime, StageCost, Status, WorkerStatus};
 use crate::words::{plural, plural_of, span};
@@ -70,6 +71,14 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         plural(status.reloads as usize, "reload"),
         status.reloads_refused
     )?;
+    if let Some(awaited) = &status.confirmation {
+        writeln!(
+            out,
+            "  awaits confirmation: without it, generation {} comes back in {}",
+            awaited.previous,
+            span(awaited.seconds_left)
+        )?;
+    }
     writeln!(out, "  from {}", status.config)?;
     if status.config != status.start_config {
         writeln!(out, "  started from {}", status.start_config)?;
@@ -88,6 +97,7 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if status.grants > 0 {
         writeln!(out, "  grants: {}", status.grants)?;
     }
+    history(&status.generations, out)?;
     let prefixes: usize = status.tables.iter().map(|table| table.prefixes).sum();
     let memory = status.memory_bytes as f64 / 1_048_576.0;
     writeln!(out, "  tables: {} in {memory:.1} MiB", plural(prefixes, "prefix"))?;
@@ -152,6 +162,19 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         "\n{} received: {} forwarded, {} denied, {} lost to errors",
         sums.received, sums.forwarded, sums.denied, sums.errors
     )
+}
+
+/// The generations before, on a line or two: `sekisho rollback --list` tells more.
+fn history(generations: &[Recorded], out: &mut dyn Write) -> io::Result<()> {
+    let before: Vec<String> = generations
+        .iter()
+        .skip(1)
+        .map(|entry| format!("{} {} ({})", entry.generation, entry.state, entry.author))
+        .collect();
+    match before.is_empty() {
+        true => Ok(()),
+        false => writeln!(out, "  {}", shorten(&format!("before: {}", before.join(", ")), 98)),
+    }
 }
 
 /// An instant without its fraction.

@@ -183,7 +183,7 @@ impl Pen {
 
 /// Breaks a text between words into lines that begin behind `indent` columns. A word wider than a line stays whole:
 /// [`quoted`] keeps those short.
-fn wrapped(text: &str, indent: usize) -> String {
+pub(crate) fn wrapped(text: &str, indent: usize) -> String {
     let mut lines = String::with_capacity(text.len());
     let mut used = indent;
     for word in text.split(' ') {

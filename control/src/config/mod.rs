@@ -14,8 +14,10 @@
 //! clock, the network or the machine, except that files are read which the configuration names, and that paths of
 //! captures are compared as the file system resolves them.
 
+mod coverage;
 mod duration;
 mod error;
+mod guard;
 mod health;
 mod instant;
 mod model;
@@ -40,6 +42,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 pub use duration::{DurationError, format_duration, parse_duration};
+pub(crate) use error::wrapped;
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
@@ -48,6 +51,7 @@ pub use model::{
 };
 pub use prefix::{PrefixError, parse_prefix};
 
+use guard::Guard;
 use prefix_list::{BYTE_ORDER_MARK, LARGEST_FILE, PrefixLists, bounded, decoded, refuse_encoding};
 use reader::{Shape, Table};
 use report::Report;
@@ -58,13 +62,8 @@ use source::{Place, SourceId};
 pub struct LoadOptions {
     /// Pools without prefixes, and sets without prefixes in an `allow`.
     pub allow_empty: bool,
-}
-
-/// What becomes of an empty pool or an empty `allow` set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Empty {
-    Accepted,
-    Refused,
+    /// Pools and sets that lose more than half of the prefixes that they have in force.
+    pub allow_shrink: bool,
 }
 
 const ROOT: Shape = Shape {
@@ -87,6 +86,18 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_with(path: &Path, options: LoadOptions) -> Result<Self, ConfigError> {
+        Self::load_against(path, options, None)
+    }
+
+    /// The same for a daemon that has a configuration in force: what would be lost of it by accident is refused.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_against(
+        path: &Path,
+        options: LoadOptions,
+        in_force: Option<&Config>,
+    ) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let bytes = match File::open(path).and_then(bounded) {
             Ok(bytes) => bytes,
@@ -108,7 +119,7 @@ impl Config {
             refuse_encoding(&mut report, SourceId::MAIN, at);
             return Err(report.into_error());
         }
-        read(report, &text, path, options)
+        read(report, &text, path, &Guard::new(options, in_force))
     }
 
     /// Checks a text. `path` stands in messages, and files that the text names are relative to its folder.
@@ -124,8 +135,22 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml_with(text: &str, path: &Path, options: LoadOptions) -> Result<Self, ConfigError> {
+        Self::from_toml_against(text, path, options, None)
+    }
+
+    /// The same for a daemon that has a configuration in force, as [`Config::load_against`].
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml_against(
+        text: &str,
+        path: &Path,
+        options: LoadOptions,
+        in_force: Option<&Config>,
+    ) -> Result<Self, ConfigError> {
         let text: Rc<str> = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).into();
-        read(Report::new(path.display().to_string(), Rc::clone(&text)), &text, path, options)
+        let report = Report::new(path.display().to_string(), Rc::clone(&text));
+        read(report, &text, path, &Guard::new(options, in_force))
     }
 }
 
@@ -142,8 +167,7 @@ fn unreadable(name: String, message: String, help: &str) -> ConfigError {
     ConfigError::new(vec![problem], 1)
 }
 
-fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Result<Config, ConfigError> {
-    let empty = if options.allow_empty { Empty::Accepted } else { Empty::Refused };
+fn read(mut report: Report, text: &str, path: &Path, guard: &Guard<'_>) -> Result<Config, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let Some(document) = parse(&mut report, text) else {
         return Err(report.into_error());
@@ -153,21 +177,26 @@ fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Re
     let dataplane = settings::dataplane(&mut report, &root);
     let ports = ports::read(&mut report, &root, dataplane.mode, folder);
     let mut lists = PrefixLists::new(folder);
-    let mut sets = sets::read(&mut report, &root, &mut lists, empty);
+    let mut sets = sets::read(&mut report, &root, &mut lists, guard);
     let (policies, policy_names) = policies::read(&mut report, &root, &mut sets, ports.filter);
-    let pools = pools::read(&mut report, &root, &policy_names, &mut lists, empty);
+    let pools = pools::read(&mut report, &root, &policy_names, &mut lists, guard);
     let config = Config {
         path: path.to_owned(),
         dataplane,
         ports: ports.ports,
-        sets: sets.sets,
+        sets: Vec::new(),
         policies,
-        pools,
+        pools: Vec::new(),
         checks: settings::checks(&mut report, &root),
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),
     };
+    // Of lists with faults in them nothing can be said.
+    if report.is_clean() {
+        guard.refuse_shrinking(&mut report, &sets, &config.policies, &pools);
+    }
+    let config = Config { sets: sets.sets, pools: pools.pools, ..config };
     if report.is_clean() { Ok(config) } else { Err(report.into_error()) }
 }
 

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry as MapEntry;
 
 use ipnetwork::IpNetwork;
 
-use super::Empty;
 use super::error::quoted;
+use super::guard::Guard;
 use super::model::Pool;
 use super::prefix_list::{PrefixList, PrefixLists};
 use super::reader::{Entry, Name, Names, Shape, Table};
@@ -17,14 +17,21 @@ const MOST: usize = 32_766;
 
 const SHAPE: Shape = Shape { what: "a pool", keys: &["name", "title", "policy", "prefixes"], remarks: &[] };
 
+/// The pools of a configuration, and the places of their lists.
+#[derive(Default)]
+pub(super) struct Pools {
+    pub(super) pools: Vec<Pool>,
+    pub(super) places: Vec<Place>,
+}
+
 /// Reads every `[[pool]]`.
 pub(super) fn read(
     report: &mut Report,
     root: &Table<'_>,
     policies: &Names<'_>,
     lists: &mut PrefixLists<'_>,
-    empty: Empty,
-) -> Vec<Pool> {
+    guard: &Guard<'_>,
+) -> Pools {
     let values = root.get("pool").map_or(&[][..], |entry| entry.tables(report));
     if let Some(first) = values.get(MOST) {
         let message = format!("there are {} pools, more than {MOST}", values.len());
@@ -32,7 +39,7 @@ pub(super) fn read(
     }
     let mut names = Names::new("pool", "pools");
     let mut owners = Owners::default();
-    let mut pools = Vec::new();
+    let mut pools = Pools::default();
     for value in values.iter().take(MOST) {
         let Some(table) = Table::named(report, value, "pool", "", &SHAPE) else {
             continue;
@@ -51,13 +58,14 @@ pub(super) fn read(
         let Some(list) = list else {
             continue;
         };
-        if list.empty && empty == Empty::Refused {
+        if list.empty && guard.refuses_empty_pool(name.as_ref().map(|name| name.text)) {
             let help = "give it at least one prefix; `--allow-empty` accepts it as it is";
             report.refuse(list.place.clone(), format!("{} has no prefixes", table.title), help);
         }
         let prefixes = owners.take(report, &list, &table.title);
         if let (Some(name), Some(policy)) = (name, policy) {
-            pools.push(Pool { name: name.text.to_owned(), title, policy, prefixes });
+            pools.places.push(list.place.clone());
+            pools.pools.push(Pool { name: name.text.to_owned(), title, policy, prefixes });
         }
     }
     pools

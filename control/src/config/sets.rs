@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use ipnetwork::IpNetwork;
 
 use super::error::quoted;
+use super::guard::Guard;
 use super::model::Set;
 use super::prefix_list::PrefixLists;
+use super::reader::described;
 use super::reader::{Name, Names, Table, Value, check_name};
 use super::report::Report;
 use super::source::Place;
-use super::{Empty, reader::described};
 
 const MOST: usize = 16_384;
 
@@ -21,6 +22,8 @@ pub(super) struct Sets<'a> {
     /// Sets without prefixes that no `allow` may name, with the places of their lists. A set leaves when it has been
     /// refused: once is enough.
     empty: Vec<Option<Place>>,
+    /// The places of all lists that could be read.
+    pub(super) places: Vec<Option<Place>>,
 }
 
 /// Reads `[sets]`.
@@ -28,9 +31,10 @@ pub(super) fn read<'a>(
     report: &mut Report,
     root: &Table<'a>,
     lists: &mut PrefixLists<'_>,
-    empty: Empty,
+    guard: &Guard<'_>,
 ) -> Sets<'a> {
-    let mut sets = Sets { sets: Vec::new(), names: Names::new("set", "sets"), empty: Vec::new() };
+    let mut sets =
+        Sets { sets: Vec::new(), names: Names::new("set", "sets"), empty: Vec::new(), places: Vec::new() };
     let Some(entry) = root.get("sets") else {
         return sets;
     };
@@ -49,7 +53,7 @@ pub(super) fn read<'a>(
         report.refuse(name.place.clone(), message, "join sets that are always named together");
     }
     for (name, value) in entries.into_iter().take(MOST) {
-        sets.add(report, name, value, lists, empty);
+        sets.add(report, name, value, lists, guard);
     }
     sets
 }
@@ -61,12 +65,14 @@ impl<'a> Sets<'a> {
         name: Name<'a>,
         value: &'a Value<'a>,
         lists: &mut PrefixLists<'_>,
-        empty: Empty,
+        guard: &Guard<'_>,
     ) {
         check_name(report, name.text, name.place.clone());
         let list = lists.read(report, value, &format!("set {}", quoted(name.text)));
-        let refused =
-            list.as_ref().filter(|list| list.empty && empty == Empty::Refused).map(|list| list.place.clone());
+        let refused = list
+            .as_ref()
+            .filter(|list| list.empty && guard.refuses_empty_set(name.text))
+            .map(|list| list.place.clone());
         let mut seen = HashSet::new();
         // A prefix twice in a set says nothing wrong.
         let prefixes: Vec<IpNetwork> = list
@@ -77,6 +83,7 @@ impl<'a> Sets<'a> {
             .collect();
         self.sets.push(Set { name: name.text.to_owned(), prefixes });
         self.empty.push(refused);
+        self.places.push(list.map(|list| list.place));
         self.names.add(report, name, "");
     }
 

@@ -285,8 +285,12 @@ mod taken {
                     [[pool]]\nname = \"x\"\npolicy = \"p\"\nprefixes = []";
         let text = format!("{PORTS}{more}");
         assert_eq!(told(&text).len(), 2);
-        let config =
-            Config::from_toml_with(&text, Path::new("a.toml"), LoadOptions { allow_empty: true }).unwrap();
+        let config = Config::from_toml_with(
+            &text,
+            Path::new("a.toml"),
+            LoadOptions { allow_empty: true, ..LoadOptions::default() },
+        )
+        .unwrap();
         assert!(config.pools[0].prefixes.is_empty() && config.policies[0].allow == [0]);
     }
 }
@@ -1024,7 +1028,9 @@ error: the configuration has 3 problems"
         let error = Config::load(&path).unwrap_err();
         assert_eq!(error.problems()[0].message, "pool `b` has no prefixes");
         assert_eq!((error.problems()[0].line, error.problems()[0].column), (22, 12));
-        assert!(Config::load_with(&path, LoadOptions { allow_empty: true }).is_ok());
+        assert!(
+            Config::load_with(&path, LoadOptions { allow_empty: true, ..LoadOptions::default() }).is_ok()
+        );
     }
 
     #[test]

@@ -20,7 +20,9 @@ use serde_json::value::RawValue;
 
 use super::books::Books;
 use super::capture::Captures;
+use super::difference::Difference;
 use super::event::{Event, Happened};
+use super::history::{Author, Awaited, History, Recorded};
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
@@ -87,7 +89,7 @@ pub(crate) fn run_with(
         warn(&format!("the grants from before can't be read, and are none now: {trouble}"));
     }
     let compiled = compiler.compile(&config, grants.table())?;
-    let (generation, in_force) = InForce::of(config, compiled);
+    let (generation, in_force) = InForce::of(Arc::new(config), compiled);
     let config = &in_force.config;
     in_force.advance(clock::now());
     let noted: HashSet<PhaseKey> = in_force.begun().cloned().collect();
@@ -113,6 +115,7 @@ pub(crate) fn run_with(
     let (tasks, to_do) = crossbeam::channel::unbounded();
     let (reports, reported) = crossbeam::channel::unbounded();
     let slot = Arc::new(Slot::new(in_force));
+    let history = Arc::new(History::default());
     books.grants.store(grants.len(), Ordering::Relaxed);
     let tables = Tables {
         compiler,
@@ -126,7 +129,10 @@ pub(crate) fn run_with(
         state,
         reports,
         bell,
+        history: Arc::clone(&history),
+        pending: None,
     };
+    tables.record(Author::Start, &tables.in_force().config, None, &Difference::default());
     let tables = std::thread::Builder::new()
         .name("sekisho-tables".to_owned())
         .spawn(move || tables.run(&to_do))
@@ -146,6 +152,7 @@ pub(crate) fn run_with(
         outages: vec![None; slot.get().config.ports.len()],
         books: Arc::clone(&books),
         slot: Arc::clone(&slot),
+        history,
         start: options.path.clone(),
         tasks,
         reported,
@@ -192,6 +199,19 @@ pub(crate) struct View<'a> {
     pub(crate) filter: Option<FilterHealth>,
     /// Where metrics are served.
     pub(crate) metrics: Option<SocketAddr>,
+    pub(super) history: &'a History,
+}
+
+impl View<'_> {
+    /// The last generations, the latest first.
+    pub(crate) fn generations(&self) -> Vec<Recorded> {
+        self.history.list()
+    }
+
+    /// What is to be confirmed.
+    pub(crate) fn awaited(&self) -> Option<Awaited> {
+        self.history.awaited()
+    }
 }
 
 /// Serves requests with a view, and the tables' thread.
@@ -214,6 +234,7 @@ struct Control {
     progress: Progress,
     books: Arc<Books>,
     slot: Arc<Slot>,
+    history: Arc<History>,
     start: PathBuf,
     tasks: Sender<Task>,
     reported: Receiver<Report>,
@@ -355,7 +376,9 @@ impl Control {
                 self.books.reloads.refused();
                 notify::ready(&self.status_line());
             }
-            Event::PortUp { .. } | Event::PortDown { .. } => notify::status(&self.status_line()),
+            Event::PortUp { .. } | Event::PortDown { .. } | Event::RolledBack { .. } => {
+                notify::status(&self.status_line())
+            }
             _ => {}
         }
     }
@@ -450,6 +473,7 @@ impl Control {
             clients: server.clients(),
             filter: self.filter.as_ref().map(health::Monitor::shown),
             metrics: self.metrics,
+            history: &self.history,
         };
         let mut desk = Desk { view, tasks: &self.tasks, captures: &mut self.captures };
         // A fault of ours in here costs the clients their connections, and nobody else anything.

@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Block, Checks, Config, Phase, Policy, Pool, Set};
 use crate::words;
 
+/// Of each pool or set, so many prefixes that came are named, and so many that went.
+pub const NAMED: usize = 8;
+/// In a line of [`Difference::lines`], so many are.
+const IN_A_LINE: usize = 3;
+/// The longest line of [`Difference::lines`], in characters.
+const WIDEST: usize = 200;
+
 /// The difference between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Difference {
@@ -59,6 +66,12 @@ pub struct Moved {
     pub added: usize,
     /// Prefixes that went.
     pub removed: usize,
+    /// Some of those that came: the first [`NAMED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_prefixes: Vec<String>,
+    /// Some of those that went: the first [`NAMED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed_prefixes: Vec<String>,
     /// What else changed, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub what: Vec<String>,
@@ -96,6 +109,57 @@ impl Difference {
         }
     }
 
+    /// The same in lines such as `~ set carriers: +1 prefix: 192.0.2.128/26`, at most `most`, and in the place of more
+    /// one that says how many.
+    pub fn lines(&self, most: usize) -> Vec<String> {
+        let came_and_went = |what: &'static str, part: &Part<Counted, Moved>| {
+            let counted = |sign: char, item: &Counted| {
+                format!("{sign} {what} {} ({})", item.name, words::plural(item.prefixes, "prefix"))
+            };
+            let added = part.added.iter().map(|item| counted('+', item));
+            let removed = part.removed.iter().map(|item| counted('-', item));
+            let changed =
+                part.changed.iter().map(|item| format!("~ {what} {}: {}", item.name, item.told(IN_A_LINE)));
+            added.chain(removed).chain(changed).collect::<Vec<_>>()
+        };
+        let changed = |what: &'static str, items: &[Changed]| {
+            let line = |item: &Changed| format!("~ {what} {}: {}", item.name, item.what.join("; "));
+            items.iter().map(line).collect::<Vec<_>>()
+        };
+        let policy = |sign: char, names: &[String]| {
+            names.iter().map(|name| format!("{sign} policy {name}")).collect::<Vec<_>>()
+        };
+        let phase = |sign: char, phases: &[PhaseName]| {
+            let line =
+                |item: &PhaseName| format!("{sign} phase {}/{} from {}", item.policy, item.phase, item.from);
+            phases.iter().map(line).collect::<Vec<_>>()
+        };
+        let mut lines = [
+            came_and_went("pool", &self.pools),
+            came_and_went("set", &self.sets),
+            policy('+', &self.policies.added),
+            policy('-', &self.policies.removed),
+            changed("policy", &self.policies.changed),
+            phase('+', &self.phases.added),
+            phase('-', &self.phases.removed),
+            changed("phase", &self.phases.changed),
+            self.settings.iter().map(|setting| format!("~ {setting}")).collect(),
+        ]
+        .concat();
+        if lines.len() > most {
+            let more = lines.len() - most.saturating_sub(1);
+            lines.truncate(most.saturating_sub(1));
+            lines.push(format!("and {more} more"));
+        }
+        for line in &mut lines {
+            if let Some((at, _)) = line.char_indices().nth(WIDEST) {
+                line.truncate(at);
+                line.push('…');
+            }
+        }
+        lines
+    }
+
     /// Whether both say the same.
     pub fn is_empty(&self) -> bool {
         *self == Difference::default()
@@ -125,14 +189,53 @@ fn split<'a, T, K: Eq + Hash>(
     (added, removed, both)
 }
 
-/// How many prefixes came and how many went.
-fn count(old: &[IpNetwork], new: &[IpNetwork]) -> (usize, usize) {
-    if old == new {
-        return (0, 0);
+/// A pool or a set whose prefixes are no longer the same.
+fn moved(name: &str, old: &[IpNetwork], new: &[IpNetwork]) -> Moved {
+    let mut moved = Moved {
+        name: name.to_owned(),
+        added: 0,
+        removed: 0,
+        added_prefixes: Vec::new(),
+        removed_prefixes: Vec::new(),
+        what: Vec::new(),
+    };
+    if old != new {
+        (moved.added, moved.added_prefixes) = only_in(new, old);
+        (moved.removed, moved.removed_prefixes) = only_in(old, new);
     }
-    let before: HashSet<&IpNetwork> = old.iter().collect();
-    let kept = new.iter().filter(|prefix| before.contains(prefix)).count();
-    (new.len() - kept, old.len() - kept)
+    moved
+}
+
+/// What `these` have and `those` have not: how many, and the first of them.
+fn only_in(these: &[IpNetwork], those: &[IpNetwork]) -> (usize, Vec<String>) {
+    let those: HashSet<&IpNetwork> = those.iter().collect();
+    let mut only = these.iter().filter(|prefix| !those.contains(prefix));
+    let named: Vec<String> = only.by_ref().take(NAMED).map(ToString::to_string).collect();
+    (named.len() + only.count(), named)
+}
+
+impl Moved {
+    fn is_empty(&self) -> bool {
+        self.added + self.removed == 0 && self.what.is_empty()
+    }
+
+    /// What has changed, in a line with at most so many prefixes that came, and as many that went.
+    pub fn told(&self, most: usize) -> String {
+        let prefixes = |sign: char, count: usize, named: &[String]| {
+            let told = format!("{sign}{}", words::plural(count, "prefix"));
+            let named = &named[..most.min(named.len())];
+            let told = match (count.saturating_sub(named.len()), named.is_empty()) {
+                (_, true) => told,
+                (0, false) => format!("{told}: {}", named.join(", ")),
+                (more, false) => format!("{told}: {} and {more} more", named.join(", ")),
+            };
+            (count > 0).then_some(told)
+        };
+        let added = prefixes('+', self.added, &self.added_prefixes);
+        let removed = prefixes('-', self.removed, &self.removed_prefixes);
+        let all = added.into_iter().chain(removed).chain(self.what.iter().cloned());
+        all.collect::<Vec<_>>().join("; ")
+    }
 }
 
 fn note(what: &mut Vec<String>, key: &str, was: &str, is: &str) {
@@ -148,17 +251,12 @@ fn pools(old: &Config, new: &Config) -> Part<Counted, Moved> {
         pools.into_iter().map(counted).collect()
     };
     let changed = both.into_iter().filter_map(|(was, is)| {
-        let (added, removed) = count(&was.prefixes, &is.prefixes);
-        let mut what = Vec::new();
-        note(&mut what, "policy", &old.policies[was.policy].name, &new.policies[is.policy].name);
-        note(
-            &mut what,
-            "title",
-            was.title.as_deref().unwrap_or("none"),
-            is.title.as_deref().unwrap_or("none"),
-        );
-        let moved = Moved { name: is.name.clone(), added, removed, what };
-        (added + removed > 0 || !moved.what.is_empty()).then_some(moved)
+        let mut moved = moved(&is.name, &was.prefixes, &is.prefixes);
+        let what = &mut moved.what;
+        note(what, "policy", &old.policies[was.policy].name, &new.policies[is.policy].name);
+        let title = |pool: &Pool| pool.title.clone().unwrap_or_else(|| "none".to_owned());
+        note(what, "title", &title(was), &title(is));
+        (!moved.is_empty()).then_some(moved)
     });
     Part { changed: changed.collect(), added: counted(added), removed: counted(removed) }
 }
@@ -170,8 +268,8 @@ fn sets(old: &Config, new: &Config) -> Part<Counted, Moved> {
         sets.into_iter().map(counted).collect()
     };
     let changed = both.into_iter().filter_map(|(was, is)| {
-        let (added, removed) = count(&was.prefixes, &is.prefixes);
-        (added + removed > 0).then(|| Moved { name: is.name.clone(), added, removed, what: Vec::new() })
+        let moved = moved(&is.name, &was.prefixes, &is.prefixes);
+        (!moved.is_empty()).then_some(moved)
     });
     Part { changed: changed.collect(), added: counted(added), removed: counted(removed) }
 }
@@ -347,8 +445,11 @@ mod tests {
             ),
         ]);
         assert_eq!(found.pools.added, [Counted { name: "new".into(), prefixes: 1 }]);
-        let what = vec!["policy: dynamic → static".to_owned(), "title: none → Flets".to_owned()];
-        assert_eq!(found.pools.changed, [Moved { name: "flets".into(), added: 2, removed: 1, what }]);
+        let [moved] = &found.pools.changed[..] else { panic!("{found:?}") };
+        assert_eq!((&*moved.name, moved.added, moved.removed), ("flets", 2, 1));
+        assert_eq!(moved.added_prefixes, ["192.0.2.128/25", "192.0.2.64/26"]);
+        assert_eq!(moved.removed_prefixes, ["203.0.113.0/25"]);
+        assert_eq!(moved.what, ["policy: dynamic → static", "title: none → Flets"]);
         assert_eq!(found.sets, Part::default());
     }
 
@@ -361,10 +462,13 @@ mod tests {
             ("from = \"2006-06-01T00:00:00+09:00\"", "from = \"2006-07-01T00:00:00+09:00\""),
             ("[sets]", "[checks]\nsource-validation = \"off\"\n[limits]\nl2-headers = 2\n[sets]"),
         ]);
-        assert_eq!(
-            found.sets.changed,
-            [Moved { name: "carriers".into(), added: 0, removed: 1, what: vec![] }]
-        );
+        let [moved] = &found.sets.changed[..] else { panic!("{found:?}") };
+        assert_eq!(moved.told(NAMED), "-1 prefix: 198.51.101.0/24");
+        let lines = found.lines(20);
+        assert_eq!(lines[0], "~ set carriers: -1 prefix: 198.51.101.0/24");
+        assert_eq!(lines[1], "~ policy dynamic: allow: msa → carriers, msa; action: drop → reject");
+        assert_eq!(lines[2], "+ phase dynamic/zero from 2005-10-18T00:00:00+09:00");
+        assert_eq!(found.lines(3)[2], format!("and {} more", lines.len() - 2));
         assert_eq!(found.policies.changed[0].what, ["allow: msa → carriers, msa", "action: drop → reject"]);
         assert_eq!(found.phases.added[0].phase, "zero");
         assert_eq!(found.phases.removed[0].phase, "one");
@@ -376,6 +480,22 @@ mod tests {
         assert_eq!(
             found.settings,
             ["[checks] source-validation: enforce → off", "[limits] l2-headers: 4 → 2"]
+        );
+    }
+
+    #[test]
+    fn of_many_prefixes_the_first_are_named_and_the_others_counted() {
+        let prefixes = |from: u8| -> Vec<IpNetwork> {
+            (from..from + 100).map(|n| format!("10.0.{n}.0/24").parse().unwrap()).collect()
+        };
+        let moved = moved("many", &prefixes(0), &prefixes(90));
+        assert_eq!((moved.added, moved.removed), (90, 90));
+        assert_eq!((moved.added_prefixes.len(), &*moved.removed_prefixes[0]), (NAMED, "10.0.0.0/24"));
+        let told = moved.told(NAMED);
+        assert_eq!(moved.told(0), "+90 prefixes; -90 prefixes");
+        assert!(
+            told.starts_with("+90 prefixes: 10.0.100.0/24, ") && told.contains(" and 82 more; -90"),
+            "{told}"
         );
     }
 }

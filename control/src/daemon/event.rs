@@ -27,6 +27,35 @@ pub enum Event {
         /// Why, with file, line and column.
         message: String,
     },
+    /// What a reload put in force comes to its end unless it is confirmed.
+    ConfirmationAwaited {
+        /// The generation in force.
+        generation: u64,
+        /// The one that comes back.
+        previous: u64,
+        /// In so many seconds.
+        seconds: f64,
+    },
+    /// It was confirmed, and stays.
+    Confirmed {
+        /// The generation in force.
+        generation: u64,
+        /// The user who confirmed.
+        uid: u32,
+        /// That user's process.
+        pid: i32,
+    },
+    /// An earlier configuration is in force again.
+    RolledBack {
+        /// The generation in force.
+        generation: u64,
+        /// The one that was.
+        left: u64,
+        /// The one whose configuration is in force again.
+        restores: u64,
+        /// Why.
+        why: String,
+    },
     /// From now on, a phase denies.
     PhaseBegun {
         /// Its policy.
@@ -142,6 +171,23 @@ impl fmt::Display for Event {
                 )
             }
             Event::ReloadRefused { message } => write!(f, "reload refused, nothing has changed: {message}"),
+            Event::ConfirmationAwaited { generation, previous, seconds } => {
+                write!(
+                    f,
+                    "generation {generation} awaits confirmation; without it, generation {previous} comes back in \
+                     {seconds:.0} s"
+                )
+            }
+            Event::Confirmed { generation, uid, pid } => {
+                write!(f, "generation {generation} is confirmed, by uid {uid}, process {pid}")
+            }
+            Event::RolledBack { generation, left, restores, why } => {
+                write!(
+                    f,
+                    "rolled back from generation {left}: generation {generation} is in force, with what generation \
+                     {restores} said; {why}"
+                )
+            }
             Event::PhaseBegun { policy, phase, from } => {
                 write!(f, "phase {phase} of policy {policy} has begun (from {from})")
             }

@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Driver, Health};
+use crate::config::{Config, Driver, Health, HealthCheck};
 use crate::words;
 
 /// What of `new` would need a restart, in words; none if it can be reloaded.
 pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut changes = Changes(Vec::new());
     let (was, is) = (&old.dataplane, &new.dataplane);
-    changes.note("[dataplane] mode", format!("{:?}", was.mode), format!("{:?}", is.mode));
+    changes.note("[dataplane] mode", words::mode(was.mode), words::mode(is.mode));
     changes.note("[dataplane] cores", cores(was.cores.as_deref()), cores(is.cores.as_deref()));
     changes.note("[dataplane] batch", was.batch, is.batch);
     changes.note("[dataplane] poll", words::poll(was.poll), words::poll(is.poll));
@@ -63,16 +63,28 @@ fn ports(changes: &mut Changes, old: &Config, new: &Config) {
         let name = &was.name;
         changes.note(format!("port {name}: role"), words::role(was.role), words::role(is.role));
         changes.note(format!("port {name}: peer"), peer(old, was.peer), peer(new, is.peer));
-        changes.note(format!("port {name}: driver"), driver(&was.driver), driver(&is.driver));
+        drivers(changes, name, &was.driver, &is.driver);
         changes.note(format!("port {name}: health"), health(was.health.as_ref()), health(is.health.as_ref()));
     }
 }
 
+fn drivers(changes: &mut Changes, name: &str, was: &Driver, is: &Driver) {
+    changes.note(format!("port {name}: driver"), driver(was), driver(is));
+    let (
+        Driver::Pcap { read: old_read, write: old_write, rate: old_rate },
+        Driver::Pcap { read, write, rate },
+    ) = (was, is)
+    else {
+        return;
+    };
+    changes.note(format!("port {name}: read"), path(old_read.as_deref()), path(read.as_deref()));
+    changes.note(format!("port {name}: write"), path(old_write.as_deref()), path(write.as_deref()));
+    changes.note(format!("port {name}: rate"), words::rate(*old_rate), words::rate(*rate));
+}
+
 fn driver(driver: &Driver) -> String {
     match driver {
-        Driver::Pcap { read, write, rate } => {
-            format!("pcap, read {}, write {}, {rate:?}", path(read.as_deref()), path(write.as_deref()))
-        }
+        Driver::Pcap { .. } => "pcap".into(),
         Driver::Memory => "memory".into(),
         Driver::Packet { device } => format!("packet {device}"),
         Driver::Xdp { device } => format!("xdp {device}"),
@@ -84,13 +96,19 @@ fn health(health: Option<&Health>) -> String {
     let Some(Health { check, address, tcp_port, source, interval_micros, fail_after }) = health else {
         return "none".into();
     };
+    let port = if *check == HealthCheck::Tcp { format!(" port {tcp_port}") } else { String::new() };
     let source = source.map_or(String::new(), |source| format!(" from {source}"));
     let interval = micros(*interval_micros);
-    format!("{check:?} {address} port {tcp_port}{source}, every {interval}, down after {fail_after}")
+    let check = words::health_check(*check);
+    format!("{check} {address}{port}{source}, every {interval}, down after {fail_after}")
 }
 
 fn cores(cores: Option<&[usize]>) -> String {
-    cores.map_or("default".into(), |cores| format!("{cores:?}"))
+    let listed = |cores: &[usize]| {
+        let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
+        format!("[{}]", cores.join(", "))
+    };
+    cores.map_or("default".into(), listed)
 }
 
 fn micros(micros: u64) -> String {
@@ -144,8 +162,26 @@ mod tests {
             told("[[port]]", "[limits]\nfragments = 9\nfragment-lifetime = \"90s\"\n[[port]]"),
             ["[limits] fragments: 65536 → 9", "[limits] fragment-lifetime: 2m → 1m30s"]
         );
+        assert_eq!(told("in.pcap", "other.pcap"), ["port a: read: /etc/in.pcap → /etc/other.pcap"]);
+        assert_eq!(
+            told("read = \"in.pcap\"", "read = \"in.pcap\"\nrate = \"capture\""),
+            ["port a: rate: as-fast-as-possible → capture"]
+        );
         let more = "[[port]]\nname = \"f\"\nrole = \"filter\"\ndriver = \"memory\"\n[[port]]";
         assert_eq!(told("[[port]]", more), ["[[port]]: a, b → f, a, b"]);
+    }
+
+    #[test]
+    fn the_check_of_a_filter_is_told_in_the_configurations_words() {
+        let filter = |health: &str| {
+            let port = "[[port]]\nname = \"f\"\nrole = \"filter\"\ndriver = \"memory\"\n";
+            config(&format!("{BASE}{port}health = {{ {health} }}\n"), "/etc/s.toml")
+        };
+        let arp = filter("check = \"arp\", address = \"192.0.2.9\"");
+        let tcp = filter("check = \"tcp\", address = \"192.0.2.9\", source = \"192.0.2.8\"");
+        let [told] = &changes(&arp, &tcp)[..] else { panic!("one change") };
+        assert!(told.starts_with("port f: health: arp 192.0.2.9, every "), "{told}");
+        assert!(told.contains(" → tcp 192.0.2.9 port 25 from 192.0.2.8, every "), "{told}");
     }
 
     #[test]

@@ -27,51 +27,24 @@ impl Source {
             Source::Text(_) => start.parent().unwrap_or(Path::new("")).join(TEXT),
         }
     }
-
-    fn read(&self, start: &Path, options: LoadOptions) -> Result<Config, ConfigError> {
-        match self {
-            Source::Start | Source::Path(_) => Config::load_with(&self.path(start), options),
-            Source::Text(text) => Config::from_toml_with(text, &self.path(start), options),
-        }
-    }
 }
 
-/// Reads and checks a configuration. A pool or an `allow` set without prefixes is let pass if the options say so, or if
-/// it is empty in force already (policy.md, section 5).
+/// Reads and checks a configuration. What `in_force` would lose by accident is refused, unless the options say so
+/// (policy.md, section 5).
 ///
 /// # Errors
-/// As [`Config::load_with`].
+/// As [`Config::load`].
 pub(super) fn load(
     source: &Source,
     start: &Path,
     options: LoadOptions,
     in_force: &Config,
 ) -> Result<Config, ConfigError> {
-    source.read(start, options).or_else(|error| {
-        if options.allow_empty || !has_empty(in_force) {
-            return Err(error);
-        }
-        let config = source.read(start, LoadOptions { allow_empty: true });
-        config.ok().filter(|config| !empties_more(in_force, config)).ok_or(error)
-    })
-}
-
-fn empty_pools(config: &Config) -> impl Iterator<Item = &str> {
-    config.pools.iter().filter(|pool| pool.prefixes.is_empty()).map(|pool| pool.name.as_str())
-}
-
-fn empty_allowed(config: &Config) -> impl Iterator<Item = &str> {
-    let allowed = config.policies.iter().flat_map(|policy| &policy.allow).map(|set| &config.sets[*set]);
-    allowed.filter(|set| set.prefixes.is_empty()).map(|set| set.name.as_str())
-}
-
-fn has_empty(config: &Config) -> bool {
-    empty_pools(config).chain(empty_allowed(config)).next().is_some()
-}
-
-fn empties_more(old: &Config, new: &Config) -> bool {
-    empty_pools(new).any(|pool| !empty_pools(old).any(|other| other == pool))
-        || empty_allowed(new).any(|set| !empty_allowed(old).any(|other| other == set))
+    let path = source.path(start);
+    match source {
+        Source::Start | Source::Path(_) => Config::load_against(&path, options, Some(in_force)),
+        Source::Text(text) => Config::from_toml_against(text, &path, options, Some(in_force)),
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +65,7 @@ mod tests {
         let (pool, set) = ("\"203.0.113.0/25\"", "\"192.0.2.25/32\"");
         let start = Path::new("/etc/s.toml");
         let strict = LoadOptions::default();
-        let loose = LoadOptions { allow_empty: true };
+        let loose = LoadOptions { allow_empty: true, ..strict };
         let full = Config::from_toml(&text(pool, set), start).unwrap();
         for emptied in [text("", set), text(pool, "")] {
             let source = Source::Text(emptied);

@@ -19,12 +19,14 @@
 
 mod books;
 mod capture;
+mod confirm;
 mod control;
 mod difference;
 mod drivers;
 mod event;
 mod fixed;
 mod health;
+mod history;
 mod load;
 mod notify;
 mod tables;
@@ -33,13 +35,15 @@ mod workers;
 
 pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
+pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
 pub(crate) use control::View;
 pub use control::run;
 #[cfg(test)]
 pub(crate) use control::run_with;
-pub use difference::{Changed, Counted, Difference, Moved, Part, PhaseName};
+pub use difference::{Changed, Counted, Difference, Moved, NAMED, Part, PhaseName};
 pub use event::{Event, Happened};
 pub use health::FilterHealth;
+pub use history::{Author, Awaited, KEPT, MOST_BYTES, Recorded, State};
 pub(crate) use load::Source;
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};

@@ -19,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::books::Books;
+use super::confirm::Pending;
 use super::difference::Difference;
 use super::event::Event;
 use super::fixed;
+use super::history::{Author, Awaited, History};
 use super::load::{self, Source};
 use super::wake::Bell;
 use super::workers::panic_message;
@@ -35,10 +37,10 @@ use crate::rpc::{Error, Ticket};
 use crate::state::State;
 
 /// What is in force: a configuration, and the generation that was compiled from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InForce {
     /// The configuration.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The names of what the generation numbers.
     pub names: Names,
     /// The generation's number.
@@ -53,7 +55,7 @@ pub struct InForce {
 
 impl InForce {
     /// What stands beside a generation that is about to be published.
-    pub(crate) fn of(config: Config, compiled: Compiled) -> (Generation, InForce) {
+    pub(crate) fn of(config: Arc<Config>, compiled: Compiled) -> (Generation, InForce) {
         let Compiled { generation, names, phases } = compiled;
         let in_force = InForce {
             config,
@@ -64,6 +66,11 @@ impl InForce {
             phases,
         };
         (generation, in_force)
+    }
+
+    /// The same under another number, from now on.
+    pub(super) fn again(&self, generation: u64) -> InForce {
+        InForce { generation, since_micros: clock::now(), ..self.clone() }
     }
 
     /// Each phase, its policy, and whether it has begun.
@@ -111,7 +118,7 @@ impl Slot {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put(&self, in_force: InForce) {
+    pub(super) fn put(&self, in_force: InForce) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(in_force);
     }
 }
@@ -144,6 +151,11 @@ pub(crate) enum ReloadError {
     Compile(#[from] compile::Error),
     #[error("this needs a restart of the daemon: {}", .0.join("; "))]
     NeedsRestart(Vec<String>),
+    #[error(
+        "generation {} awaits confirmation ({:.0} s left): `sekisho confirm` or `sekisho rollback` first",
+        .0.generation, .0.seconds_left
+    )]
+    AwaitsConfirmation(Awaited),
 }
 
 impl From<ReloadError> for Error {
@@ -165,6 +177,9 @@ impl From<ReloadError> for Error {
             ReloadError::Compile(_) => (Error::CONFIGURATION, None),
             ReloadError::NeedsRestart(changes) => {
                 (Error::NEEDS_RESTART, Some(serde_json::json!({ "changes": changes })))
+            }
+            ReloadError::AwaitsConfirmation(awaited) => {
+                (Error::UNCONFIRMED, Some(serde_json::json!(awaited)))
             }
         };
         Error { data, ..Error::new(code, error.to_string()) }
@@ -192,6 +207,9 @@ pub struct Reloaded {
     pub memory_bytes: usize,
     /// Old generations that a worker still held when it was no longer waited for; they are freed later.
     pub still_held: usize,
+    /// What comes back by itself, if it is not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Awaited>,
 }
 
 /// How long the steps of a reload took, in seconds; none for those that a dry run leaves out.
@@ -223,6 +241,9 @@ pub(crate) struct ReloadOptions {
     pub(crate) source: Source,
     pub(crate) load: LoadOptions,
     pub(crate) dry_run: bool,
+    /// How long to wait for a confirmation; none if none is needed.
+    pub(crate) confirm: Option<Duration>,
+    pub(crate) author: Author,
 }
 
 /// How long a worker is waited for that does not leave the old generation. It is stuck then, and so is what it holds.
@@ -249,13 +270,23 @@ pub(crate) struct Tables {
     pub(super) unwritten: Vec<PhaseKey>,
     pub(super) reports: Sender<Report>,
     pub(super) bell: Bell,
+    /// The last generations.
+    pub(super) history: Arc<History>,
+    /// What a reload replaced that is to be confirmed.
+    pub(super) pending: Option<Pending>,
 }
 
 impl Tables {
     /// Does tasks until nobody gives any more.
     pub(super) fn run(mut self, tasks: &Receiver<Task>) {
         loop {
-            match tasks.recv_timeout(self.patience()) {
+            let task = tasks.recv_timeout(self.patience());
+            // Before the task: a confirmation that comes too late is none.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.roll_back_if_due())) {
+                let message = format!("the rollback failed in the daemon: {}", panic_message(&*panic));
+                self.happened(Event::ReloadRefused { message });
+            }
+            match task {
                 Ok(Task::Call(ticket, call)) => {
                     // The tables are replaced as a whole, at the end of what can panic: whatever a panic left behind
                     // is not in force.
@@ -269,8 +300,13 @@ impl Tables {
                 Ok(Task::Reload(waiting)) => {
                     // Before the file is read: who asks from now on may mean a later one.
                     waiting.store(false, Ordering::Release);
-                    let options =
-                        ReloadOptions { source: Source::Start, load: LoadOptions::default(), dry_run: false };
+                    let options = ReloadOptions {
+                        source: Source::Start,
+                        load: LoadOptions::default(),
+                        dry_run: false,
+                        confirm: None,
+                        author: Author::Signal,
+                    };
                     // What comes of it is told as an event. The same holds for a panic as above.
                     let result = catch_unwind(AssertUnwindSafe(|| self.reload(&options).map(|_| ())));
                     if let Err(panic) = result {
@@ -303,7 +339,7 @@ impl Tables {
         self.bell.ring();
     }
 
-    fn happened(&self, event: Event) {
+    pub(super) fn happened(&self, event: Event) {
         self.report(Report::Happened(event));
     }
 
@@ -355,14 +391,21 @@ impl Tables {
                 },
                 Err(error) => Event::ReloadRefused { message: error.to_string() },
             });
+            if let Ok(Reloaded { confirmation: Some(awaited), .. }) = &result {
+                let Awaited { generation, previous, seconds_left: seconds } = *awaited;
+                self.happened(Event::ConfirmationAwaited { generation, previous, seconds });
+            }
         }
         result
     }
 
     fn try_reload(&mut self, options: &ReloadOptions) -> Result<Reloaded, ReloadError> {
+        if !options.dry_run {
+            self.must_not_be_pending()?;
+        }
         let before = self.in_force();
         let mut clock = Stopwatch(Instant::now());
-        let config = self.load(&options.source, options.load)?;
+        let config = Arc::new(self.load(&options.source, options.load)?);
         let fixed = fixed::changes(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
@@ -379,21 +422,29 @@ impl Tables {
             prefixes: 0,
             memory_bytes: 0,
             still_held: 0,
+            confirmation: None,
         };
         // A dry run takes no number for a pool, and begins no phase.
         let mut scratch = Compiler::numbering_from(before.generation);
         let compiler = if options.dry_run { &mut scratch } else { &mut self.compiler };
         let compiled = compiler.compile(&config, self.grants.table())?;
-        let (generation, in_force) = InForce::of(config, compiled);
+        let (generation, in_force) = InForce::of(Arc::clone(&config), compiled);
         seconds.compile = clock.lap();
         reloaded.prefixes = in_force.tables.iter().map(|table| table.prefixes).sum();
         reloaded.memory_bytes = in_force.tables.iter().map(|table| table.bytes).sum();
         if !options.dry_run {
             reloaded.generation = in_force.generation;
             in_force.advance(clock::now());
+            // Shares the tables, which stay then.
+            let old = options.confirm.map(|time| (time, self.publisher.current().with_grants(Vec::new())));
             self.publisher.publish(generation);
             self.slot.put(in_force);
             seconds.publish = Some(clock.lap());
+            self.record(options.author, &config, None, &reloaded.difference);
+            reloaded.confirmation = old.map(|(time, tables)| {
+                let number = reloaded.generation;
+                self.hold(Pending::new(Arc::clone(&before), tables, number, time))
+            });
             reloaded.still_held = self.wait_for_workers();
             seconds.quiesce = Some(clock.lap());
             self.publisher.reclaim();
@@ -405,7 +456,9 @@ impl Tables {
 
     /// How long to wait for a task. A grant that is over leaves within a second, and so is one written down.
     fn patience(&self) -> Duration {
-        if self.grants.is_empty() && !self.grants.is_unsaved() { TRY_AGAIN } else { Duration::from_secs(1) }
+        let nothing_to_do = self.grants.is_empty() && !self.grants.is_unsaved();
+        let patience = if nothing_to_do { TRY_AGAIN } else { Duration::from_secs(1) };
+        self.until_rollback().map_or(patience, |left| left.min(patience))
     }
 
     /// Exempts a customer. From the workers' next bursts on it holds.
@@ -510,7 +563,7 @@ impl Tables {
     }
 
     /// Waits until no worker holds an old generation any more; gives back how many are held all the same.
-    fn wait_for_workers(&self) -> usize {
+    pub(super) fn wait_for_workers(&self) -> usize {
         let begun = Instant::now();
         loop {
             let held = self.publisher.held();

@@ -82,7 +82,7 @@ impl Exposition {
     ) -> Result<Exposition, compile::Error> {
         let books = Books::of_counters(counters, config.ports.len());
         let compiled = Compiler::default().compile(&config, Vec::new())?;
-        let slot = Slot::new(InForce::of(config, compiled).1);
+        let slot = Slot::new(InForce::of(Arc::new(config), compiled).1);
         Ok(Exposition::new(Families::new(Arc::new(books), Arc::new(slot))))
     }
 

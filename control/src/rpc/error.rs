@@ -41,6 +41,8 @@ impl Error {
     /// The request did not come to its end in time. The connection is closed.
     pub const TIMEOUT: i64 = -32005;
 
+    /// A reload awaits its confirmation. `data` says which and for how long.
+    pub const UNCONFIRMED: i64 = -32008;
     /// There are as many as a bound of the configuration allows.
     pub const LIMIT: i64 = -32006;
     /// There is no such thing in the daemon.

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Table, Widget};
 
 use super::model::{PoolRow, Screen};
+use crate::daemon::Awaited;
 use crate::words::span;
 
 /// Below this there is room for the first lines only.
@@ -76,11 +77,19 @@ fn draw_head(screen: &Screen, area: Rect, buffer: &mut Buffer) {
     let received: f64 = scene.ports.iter().map(|port| port.received).sum();
     let bits: f64 = scene.ports.iter().map(|port| port.received_bits).sum();
     let denied: f64 = scene.denies.iter().map(|deny| deny.rate).sum();
-    let second = match &screen.gone {
-        Some(why) => {
+    let second = match (&screen.gone, scene.awaited) {
+        (Some(why), _) => {
             Line::from(format!("the daemon does not answer, looking for it: {why}")).white().on_red()
         }
-        None => Line::from(format!(
+        (None, Some(Awaited { generation, previous, seconds_left })) => {
+            let left = span(seconds_left);
+            Line::from(format!(
+                "generation {generation} awaits `sekisho confirm`: {previous} comes back in {left}"
+            ))
+            .black()
+            .on_yellow()
+        }
+        (None, None) => Line::from(format!(
             "{}  {}/s  {}bit/s  denied {}/s  {}, {} refused",
             whole_second(&scene.now),
             si(received),

@@ -2,6 +2,7 @@
 
 use super::feed::{Heard, Sample};
 use crate::config::parse_instant;
+use crate::daemon::Awaited;
 use crate::rpc::methods::status::WorkerStatus;
 
 /// What pools are sorted by.
@@ -93,6 +94,8 @@ pub(super) struct Scene {
     pub(super) version: String,
     pub(super) generation: u64,
     pub(super) since: String,
+    /// What comes back by itself, if it is not confirmed.
+    pub(super) awaited: Option<Awaited>,
     pub(super) reloads: u64,
     pub(super) refused: u64,
     pub(super) uptime: f64,
@@ -177,6 +180,7 @@ impl Scene {
             version: status.version.clone(),
             generation: status.generation,
             since: status.in_force_since.clone(),
+            awaited: status.confirmation,
             reloads: status.reloads,
             refused: status.reloads_refused,
             uptime: status.uptime_seconds,

@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use super::draw::{draw, si};
 use super::model::{PhaseRow, PoolRow, PortRow, ReasonRow, Screen, Sort, WorkerRow};
 use super::text;
+use crate::daemon::Awaited;
 
 fn screen() -> Screen {
     let mut screen = Screen::default();
@@ -74,6 +75,14 @@ fn everything_that_matters_is_on_eighty_by_twenty_four() {
         assert!(shown.lines().all(|line| line.width() <= usize::from(width)), "{shown}");
         assert!(shown.find("\nb ") < shown.find("\na "), "the pool with more denies is first\n{shown}");
     }
+}
+
+#[test]
+fn what_is_to_be_confirmed_is_on_top_with_its_time() {
+    let mut screen = screen();
+    screen.scene.awaited = Some(Awaited { generation: 42, previous: 41, seconds_left: 12.5 });
+    let shown = text(&screen, 80, 24);
+    assert!(shown.contains("generation 42 awaits `sekisho confirm`: 41 comes back in 12 s"), "{shown}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod capture;
 mod clients;
+mod confirm;
 mod filter;
 mod grants;
 mod host;

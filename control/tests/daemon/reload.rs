@@ -27,7 +27,7 @@ fn a_reload_puts_a_new_generation_in_force_and_counters_go_on() {
     ));
     let text = host.ok(&["reload"]);
     for told in [
-        "pools: 1 added, 0 removed, 1 changed\n  + new (1 prefix)\n  ~ flets: +1 prefixes; -1 prefixes\n",
+        "pools: 1 added, 0 removed, 1 changed\n  + new (1 prefix)\n  ~ flets: +1 prefix: 203.0.113.128/25; -1 prefix: 203.0.113.0/25\n",
         "generation 2 is in force, 6 prefixes from ",
         "validate ",
         "compile ",
@@ -104,7 +104,7 @@ fn a_dry_run_prints_the_difference_and_publishes_nothing() {
     let text = host.ok(&["reload", "--dry-run", "other.toml"]);
     for told in [
         "pools: 1 added, 1 removed, 0 changed\n  + business (1 prefix)\n  - static (1 prefix)\n",
-        "sets: 0 added, 0 removed, 1 changed\n  ~ carriers: +1 prefixes\n",
+        "sets: 0 added, 0 removed, 1 changed\n  ~ carriers: +1 prefix: 192.0.2.128/26\n",
         "policies: 0 added, 0 removed, 1 changed\n  ~ dynamic: action: reject → drop\n",
         "phases: 1 added, 0 removed, 1 changed\n  + dynamic/all from 2026-06-01T00:00:00+09:00\n",
         "dry run: generation 1 stays in force",
@@ -166,7 +166,10 @@ fn sighup_reloads_the_file_that_the_daemon_was_started_with() {
     let host = Host::new();
     let daemon = host.start();
     let mut client = host.client();
-    host.write("other.toml", &host.whole(&TABLES.replace("198.51.100.0/24", "198.51.0.0/16")));
+    host.write(
+        "other.toml",
+        &host.whole(&TABLES.replace("198.51.100.0/24", "198.51.100.0/24\", \"198.51.101.0/24")),
+    );
     host.ok(&["reload", "other.toml"]);
     assert!(client.ask("status")["config"].as_str().unwrap().ends_with("/other.toml"));
     daemon.signal(Signal::HUP);
@@ -198,7 +201,8 @@ fn a_hundred_reloads_take_no_memory_and_lose_no_packet() {
             host.write(&format!("{shift}.toml"), &host.whole(&tables))
         })
         .collect();
-    let mut reload = |at: usize| client.call("reload", json!({ "path": paths[at % 2] })).unwrap();
+    let mut reload =
+        |at: usize| client.call("reload", json!({ "path": paths[at % 2], "allow_shrink": true })).unwrap();
     let resident = || {
         let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

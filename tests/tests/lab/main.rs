@@ -7,6 +7,7 @@
 
 mod bytes;
 mod capture;
+mod confirm;
 mod divert;
 mod encapsulation;
 mod failures;

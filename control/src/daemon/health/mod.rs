@@ -16,6 +16,7 @@ use sekisho_dataplane::policy::PortId;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Health, HealthCheck};
+use crate::words;
 use wire::{Answer, Probe};
 
 /// While an answer is waited for, it is looked for as often.
@@ -169,11 +170,7 @@ impl Monitor {
 
     /// How it is.
     pub(super) fn shown(&self) -> FilterHealth {
-        let check = match self.health.check {
-            HealthCheck::Arp => "arp",
-            HealthCheck::Nd => "nd",
-            HealthCheck::Tcp => "tcp",
-        };
+        let check = words::health_check(self.health.check);
         FilterHealth {
             check: check.to_owned(),
             address: self.health.address.to_string(),

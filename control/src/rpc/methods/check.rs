@@ -42,7 +42,8 @@ impl Which {
 
 pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     let which: Which = params.read()?;
-    let load = LoadOptions { allow_empty: which.allow_empty };
+    // What it says is asked, not what it would take away.
+    let load = LoadOptions { allow_empty: which.allow_empty, allow_shrink: true };
     let source = which.source()?;
     if source.is_some() {
         params.must_change("to have the daemon read another configuration than its own")?;

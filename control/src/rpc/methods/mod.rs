@@ -9,6 +9,8 @@
 //! | [`explain`] | one packet's verdict | to read |
 //! | [`check`] | what a configuration says | to read; to change, of another configuration than the daemon's own |
 //! | [`reload`] | a new generation, or what it would change | to change; to read, for a dry run of the daemon's own file |
+//! | [`confirm`], `rollback` | what stays in force, or is again | to change |
+//! | [`generations`] | the last generations, and what is to be confirmed | to read |
 //! | [`grant`], `revoke` | a grant given, or taken back | to change |
 //! | [`grants`] | the grants that are not over | to read |
 //! | [`capture`] | copies of what workers judge | to change: it shows traffic |
@@ -16,8 +18,10 @@
 
 pub mod capture;
 pub mod check;
+pub mod confirm;
 pub mod counters;
 pub mod explain;
+pub mod generations;
 pub mod grant;
 pub mod grants;
 pub mod phases;
@@ -57,6 +61,9 @@ const METHODS: &[(&str, Work)] = &[
     ("explain", Work::There(explain::call)),
     ("check", Work::There(check::call)),
     ("reload", Work::There(reload::call)),
+    ("confirm", Work::There(confirm::call)),
+    ("rollback", Work::There(confirm::rollback)),
+    ("generations", Work::Here(generations::answer)),
     ("grant", Work::There(grant::call)),
     ("revoke", Work::There(grant::revoke)),
     ("grants", Work::There(grants::call)),
@@ -65,7 +72,7 @@ const METHODS: &[(&str, Work)] = &[
 ];
 
 /// Methods of the interface that come with a later build.
-const LATER: &[&str] = &["confirm", "rollback", "affected"];
+const LATER: &[&str] = &["affected"];
 
 /// Carries a request out, or starts to.
 pub(crate) fn serve(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::{FilterHealth, View};
+use crate::daemon::{Awaited, FilterHealth, Recorded, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -33,6 +33,12 @@ pub struct Status {
     pub generation: u64,
     /// Since when, in UTC.
     pub in_force_since: String,
+    /// What comes back by itself, if it is not confirmed.
+    #[serde(default)]
+    pub confirmation: Option<Awaited>,
+    /// The last generations, the latest first.
+    #[serde(default)]
+    pub generations: Vec<Recorded>,
     /// Reloads that put a new generation in force.
     pub reloads: u64,
     /// Reloads that changed nothing, since something was wrong.
@@ -246,6 +252,8 @@ impl Status {
             start_config: view.start.display().to_string(),
             generation: in_force.generation,
             in_force_since: clock::show(in_force.since_micros),
+            confirmation: view.awaited(),
+            generations: view.generations(),
             reloads: reloads.done,
             reloads_refused: reloads.refused,
             poll: words::poll(config.dataplane.poll).to_owned(),

@@ -1,0 +1,349 @@
+//! The last generations: who made each, when, from what and what it changed; and their configurations, to go back to.
+//!
+//! The tables' thread writes it, the control thread shows it. Memory is bounded twice: so many generations, and so many
+//! bytes of configurations beside the one in force. What the second bound drops is still listed, and says that it can't
+//! be restored.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::difference::Difference;
+use crate::clock;
+use crate::config::Config;
+
+/// So many generations are remembered, the one in force included.
+pub const KEPT: usize = 10;
+/// So many bytes of configurations are kept beside the one in force: about seven million prefixes.
+pub const MOST_BYTES: usize = 128 << 20;
+/// Lines of a difference, at most.
+const LINES: usize = 20;
+
+/// Who made a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Author {
+    /// The daemon's start.
+    Start,
+    /// SIGHUP; nobody knows whose.
+    Signal,
+    /// The daemon itself: a reload was not confirmed in time.
+    Timer,
+    /// A client of the control socket.
+    Peer {
+        /// Its user.
+        uid: u32,
+        /// That user's process.
+        pid: i32,
+    },
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Author::Start => f.write_str("start"),
+            Author::Signal => f.write_str("SIGHUP"),
+            Author::Timer => f.write_str("not confirmed"),
+            Author::Peer { uid, pid } => write!(f, "uid {uid}, process {pid}"),
+        }
+    }
+}
+
+/// What became of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It is in force.
+    InForce,
+    /// It is in force, and comes to its end unless it is confirmed.
+    AwaitsConfirmation,
+    /// A reload took its place.
+    Replaced,
+    /// A rollback did.
+    RolledBack,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::InForce => "in force",
+            State::AwaitsConfirmation => "to be confirmed",
+            State::Replaced => "replaced",
+            State::RolledBack => "rolled back",
+        })
+    }
+}
+
+/// A generation, as the history lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Recorded {
+    /// Its number.
+    pub generation: u64,
+    /// When it was put in force, in UTC.
+    pub at: String,
+    /// Who did that.
+    #[serde(flatten)]
+    pub author: Author,
+    /// What it was read from.
+    pub config: String,
+    /// The generation whose configuration it put in force again.
+    pub restores: Option<u64>,
+    /// What it changed, a line each; of many the first.
+    pub difference: Vec<String>,
+    /// What became of it.
+    pub state: State,
+    /// Whether its configuration is kept, so that `rollback` can restore it.
+    pub can_restore: bool,
+}
+
+/// A reload that is to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Awaited {
+    /// The generation in force.
+    pub generation: u64,
+    /// The one that comes back.
+    pub previous: u64,
+    /// In so many seconds.
+    pub seconds_left: f64,
+}
+
+struct Entry {
+    record: Recorded,
+    config: Option<Arc<Config>>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Entries {
+    /// The oldest first; the last one is in force.
+    entries: VecDeque<Entry>,
+    /// What is to be confirmed: its generation, the one before, and until when.
+    awaited: Option<(u64, u64, Instant)>,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct History(Mutex<Entries>);
+
+/// A generation to be recorded.
+pub(super) struct New<'a> {
+    pub(super) generation: u64,
+    pub(super) at_micros: i64,
+    pub(super) author: Author,
+    pub(super) config: &'a Arc<Config>,
+    pub(super) restores: Option<u64>,
+    pub(super) difference: &'a Difference,
+}
+
+impl History {
+    fn with<T>(&self, look: impl FnOnce(&mut Entries) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes what has been put in force. Nothing is to be confirmed then.
+    pub(super) fn record(&self, new: &New<'_>) {
+        let New { generation, at_micros, author, config, restores, difference } = *new;
+        let entry = Entry {
+            record: Recorded {
+                generation,
+                at: clock::show(at_micros),
+                author,
+                config: config.path.display().to_string(),
+                restores,
+                difference: difference.lines(LINES),
+                state: State::InForce,
+                can_restore: true,
+            },
+            config: Some(Arc::clone(config)),
+            bytes: bytes_of(config),
+        };
+        // What leaves is freed behind the lock.
+        let mut gone = Vec::new();
+        self.with(|all| {
+            all.awaited = None;
+            if let Some(last) = all.entries.back_mut() {
+                last.record.state = if restores.is_some() { State::RolledBack } else { State::Replaced };
+            }
+            all.entries.push_back(entry);
+            while all.entries.len() > KEPT {
+                gone.extend(all.entries.pop_front().and_then(|entry| entry.config));
+            }
+            gone.extend(all.forget_beyond(MOST_BYTES));
+        });
+    }
+
+    /// The generation in force is to be confirmed within `time`.
+    pub(super) fn hold(&self, generation: u64, previous: u64, until: Instant) {
+        self.with(|all| {
+            all.awaited = Some((generation, previous, until));
+            all.set_last(State::AwaitsConfirmation);
+        });
+    }
+
+    /// It was confirmed.
+    pub(super) fn keep(&self) {
+        self.with(|all| {
+            all.awaited = None;
+            all.set_last(State::InForce);
+        });
+    }
+
+    /// What is to be confirmed.
+    pub(super) fn awaited(&self) -> Option<Awaited> {
+        let awaited = self.with(|all| all.awaited);
+        awaited.map(|(generation, previous, until)| {
+            let left: Duration = until.saturating_duration_since(Instant::now());
+            Awaited { generation, previous, seconds_left: left.as_secs_f64() }
+        })
+    }
+
+    /// The generations, the latest first.
+    pub(super) fn list(&self) -> Vec<Recorded> {
+        self.with(|all| all.entries.iter().rev().map(|entry| entry.record.clone()).collect())
+    }
+
+    /// The generation before the one in force. For a restored one, that is the one before it was in force first: going
+    /// back again goes further back, and never to what was left.
+    pub(super) fn before(&self) -> Option<u64> {
+        self.with(|all| {
+            let entries = &all.entries;
+            let mut at = entries.len().checked_sub(1)?;
+            while let Some(restores) = entries[at].record.restores {
+                at = entries.iter().take(at).position(|entry| entry.record.generation == restores)?;
+            }
+            Some(entries[at.checked_sub(1)?].record.generation)
+        })
+    }
+
+    /// A generation's configuration: none if it is not listed, none inside if it is not kept any more.
+    pub(super) fn config(&self, generation: u64) -> Option<Option<Arc<Config>>> {
+        self.with(|all| {
+            let entry = all.entries.iter().find(|entry| entry.record.generation == generation);
+            entry.map(|entry| entry.config.clone())
+        })
+    }
+}
+
+impl Entries {
+    fn set_last(&mut self, state: State) {
+        if let Some(last) = self.entries.back_mut() {
+            last.record.state = state;
+        }
+    }
+
+    /// Gives up configurations, the oldest first, until those beside the one in force take no more than `most` bytes.
+    fn forget_beyond(&mut self, most: usize) -> Vec<Arc<Config>> {
+        let older = self.entries.len().saturating_sub(1);
+        let mut sum: usize = self.entries.iter().take(older).map(|entry| entry.bytes).sum();
+        let mut gone = Vec::new();
+        for entry in self.entries.iter_mut().take(older) {
+            if sum <= most {
+                break;
+            }
+            sum -= std::mem::take(&mut entry.bytes);
+            entry.record.can_restore = false;
+            gone.extend(entry.config.take());
+        }
+        gone
+    }
+}
+
+/// About how many bytes a configuration takes: prefixes, and what names them.
+fn bytes_of(config: &Config) -> usize {
+    const ITEM: usize = 256;
+    let prefixes = config.pools.iter().map(|pool| pool.prefixes.capacity());
+    let prefixes: usize = prefixes.chain(config.sets.iter().map(|set| set.prefixes.capacity())).sum();
+    let phases: usize = config.policies.iter().map(|policy| policy.phases.len() + policy.allow.len()).sum();
+    let items = config.pools.len() + config.sets.len() + config.policies.len() + phases;
+    prefixes * size_of::<ipnetwork::IpNetwork>() + items * ITEM
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config() -> Arc<Config> {
+        let text = "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"memory\"\n\
+                    [[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\ndriver = \"memory\"\n\
+                    [sets]\ns = [\"192.0.2.0/24\", \"198.51.100.0/24\"]\n";
+        Arc::new(Config::from_toml(text, Path::new("/etc/s.toml")).unwrap())
+    }
+
+    fn record(history: &History, generation: u64, restores: Option<u64>) {
+        history.record(&New {
+            generation,
+            at_micros: 0,
+            author: Author::Peer { uid: 7, pid: 8 },
+            config: &config(),
+            restores,
+            difference: &Difference::default(),
+        });
+    }
+
+    #[test]
+    fn ten_generations_are_kept_and_say_what_became_of_them() {
+        let history = History::default();
+        (1..=12).for_each(|generation| record(&history, generation, None));
+        record(&history, 13, Some(11));
+        let list = history.list();
+        let numbers: Vec<u64> = list.iter().map(|entry| entry.generation).collect();
+        assert_eq!(numbers, (4..=13).rev().collect::<Vec<_>>());
+        let states: Vec<State> = list.iter().map(|entry| entry.state).collect();
+        assert_eq!(states[..3], [State::InForce, State::RolledBack, State::Replaced]);
+        assert_eq!((history.before(), list[0].restores), (Some(10), Some(11)));
+        assert!(history.config(3).is_none() && history.config(4).flatten().is_some());
+    }
+
+    #[test]
+    fn what_is_to_be_confirmed_is_told_with_its_time_until_it_is_or_another_takes_its_place() {
+        let history = History::default();
+        record(&history, 1, None);
+        record(&history, 2, None);
+        history.hold(2, 1, Instant::now() + Duration::from_secs(60));
+        let awaited = history.awaited().unwrap();
+        assert_eq!((awaited.generation, awaited.previous), (2, 1));
+        assert!((50.0..=60.0).contains(&awaited.seconds_left), "{awaited:?}");
+        assert_eq!(history.list()[0].state, State::AwaitsConfirmation);
+        history.keep();
+        assert_eq!((history.awaited(), history.list()[0].state), (None, State::InForce));
+        history.hold(2, 1, Instant::now());
+        record(&history, 3, Some(1));
+        assert_eq!((history.awaited(), history.list()[1].state), (None, State::RolledBack));
+    }
+
+    #[test]
+    fn going_back_again_goes_further_back_and_never_to_what_was_left() {
+        let history = History::default();
+        (1..=3).for_each(|generation| record(&history, generation, None));
+        assert_eq!(history.before(), Some(2));
+        record(&history, 4, Some(2));
+        assert_eq!(history.before(), Some(1));
+        record(&history, 5, None);
+        assert_eq!(history.before(), Some(4));
+        record(&history, 6, Some(4));
+        assert_eq!(history.before(), Some(1), "4 was 2");
+        record(&history, 7, Some(1));
+        assert_eq!(history.before(), None);
+        (8..=16).for_each(|generation| record(&history, generation, None));
+        record(&history, 17, Some(8));
+        assert_eq!(history.before(), None, "what was before 8 is not listed any more");
+    }
+
+    #[test]
+    fn beyond_the_bytes_the_oldest_configurations_go_and_the_list_says_so() {
+        let history = History::default();
+        (1..=4).for_each(|generation| record(&history, generation, None));
+        let one = bytes_of(&config());
+        let gone = history.with(|all| all.forget_beyond(2 * one));
+        assert_eq!(gone.len(), 1);
+        let kept: Vec<bool> = history.list().iter().map(|entry| entry.can_restore).collect();
+        assert_eq!(kept, [true, true, true, false]);
+        assert_eq!(history.config(1).map(|config| config.is_some()), Some(false));
+        assert_eq!(history.with(|all| all.forget_beyond(0)).len(), 2, "never the one in force");
+    }
+}
