@@ -8,6 +8,7 @@
 //! returns decisions and frames. It reads no clock, does no input or output, allocates nothing per packet.
 
 mod action;
+pub mod affected;
 pub mod clock;
 pub mod counters;
 pub mod cycles;

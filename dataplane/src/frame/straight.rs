@@ -9,6 +9,7 @@
 //! Each check reads from an array of known length, so that one comparison of the frame's length serves all.
 
 use super::transport::protocol::{TCP, UDP};
+use super::transport::{TCP_FLAGS, opens};
 
 /// What a frame of the common shape is, in the words of rules 9 and 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,15 @@ pub(crate) fn read(frame: &[u8]) -> Option<Straight> {
         },
         _ => None,
     }
+}
+
+/// Whether a frame that was read as [mail](Kind::Smtp) opens a connection.
+#[inline]
+pub(crate) fn opens_connection(frame: &[u8], v6: bool) -> bool {
+    let tagged = frame.get(12..14) == Some(&VLAN_TYPE.to_ne_bytes());
+    let link = if tagged { ETHERNET + TAG } else { ETHERNET };
+    let header = if v6 { IPV6_HEADER } else { IPV4_HEADER };
+    frame.get(link + header + TCP_FLAGS).is_some_and(|flags| opens(*flags))
 }
 
 // EtherTypes as they lie in a frame, so that they are compared without being turned round.

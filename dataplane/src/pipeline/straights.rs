@@ -9,6 +9,7 @@ use std::array;
 use std::net::IpAddr;
 
 use super::Arrival;
+use crate::affected::{Attempt, Recorder};
 use crate::counters::WorkerCounters;
 use crate::frame::Addresses;
 use crate::frame::straight::{self, Kind, Straight};
@@ -130,6 +131,7 @@ impl Straights {
         turn: &Turn<'_>,
         frames: &[&[u8]],
         decisions: &mut [Decision],
+        affected: &mut Option<Recorder>,
         lap: &mut Lap,
     ) {
         let role = turn.generation.role(turn.arrival.port);
@@ -160,10 +162,10 @@ impl Straights {
             outcomes.book(counts, turn);
         }
         if self.mail_v4.count > 0 {
-            self.mail_v4(turn, &outcomes, decisions);
+            self.mail_v4(turn, &outcomes, frames, decisions, affected);
         }
         if self.mail_v6.count > 0 {
-            self.mail_v6(turn, &outcomes, decisions);
+            self.mail_v6(turn, &outcomes, frames, decisions, affected);
         }
     }
 
@@ -202,7 +204,14 @@ impl Straights {
     }
 
     /// Rules 6 and 12 to 19 for port 25 over IPv4.
-    fn mail_v4(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
+    fn mail_v4(
+        &mut self,
+        turn: &Turn<'_>,
+        outcomes: &Outcomes,
+        frames: &[&[u8]],
+        decisions: &mut [Decision],
+        affected: &mut Option<Recorder>,
+    ) {
         let generation = turn.generation;
         let count = self.mail_v4.count;
         let Straights { ids, unions, .. } = self;
@@ -213,13 +222,25 @@ impl Straights {
             let customer = IpAddr::V4(self.mail_v4.customers[at].into());
             let place = self.mail_v4.places[at];
             let decision = outcomes.mail(turn, PoolId(self.ids[at] as u16), customer, sets);
+            if let (Some(decision), Some(affected)) = (&decision, &mut *affected) {
+                let (source, destination) = (self.mail_v4.customers[at], self.mail_v4.destinations[at]);
+                let frame = frames[usize::from(place)];
+                note(turn, affected, decision, &Addresses::V4 { source, destination }, sets, frame);
+            }
             self.settle(turn, decision, place, decisions);
         }
         self.others[..self.others_count].sort_unstable();
     }
 
     /// The same over IPv6, where a destination may be of NAT64.
-    fn mail_v6(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
+    fn mail_v6(
+        &mut self,
+        turn: &Turn<'_>,
+        outcomes: &Outcomes,
+        frames: &[&[u8]],
+        decisions: &mut [Decision],
+        affected: &mut Option<Recorder>,
+    ) {
         let generation = turn.generation;
         let count = self.mail_v6.count;
         self.sets.resize(generation.sets().words(), 0);
@@ -231,6 +252,9 @@ impl Straights {
             let place = self.mail_v6.places[at];
             let pool = PoolId(self.ids[at] as u16);
             let decision = outcomes.mail(turn, pool, addresses.source(), &self.sets);
+            if let (Some(decision), Some(affected)) = (&decision, &mut *affected) {
+                note(turn, affected, decision, &addresses, &self.sets, frames[usize::from(place)]);
+            }
             self.settle(turn, decision, place, decisions);
         }
         self.others[..self.others_count].sort_unstable();
@@ -249,6 +273,34 @@ impl Straights {
         turn.counters.pool_verdicts(decision.pool, &decision, 1);
         decisions[usize::from(place)] = decision;
     }
+}
+
+/// Notes a customer whose mail is denied, or would be.
+#[inline]
+fn note(
+    turn: &Turn<'_>,
+    affected: &mut Recorder,
+    decision: &Decision,
+    addresses: &Addresses,
+    sets: &[u64],
+    frame: &[u8],
+) {
+    let denied = decision.taken != Taken::Forward;
+    let reason = if denied { Some(decision.reason) } else { decision.would };
+    if !reason.is_some_and(Reason::is_of_port_25) {
+        return;
+    }
+    let (customer, other_end) = Attempt::ends(addresses);
+    let attempt = Attempt {
+        customer,
+        other_end,
+        pool: decision.pool,
+        destination: turn.generation.destination(sets),
+        monitored: !denied,
+        opens: straight::opens_connection(frame, matches!(addresses, Addresses::V6 { .. })),
+        answer: false,
+    };
+    affected.note(attempt, turn.arrival.now);
 }
 
 /// How many frames had each outcome: ten bits for each of six, in one register, since a burst counts no
