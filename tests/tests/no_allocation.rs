@@ -14,6 +14,7 @@ use sekisho_control::compile::{Compiler, fragment_limits, reject_limits};
 use sekisho_control::config::Config;
 use sekisho_dataplane::Replies;
 use sekisho_dataplane::clock::Instant;
+use sekisho_dataplane::affected::Affected;
 use sekisho_dataplane::counters::{Totals, WorkerCounters};
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::Generation;
@@ -109,6 +110,8 @@ fn way() -> Way {
     let common = Common::new(config.ports.len(), reject_limits(&config.limits));
     let counters = Arc::new(WorkerCounters::new(config.ports.len(), compiled.names.highest_pool() + 1));
     let pipeline = Pipeline::new(Arc::new(common), Arc::clone(&counters), fragment_limits(&config.limits));
+    // Few places for affected customers, so that they change hands.
+    let pipeline = pipeline.with_affected(Affected::new(1, 32).recorder(0));
     Way { generation: compiled.generation, pipeline, counters }
 }
 

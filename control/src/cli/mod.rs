@@ -1,5 +1,6 @@
 //! The `sekisho` command: one sub-command a file.
 
+mod affected;
 mod bench;
 mod check;
 mod counters;
@@ -50,6 +51,8 @@ enum Command {
     Phases(phases::Arguments),
     /// Show everything that the running daemon counts
     Counters(counters::Arguments),
+    /// Show who is denied on port 25 by the running daemon, or would be
+    Affected(affected::Arguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
 }
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Pools(arguments) => pools::run(arguments, &mut out),
         Command::Phases(arguments) => phases::run(arguments, &mut out),
         Command::Counters(arguments) => counters::run(arguments, &mut out),
+        Command::Affected(arguments) => affected::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
     };
     conclude(result, &mut out)

@@ -43,8 +43,8 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
-    Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode, Phase,
-    Policy, Pool, Port, Rate, Set,
+    Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
+    Phase, Policy, Pool, Port, Privacy, Rate, Set,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -69,7 +69,18 @@ enum Empty {
 
 const ROOT: Shape = Shape {
     what: "the configuration",
-    keys: &["dataplane", "port", "sets", "policy", "pool", "checks", "control", "metrics", "limits"],
+    keys: &[
+        "dataplane",
+        "port",
+        "sets",
+        "policy",
+        "pool",
+        "checks",
+        "control",
+        "metrics",
+        "affected",
+        "limits",
+    ],
     remarks: &[],
 };
 
@@ -167,6 +178,7 @@ fn read(mut report: Report, text: &str, path: &Path, options: LoadOptions) -> Re
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),
+        affected: settings::affected(&mut report, &root),
     };
     if report.is_clean() { Ok(config) } else { Err(report.into_error()) }
 }

@@ -11,6 +11,7 @@ use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWat
 use sekisho_dataplane::worker::Pulse;
 
 use super::workers::Life;
+use crate::affected::Affected;
 use crate::clock;
 
 /// What one worker shows of itself.
@@ -43,16 +44,19 @@ pub struct Books {
     pub started_micros: i64,
     started: Instant,
     started_ticks: u64,
+    /// Who is denied, or would be; none if nobody is booked.
+    pub affected: Option<Affected>,
     pub(super) common: Arc<Common>,
 }
 
 impl Books {
-    pub(super) fn new(workers: Vec<WorkerBooks>, common: Arc<Common>) -> Books {
+    pub(super) fn new(workers: Vec<WorkerBooks>, common: Arc<Common>, affected: Option<Affected>) -> Books {
         Books {
             workers,
             started_micros: clock::now(),
             started: Instant::now(),
             started_ticks: cycles::ticks(),
+            affected,
             common,
         }
     }

@@ -158,7 +158,8 @@ impl Entry {
 
     fn numbers(&self) -> Record {
         let [high, low] = &self.customer;
-        let customer = u128::from(high.load(Ordering::Relaxed)) << 64 | u128::from(low.load(Ordering::Relaxed));
+        let customer =
+            u128::from(high.load(Ordering::Relaxed)) << 64 | u128::from(low.load(Ordering::Relaxed));
         Record {
             customer: address(customer),
             pool: PoolId(self.pool.load(Ordering::Relaxed) as u16),

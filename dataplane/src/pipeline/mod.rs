@@ -16,7 +16,9 @@ use crate::action::{RejectLimits, Replies};
 use crate::affected::{Attempt, Recorder};
 use crate::clock::Instant;
 use crate::counters::{PortCells, WorkerCounters};
-use crate::frame::{self, Addresses, Datagram, Fragment, Frame, Headers, Link, TCP_FLAGS, Upper, opens, protocol};
+use crate::frame::{
+    self, Addresses, Datagram, Fragment, Frame, Headers, Link, TCP_FLAGS, Upper, opens, protocol,
+};
 use crate::generation::Generation;
 use crate::health::Checks;
 use crate::policy::decision::{Act, Ruling};

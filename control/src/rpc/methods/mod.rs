@@ -5,12 +5,14 @@
 //! | [`status`] | the daemon at a glance | to read |
 //! | [`pools`] | the pools, and what was counted for them | to read |
 //! | [`phases`] | the phases, past, in force and to come | to read |
+//! | [`affected`] | who is denied on port 25, or would be | to read; to change, to have it forgotten |
 //! | [`counters`] | everything that is counted | to read |
 //! | [`explain`] | one packet's verdict | to read |
 //! | [`check`] | what a configuration says | to read; to change, of another configuration than the daemon's own |
 //! | [`reload`] | a new generation, or what it would change | to change; to read, for a dry run of the daemon's own file |
 //! | [`subscribe`] | counters and events from now on | to read |
 
+pub mod affected;
 pub mod check;
 pub mod counters;
 pub mod explain;
@@ -46,6 +48,7 @@ const METHODS: &[(&str, Work)] = &[
     ("pools", Work::Here(pools::answer)),
     ("phases", Work::Here(phases::answer)),
     ("counters", Work::Here(counters::answer)),
+    ("affected", Work::There(affected::call)),
     ("explain", Work::There(explain::call)),
     ("check", Work::There(check::call)),
     ("reload", Work::There(reload::call)),
@@ -53,7 +56,7 @@ const METHODS: &[(&str, Work)] = &[
 ];
 
 /// Methods of the interface that come with a later build.
-const LATER: &[&str] = &["confirm", "rollback", "grant", "revoke", "grants", "affected", "capture"];
+const LATER: &[&str] = &["confirm", "rollback", "grant", "revoke", "grants", "capture"];
 
 /// Carries a request out, or starts to.
 pub(crate) fn serve(
