@@ -40,7 +40,8 @@ fn ways(flows: usize, smtp_permille: u32) -> Vec<Way> {
         ("monitor", Action::Monitor, None),
         ("monitor+affected", Action::Monitor, Some(PLACES)),
     ];
-    let load = |action, places| Load::denying(false, POOLS, SETS, shape(flows, smtp_permille), action, places);
+    let load =
+        |action, places| Load::denying(false, POOLS, SETS, shape(flows, smtp_permille), action, places);
     ways.map(|(name, action, places)| Way { name, load: load(action, places) }).into()
 }
 
@@ -78,10 +79,9 @@ fn compare(title: &str, ways: &mut [Way], per_microsecond: f64, rounds: usize, t
 fn deny(c: &mut Criterion) {
     let mut group = c.benchmark_group("deny");
     group.throughput(Throughput::Elements(PACKETS));
-    for (title, flows, permille, rate) in [
-        ("1%-port-25", 10_000, 10, PER_MICROSECOND),
-        ("100%-port-25", 10_000, 1_000, STORM_PER_MICROSECOND),
-    ] {
+    for (title, flows, permille, rate) in
+        [("1%-port-25", 10_000, 10, PER_MICROSECOND), ("100%-port-25", 10_000, 1_000, STORM_PER_MICROSECOND)]
+    {
         let mut ways = ways(flows, permille);
         for way in &mut ways {
             group.bench_function(format!("{title}/{}", way.name), |b| {

@@ -15,6 +15,7 @@ pub mod cycles;
 pub mod frame;
 pub mod generation;
 pub mod health;
+mod keyed;
 pub mod lpm;
 pub mod pipeline;
 pub mod policy;

@@ -19,6 +19,7 @@ const WORDS: usize = REGISTERS / 8;
 
 /// A sketch that one thread writes and any thread reads: eight registers a word.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct DistinctCells([AtomicU64; WORDS]);
 
 impl DistinctCells {

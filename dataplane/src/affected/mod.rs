@@ -13,15 +13,14 @@ mod distinct;
 mod report;
 mod table;
 
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use foldhash::quality::RandomState;
 
 use crate::clock::Instant;
 use crate::frame::Addresses;
+use crate::keyed::{Keyed, mapped, number};
 use crate::policy::{PoolId, Reason};
 use crate::port::MAX_BURST;
 use table::{Place, Table};
@@ -69,11 +68,8 @@ impl Attempt {
     /// The customer and the other end, in the order of a packet from the customer.
     #[inline]
     pub(crate) fn ends(addresses: &Addresses) -> (u128, u128) {
-        const MAPPED: u128 = 0xffff << 32;
         match *addresses {
-            Addresses::V4 { source, destination } => {
-                (MAPPED | u128::from(source), MAPPED | u128::from(destination))
-            }
+            Addresses::V4 { source, destination } => (mapped(source), mapped(destination)),
             Addresses::V6 { source, destination } => (source, destination),
         }
     }
@@ -97,7 +93,7 @@ impl Reason {
 /// The tables of all workers, for those who read. One key for all, so that what they counted can be added.
 #[derive(Debug)]
 pub struct Affected {
-    key: RandomState,
+    key: Keyed,
     tables: Vec<Arc<Table>>,
 }
 
@@ -105,7 +101,7 @@ impl Affected {
     /// Tables for at least `customers` customers each, one for each of `workers`.
     pub fn new(workers: usize, customers: usize) -> Affected {
         Affected {
-            key: RandomState::default(),
+            key: Keyed::new(),
             tables: (0..workers).map(|_| Arc::new(Table::new(customers))).collect(),
         }
     }
@@ -130,23 +126,15 @@ impl Affected {
 
     /// What all workers have booked, while they go on.
     pub fn read(&self) -> Report {
-        let hash = |customer: IpAddr| self.key.hash_one(key(customer));
+        let hash = |customer: IpAddr| self.key.hash(number(customer));
         report::read(&self.tables, hash)
-    }
-}
-
-/// What the tables know a customer by.
-fn key(customer: IpAddr) -> u128 {
-    match customer {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
     }
 }
 
 /// A worker's hand: it gathers a burst's attempts and books them at the burst's end.
 #[derive(Debug)]
 pub struct Recorder {
-    key: RandomState,
+    key: Keyed,
     table: Arc<Table>,
     pending: Box<ArrayVec<(Place, Attempt), MAX_BURST>>,
 }
@@ -158,7 +146,7 @@ impl Recorder {
         if self.pending.is_full() {
             self.book_all(now);
         }
-        let place = self.table.place(self.key.hash_one(attempt.customer));
+        let place = self.table.place(self.key.hash(attempt.customer));
         self.table.prefetch(place);
         self.pending.push((place, attempt));
     }
@@ -173,7 +161,7 @@ impl Recorder {
 
     fn book_all(&mut self, now: Instant) {
         for (place, attempt) in self.pending.drain(..) {
-            let destination = self.key.hash_one(attempt.other_end);
+            let destination = self.key.hash(attempt.other_end);
             self.table.book(place, &attempt, destination, now.utc_micros as u64);
         }
     }

@@ -31,54 +31,67 @@ pub const WAYS: usize = 16;
 /// Times that a reader tries to read an entry that is being taken over.
 const TRIES: usize = 1_000;
 
-#[derive(Debug)]
+/// Tags in a word.
+const LANES: usize = 4;
+const LANE_BITS: usize = 16;
+/// The lowest bit of each lane.
+const ONES: u64 = 0x0001_0001_0001_0001;
+
+/// One cache line.
+#[derive(Debug, Default)]
 #[repr(align(64))]
 struct Set {
-    /// By way: a part of the customer's hash; 0 is free.
-    tags: [AtomicU32; WAYS],
-    /// By way: packets counted and inherited.
-    weights: [Cell; WAYS],
+    /// By way: a part of the customer's hash; 0 is free. Four to a word, so that four are compared at once.
+    tags: [AtomicU64; WAYS / LANES],
     /// What is here was booked after so many resets.
     epoch: AtomicU32,
     displaced_customers: Cell,
     displaced_packets: Cell,
 }
 
-impl Default for Set {
-    fn default() -> Self {
-        Set {
-            tags: Default::default(),
-            weights: Default::default(),
-            epoch: AtomicU32::new(0),
-            displaced_customers: Cell::default(),
-            displaced_packets: Cell::default(),
-        }
-    }
-}
-
 impl Set {
+    fn tag(&self, way: usize) -> u16 {
+        (self.tags[way / LANES].load(Ordering::Acquire) >> (way % LANES * LANE_BITS)) as u16
+    }
+
+    fn set_tag(&self, way: usize, tag: u16) {
+        let (word, shift) = (&self.tags[way / LANES], way % LANES * LANE_BITS);
+        let others = word.load(Ordering::Relaxed) & !(0xffff << shift);
+        // Who sees the tag sees the entry that was made for it.
+        word.store(others | u64::from(tag) << shift, Ordering::Release);
+    }
+
+    /// A bit for each way whose tag may be this one. There are none missing, and hardly one too many: a lane above one
+    /// that matches may be told to match if it differs in its lowest bit alone.
+    #[inline]
+    fn candidates(&self, tag: u16) -> u32 {
+        let wanted = ONES * u64::from(tag);
+        let mut ways = 0;
+        for (at, word) in self.tags.iter().enumerate() {
+            let difference = word.load(Ordering::Relaxed) ^ wanted;
+            // A lane that is zero borrows from its highest bit.
+            let zeros = difference.wrapping_sub(ONES) & !difference & ONES << (LANE_BITS - 1);
+            // The four highest bits, side by side.
+            let four = (zeros >> (LANE_BITS - 1)).wrapping_mul(1 | 1 << 15 | 1 << 30 | 1 << 45) >> 45 & 0xf;
+            ways |= (four as u32) << (at * LANES);
+        }
+        ways
+    }
+
     /// Forgets everything.
     #[cold]
     fn clear(&self, epoch: u32) {
-        self.tags.iter().for_each(|tag| tag.store(0, Ordering::Relaxed));
-        self.weights.iter().for_each(|weight| weight.set(0));
+        self.tags.iter().for_each(|tags| tags.store(0, Ordering::Relaxed));
         self.displaced_customers.set(0);
         self.displaced_packets.set(0);
         // Who sees the new epoch sees an empty set.
         self.epoch.store(epoch, Ordering::Release);
     }
-
-    /// The most packets that a customer without a counter here may have had.
-    fn floor(&self) -> u64 {
-        match self.displaced_customers.get() {
-            0 => 0,
-            _ => self.weights.iter().map(Cell::get).min().unwrap_or(0),
-        }
-    }
 }
 
+/// Four cache lines: who and when; the numbers; the sketch.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(128))]
 struct Entry {
     /// Odd while it is being taken over.
     version: AtomicU32,
@@ -88,12 +101,22 @@ struct Entry {
     /// UTC microseconds, as they are.
     first: AtomicU64,
     last: AtomicU64,
+    inherited: Cell,
+    /// Packets counted and inherited.
+    weight: Cell,
+    counts: Counts,
+    distinct: DistinctCells,
+}
+
+const _: () = assert!(size_of::<Entry>() == 256 && size_of::<Set>() == 64);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Counts {
     /// By whether it was only monitored, and by kind of destination.
     packets: [[Cell; Destination::COUNT]; 2],
     connections: Cell,
     answers: Cell,
-    inherited: Cell,
-    distinct: DistinctCells,
 }
 
 impl Entry {
@@ -105,7 +128,7 @@ impl Entry {
     }
 
     fn seen(&self) -> u64 {
-        self.packets.iter().flatten().map(Cell::get).sum()
+        self.counts.packets.iter().flatten().map(Cell::get).sum()
     }
 
     #[cold]
@@ -120,10 +143,11 @@ impl Entry {
         self.pool.store(u32::from(attempt.pool.0), Ordering::Relaxed);
         self.first.store(now, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
-        self.packets.iter().flatten().for_each(|cell| cell.set(0));
-        self.connections.set(0);
-        self.answers.set(0);
+        self.counts.packets.iter().flatten().for_each(|cell| cell.set(0));
+        self.counts.connections.set(0);
+        self.counts.answers.set(0);
         self.inherited.set(inherited);
+        self.weight.set(inherited);
         self.distinct.clear();
         // Every store above is seen before the version is even.
         self.version.store(version.wrapping_add(2), Ordering::Release);
@@ -131,9 +155,11 @@ impl Entry {
 
     #[inline]
     fn count(&self, attempt: &Attempt, destination: u64, now: u64) {
-        self.packets[usize::from(attempt.monitored)][attempt.destination as usize].add(1);
-        self.connections.add(attempt.opens.into());
-        self.answers.add(attempt.answer.into());
+        let Counts { packets, connections, answers } = &self.counts;
+        packets[usize::from(attempt.monitored)][attempt.destination as usize].add(1);
+        connections.add(attempt.opens.into());
+        answers.add(attempt.answer.into());
+        self.weight.add(1);
         self.pool.store(u32::from(attempt.pool.0), Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
         self.distinct.add(destination);
@@ -166,10 +192,10 @@ impl Entry {
             first_micros: self.first.load(Ordering::Relaxed) as i64,
             last_micros: self.last.load(Ordering::Relaxed) as i64,
             packets: std::array::from_fn(|monitored| {
-                std::array::from_fn(|kind| self.packets[monitored][kind].get())
+                std::array::from_fn(|kind| self.counts.packets[monitored][kind].get())
             }),
-            connections: self.connections.get(),
-            answers: self.answers.get(),
+            connections: self.counts.connections.get(),
+            answers: self.counts.answers.get(),
             inherited: self.inherited.get(),
             distinct: self.distinct.read(),
         }
@@ -250,7 +276,7 @@ pub(super) struct Table {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     set: u32,
-    tag: u32,
+    tag: u16,
 }
 
 /// What a table holds besides records.
@@ -283,7 +309,7 @@ impl Table {
     /// Where the customer with this hash belongs.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place {
-        Place { set: (hash >> 32) as u32 & (self.sets.len() as u32 - 1), tag: (hash as u32).max(1) }
+        Place { set: (hash >> 32) as u32 & (self.sets.len() as u32 - 1), tag: (hash as u16).max(1) }
     }
 
     /// The number of the set.
@@ -294,7 +320,7 @@ impl Table {
     /// Asks for the memory of a place.
     #[inline]
     pub(super) fn prefetch(&self, place: Place) {
-        prefetch::value(&self.sets[place.set as usize].tags);
+        prefetch::value(&self.sets[place.set as usize]);
     }
 
     /// Books a customer's packet. Called by one thread alone.
@@ -306,11 +332,8 @@ impl Table {
         if set.epoch.load(Ordering::Relaxed) != epoch {
             set.clear(epoch);
         }
-        let known = set.tags.iter().zip(entries).position(|(tag, entry)| {
-            tag.load(Ordering::Relaxed) == place.tag && entry.is_of(attempt.customer)
-        });
-        let way = known.unwrap_or_else(|| take_over(set, entries, place.tag, attempt, now));
-        set.weights[way].add(1);
+        let way = find(set, entries, place.tag, attempt.customer)
+            .unwrap_or_else(|| take_over(set, entries, place.tag, attempt, now));
         entries[way].count(attempt, destination, now);
     }
 
@@ -328,12 +351,12 @@ impl Table {
                 reading.floors.push(0);
                 continue;
             }
-            reading.floors.push(set.floor());
+            reading.floors.push(floor(set, entries));
             reading.displaced_customers += set.displaced_customers.get();
             reading.displaced_packets += set.displaced_packets.get();
-            for (tag, entry) in set.tags.iter().zip(entries) {
+            for (way, entry) in entries.iter().enumerate() {
                 // Who sees the tag sees the customer that it stands for, or one that came later.
-                if tag.load(Ordering::Acquire) != 0 {
+                if set.tag(way) != 0 {
                     match entry.read() {
                         Some(record) => each(record),
                         None => reading.unread += 1,
@@ -345,20 +368,46 @@ impl Table {
     }
 }
 
+/// The way of a customer that has a counter.
+#[inline]
+fn find(set: &Set, entries: &[Entry], tag: u16, customer: u128) -> Option<usize> {
+    let mut candidates = set.candidates(tag);
+    while candidates != 0 {
+        let way = candidates.trailing_zeros() as usize;
+        if set.tag(way) == tag && entries.get(way).is_some_and(|entry| entry.is_of(customer)) {
+            return Some(way);
+        }
+        candidates &= candidates - 1;
+    }
+    None
+}
+
 /// Gives a customer that has no counter a free one, or the one with the smallest count.
 #[cold]
-fn take_over(set: &Set, entries: &[Entry], tag: u32, attempt: &Attempt, now: u64) -> usize {
-    let free = set.tags.iter().position(|tag| tag.load(Ordering::Relaxed) == 0);
-    let way = free.unwrap_or_else(|| {
-        let least = set.weights.iter().enumerate().min_by_key(|(_, weight)| weight.get());
-        let way = least.map_or(0, |(way, _)| way);
+fn take_over(set: &Set, entries: &[Entry], tag: u16, attempt: &Attempt, now: u64) -> usize {
+    let free = (0..WAYS).find(|way| set.tag(*way) == 0).map(|way| (way, 0));
+    let (way, inherited) = free.unwrap_or_else(|| {
+        let (way, weight) = least(entries).unwrap_or_default();
         set.displaced_customers.add(1);
         set.displaced_packets.add(entries[way].seen());
-        way
+        (way, weight)
     });
-    entries[way].take_over(attempt, set.weights[way].get(), now);
-    set.tags[way].store(tag, Ordering::Release);
+    entries[way].take_over(attempt, inherited, now);
+    set.set_tag(way, tag);
     way
+}
+
+/// The way with the smallest count, and that count.
+fn least(entries: &[Entry]) -> Option<(usize, u64)> {
+    entries.iter().map(|entry| entry.weight.get()).enumerate().min_by_key(|(_, weight)| *weight)
+}
+
+/// The most packets that a customer without a counter in this set may have had.
+fn floor(set: &Set, entries: &[Entry]) -> u64 {
+    match set.displaced_customers.get() {
+        0 => 0,
+        _ => least(entries).map_or(0, |(_, weight)| weight),
+    }
 }
 
 fn halves(customer: u128) -> [u64; 2] {
@@ -368,4 +417,34 @@ fn halves(customer: u128) -> [u64; 2] {
 fn address(customer: u128) -> IpAddr {
     let address = Ipv6Addr::from_bits(customer);
     address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_way_with_a_tag_is_a_candidate_for_it(
+            tags in proptest::array::uniform16(prop::sample::select(vec![0u16, 1, 2, 3, 0x7fff, 0x8000, 0xffff])),
+            wanted in prop::sample::select(vec![1u16, 2, 3, 0x7fff, 0x8000, 0xfffe, 0xffff]),
+        ) {
+            let set = Set::default();
+            for (way, tag) in tags.into_iter().enumerate() {
+                set.set_tag(way, tag);
+            }
+            let candidates = set.candidates(wanted);
+            for (way, tag) in tags.into_iter().enumerate() {
+                prop_assert_eq!(set.tag(way), tag);
+                if tag == wanted {
+                    prop_assert!(candidates >> way & 1 == 1);
+                } else if candidates >> way & 1 == 1 {
+                    prop_assert_eq!(tag ^ wanted, 1);
+                }
+            }
+            prop_assert_eq!(candidates >> WAYS, 0);
+        }
+    }
 }

@@ -187,7 +187,7 @@ proptest! {
         let listed: u64 = report.customers.iter().map(|c| c.record.attempts()).sum();
         prop_assert_eq!(listed + report.displaced_attempts, report.attempts);
         let known: HashMap<u128, &Customer> =
-            report.customers.iter().map(|c| (key(c.record.customer), c)).collect();
+            report.customers.iter().map(|c| (number(c.record.customer), c)).collect();
         prop_assert_eq!(known.len(), report.customers.len());
         for (customer, (count, ends, first, last)) in &twin.customers {
             let Some(Customer { record, at_most }) = known.get(customer) else {

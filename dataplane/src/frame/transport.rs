@@ -23,6 +23,8 @@ pub mod protocol {
 pub(crate) const TCP_MINIMUM: usize = 20;
 /// Where TCP's header has its flags.
 pub(crate) const TCP_FLAGS: usize = 13;
+/// TCP's flag RST.
+pub(super) const TCP_RST: u8 = 0x04;
 /// UDP's header.
 pub(crate) const UDP_SIZE: usize = 8;
 const PORTS_SIZE: usize = 4;
@@ -32,9 +34,8 @@ const SMTP: u16 = 25;
 #[inline]
 pub(crate) fn opens(flags: u8) -> bool {
     const SYN: u8 = 0x02;
-    const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
-    flags & (SYN | RST | ACK) == SYN
+    flags & (SYN | TCP_RST | ACK) == SYN
 }
 
 /// Source and destination port.

@@ -134,8 +134,8 @@ impl Pipeline {
         let fragments = FragmentTable::new(fragments);
         Pipeline {
             counters,
+            straights: Box::new(Straights::new(Arc::clone(&common))),
             state: State { common, fragments, sets: Vec::new(), affected: None },
-            straights: Box::new(Straights::new()),
             measuring: false,
         }
     }
