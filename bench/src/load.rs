@@ -8,6 +8,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use sekisho_control::bench::traffic::{Shape, outbound};
 use sekisho_control::cores;
 use sekisho_dataplane::RejectLimits;
+use sekisho_dataplane::affected::{Affected, Report};
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{Totals, WorkerCounters};
 use sekisho_dataplane::generation::{Blueprint, Generation, PhasePlan, PolicyPlan, PoolPlan, PortPlan};
@@ -32,18 +33,42 @@ pub struct Load {
     counters: Arc<WorkerCounters>,
     common: Arc<Common>,
     capture: u64,
+    affected: Option<Affected>,
+    micros: f64,
 }
 
 impl Load {
     /// Traffic of `shape` from `pools` pools of one /24 (IPv6: /40) each, under a policy with `sets` sets that
     /// drops everything else on port 25.
     pub fn new(v6: bool, pools: usize, sets: usize, shape: Shape) -> Load {
+        Load::denying(v6, pools, sets, shape, Action::Drop, None)
+    }
+
+    /// The same, under a policy with this action; with so many places for affected customers, if they are booked.
+    pub fn denying(
+        v6: bool,
+        pools: usize,
+        sets: usize,
+        shape: Shape,
+        action: Action,
+        affected: Option<usize>,
+    ) -> Load {
         let prefixes: Vec<IpNetwork> = (0..pools).map(|n| pool_prefix(v6, n)).collect();
-        let generation = Generation::compile(&blueprint(&prefixes, sets)).expect("the blueprint compiles");
+        let mut blueprint = blueprint(&prefixes, sets);
+        for policy in &mut blueprint.policies {
+            policy.action = action;
+            policy.phases.iter_mut().for_each(|phase| phase.action = action);
+        }
+        let generation = Generation::compile(&blueprint).expect("the blueprint compiles");
         let (publisher, mut readers) = publish(generation, 1);
         let counters = Arc::new(WorkerCounters::new(2, pools + 1));
         let common = Arc::new(Common::new(2, RejectLimits::default()));
         let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), FragmentLimits::default());
+        let affected = affected.map(|customers| Affected::new(1, customers));
+        let pipeline = match &affected {
+            Some(affected) => pipeline.with_affected(affected.recorder(0)),
+            None => pipeline,
+        };
         let slot = if shape.size == sekisho_control::bench::traffic::Size::Imix { 1536 } else { 128 };
         let mut driver = MemoryDriver::new(2, shape.frames, slot, Ring::Endless);
         for frame in outbound(&prefixes, shape) {
@@ -51,7 +76,7 @@ impl Load {
         }
         let generations = readers.pop().expect("one reader");
         let corridor = Corridor::new(driver, pipeline, BATCH);
-        Load { corridor, publisher, generations, counters, common, capture: 0 }
+        Load { corridor, publisher, generations, counters, common, capture: 0, affected, micros: 0.0 }
     }
 
     /// Has what is wanted copied from now on.
@@ -68,6 +93,27 @@ impl Load {
             copies += 1;
         }
         (copies, tap.lost(self.capture))
+    }
+
+    /// Carries at least so many packets, of which so many come in a microsecond by the load's own clock. Gives the
+    /// nanoseconds that each took.
+    pub fn carry_in_time(&mut self, packets: u64, per_microsecond: f64) -> f64 {
+        let mut generations = self.generations.online();
+        let (mut carried, mut now) = (0, self.micros);
+        let started = Stopwatch::now();
+        while carried < packets {
+            let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000 + now as i64);
+            let frames = self.corridor.serve(ACCESS, &mut generations, &mut clock).frames as u64;
+            carried += frames;
+            now += frames as f64 / per_microsecond;
+        }
+        self.micros = now;
+        started.elapsed().as_nanos() as f64 / carried as f64
+    }
+
+    /// Everything that was booked of affected customers, if it was.
+    pub fn affected(&self) -> Option<Report> {
+        self.affected.as_ref().map(Affected::read)
     }
 
     /// Carries at least so many packets.

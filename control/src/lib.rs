@@ -3,6 +3,7 @@
 //! Nothing here touches a packet: [`compile`] turns a checked [`config`] into a generation of the dataplane,
 //! [`cli`] starts workers and reports what they counted.
 
+pub mod affected;
 pub mod bench;
 pub mod capture;
 pub mod cli;

@@ -3,7 +3,7 @@
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
 use sekisho_dataplane::worker::Poll;
 
-use crate::config::{HealthCheck, Mode, Rate};
+use crate::config::{HealthCheck, Mode, Privacy, Rate};
 
 /// A role as the configuration writes it.
 pub(crate) fn role(role: Role) -> &'static str {
@@ -12,6 +12,14 @@ pub(crate) fn role(role: Role) -> &'static str {
         Role::Internet => "internet",
         Role::Servers => "servers",
         Role::Filter => "filter",
+    }
+}
+
+/// How customers are named, as the configuration writes it.
+pub(crate) fn privacy(privacy: Privacy) -> &'static str {
+    match privacy {
+        Privacy::Off => "off",
+        Privacy::Hash => "hash",
     }
 }
 

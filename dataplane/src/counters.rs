@@ -22,6 +22,10 @@ impl Cell {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn set(&self, count: u64) {
+        self.0.store(count, Ordering::Relaxed);
+    }
 }
 
 /// What one worker counted on one port.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use crate::affected::Destination;
 use crate::frame::{Addresses, Depth};
 use crate::lpm::{BuildError, Table4, Table6};
 use crate::policy::grants::Grants;
@@ -170,6 +171,8 @@ struct Tables {
     pools_v4: Table4,
     pools_v6: Table6,
     sets: Sets,
+    /// The sets that some policy always allows.
+    own: Mask,
     /// By pool id: the place of its policy.
     policy_of_pool: Box<[u16]>,
     policies: Box<[Policy]>,
@@ -218,6 +221,7 @@ impl Generation {
             pools_v4: Table4::build(&v4)?,
             pools_v6: Table6::build(&v6)?,
             sets: Sets::build(&plan.sets, nat64)?,
+            own: Mask::of(plan.policies.iter().flat_map(|policy| policy.allow.iter().copied()), words),
             policy_of_pool: policy_of_pool.into(),
             policies: policies.into(),
             phases: Phases::new(phases),
@@ -352,6 +356,15 @@ impl Generation {
 
     pub(crate) fn sets(&self) -> &Sets {
         &self.tables.sets
+    }
+
+    /// What a destination in these sets is to a customer.
+    pub(crate) fn destination(&self, sets: &[u64]) -> Destination {
+        match sets.iter().any(|word| *word != 0) {
+            true if self.tables.own.intersects(sets) => Destination::Own,
+            true => Destination::Listed,
+            false => Destination::Other,
+        }
     }
 
     pub(crate) fn grants(&self) -> &Grants {

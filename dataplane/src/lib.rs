@@ -8,12 +8,14 @@
 //! returns decisions and frames. It reads no clock, does no input or output, allocates nothing per packet.
 
 mod action;
+pub mod affected;
 pub mod clock;
 pub mod counters;
 pub mod cycles;
 pub mod frame;
 pub mod generation;
 pub mod health;
+mod keyed;
 pub mod lpm;
 pub mod pipeline;
 pub mod policy;

@@ -37,6 +37,23 @@ impl Answer {
     pub fn reason(&self) -> &str {
         self.column("reason")
     }
+
+    /// Whom the frame is from, if it has an address that a host can have (rule 5).
+    pub fn source(&self) -> Option<IpAddr> {
+        let source = self.column("src");
+        source.parse().ok().filter(|_| !is_bogon(source))
+    }
+
+    /// Whether no rule has anything against the frame but those of port 25: it is whole, and no fragment.
+    pub fn is_plain(&self) -> bool {
+        let is = |column: &str, value: &str| self.column(column) == value;
+        !is("malformed", "1") && !is("truncated", "1") && !is("mf", "1")
+    }
+
+    /// Whether there are MPLS labels, which the answers do not open.
+    pub fn has_labels(&self) -> bool {
+        matches!(self.column("ethertype"), "0x8847" | "0x8848")
+    }
 }
 
 /// A capture that has answers.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use sekisho_control::compile::{Compiler, fragment_limits, reject_limits};
 use sekisho_control::config::Config;
 use sekisho_dataplane::Replies;
+use sekisho_dataplane::affected::Affected;
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{Totals, WorkerCounters};
 use sekisho_dataplane::frame::Link;
@@ -112,6 +113,8 @@ fn way() -> Way {
     let counters = Arc::new(WorkerCounters::new(config.ports.len(), compiled.names.highest_pool() + 1));
     let limits = fragment_limits(&config.limits);
     let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), limits);
+    // Few places for affected customers, so that they change hands.
+    let pipeline = pipeline.with_affected(Affected::new(1, 32).recorder(0));
     Way { generation: compiled.generation, pipeline, counters, common }
 }
 

@@ -92,6 +92,14 @@ const SECTIONS: &[Section] = &[
         examples: &["sekisho counters --workers", "sekisho counters --json"],
     },
     Section {
+        command: "affected",
+        text: "Customers whose port 25 is denied, or would be under `monitor`: pool, first and last seen, attempts, kinds \
+               of destination, an estimate of distinct destinations, and whether it looks like a mail client or an \
+               infected computer. Counts are exact while the table has room; beyond, it says how far they may be off. \
+               CSV is UTF-8 for a spreadsheet.",
+        examples: &["sekisho affected", "sekisho affected --pool my-b-flets --format csv"],
+    },
+    Section {
         command: "doctor",
         text: "Looks at the ports' interfaces, cores, memory, capabilities, kernel, clock, folders and socket. Each \
                finding is ok, warn (it works, but slower or less safely) or FAIL (it does not run, or frames are lost), \

@@ -1,5 +1,6 @@
 //! The `sekisho` command: one sub-command a file.
 
+mod affected;
 mod bench;
 mod capture;
 mod check;
@@ -69,6 +70,8 @@ enum Command {
     Grants(grant::ListArguments),
     /// Capture what the running daemon judges, or only what it denies, as a pcapng
     Capture(capture::Arguments),
+    /// Show who is denied on port 25 by the running daemon, or would be
+    Affected(affected::Arguments),
     /// Have the running daemon read a configuration, and put it in force
     Reload(reload::Arguments),
     /// Keep what `reload --confirm` put in force
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => grant::revoke(arguments, &mut out),
         Command::Grants(arguments) => grant::list(arguments, &mut out),
         Command::Capture(arguments) => capture::run(arguments, &mut out),
+        Command::Affected(arguments) => affected::run(arguments, &mut out),
         Command::Reload(arguments) => reload::run(arguments, &mut out),
         Command::Confirm(arguments) => confirm::run(arguments, &mut out),
         Command::Rollback(arguments) => confirm::rollback(arguments, &mut out),

@@ -92,13 +92,13 @@ pub(super) fn heard<R>(result: Result<R, CallError>, json: bool, out: &mut impl 
 }
 
 /// Says on a terminal that something lasts, once a second, on a thread of its own.
-struct Waiting {
+pub(super) struct Waiting {
     done: Option<crossbeam::channel::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Waiting {
-    fn begin(what: &str) -> Waiting {
+    pub(super) fn begin(what: &str) -> Waiting {
         let mut stderr = std::io::stderr();
         if !stderr.is_terminal() {
             return Waiting { done: None, thread: None };

@@ -1,7 +1,8 @@
 //! `sekisho replay`: captures through the dataplane's own pipeline, packets in the order of their times.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -17,8 +18,9 @@ use sekisho_dataplane::port::pcap::{
 };
 
 use super::Failure;
+use crate::affected::{Affected, write_csv};
 use crate::compile::{Compiled, Compiler, Names, fragment_limits, reject_limits};
-use crate::config::{Config, parse_duration};
+use crate::config::{Config, Privacy, parse_duration};
 use crate::report::{self, Outcome, PacketLine, PoolLine, SummaryLine};
 
 /// What `replay` is asked to do.
@@ -45,10 +47,16 @@ pub(super) struct Arguments {
     /// Play a dead filter port
     #[arg(long, value_name = "PORT")]
     down: Vec<String>,
+    /// Where to write who was denied on port 25, or would have been (JSON by that ending, CSV else)
+    #[arg(long, value_name = "FILE")]
+    affected: Option<PathBuf>,
     /// One JSON object per packet, and one for the summary
     #[arg(long)]
     json: bool,
 }
+
+/// Customers that a replay has room for: offline, memory is there.
+const AFFECTED_ROOM: usize = 1 << 17;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Clock {
@@ -109,6 +117,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     }
     let counters = Arc::new(WorkerCounters::new(config.ports.len(), names.highest_pool() + 1));
     let pipeline = Pipeline::new(Arc::new(common), Arc::clone(&counters), fragment_limits(&config.limits));
+    let affected = arguments.affected.as_ref().map(|path| (path, Affected::new(1, AFFECTED_ROOM)));
+    let pipeline = match &affected {
+        Some((_, affected)) => pipeline.with_affected(affected.recorder(0)),
+        None => pipeline,
+    };
 
     let mut inputs = Vec::new();
     for (name, path) in &arguments.inputs {
@@ -158,6 +171,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     for output in replay.outputs.into_iter().flatten() {
         output.finish()?;
     }
+    if let Some((path, affected)) = &affected {
+        write_affected(path, affected, &names, config.affected.privacy)?;
+    }
     let totals = Totals::of([&*counters]);
     if arguments.json {
         write_line(out, &SummaryLine::new(&totals))?;
@@ -174,6 +190,23 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     fault.map_or(Ok(()), |error| Err(error.into()))
 }
 
+fn write_affected(path: &Path, affected: &Affected, names: &Names, privacy: Privacy) -> Result<(), Failure> {
+    let (rows, accuracy) = affected.rows(names, privacy, None);
+    let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let written = File::create(path).map(BufWriter::new).and_then(|mut file| {
+        match json {
+            true => {
+                let list = serde_json::json!({ "accuracy": accuracy, "customers": rows });
+                serde_json::to_writer(&mut file, &list)?;
+                writeln!(file)?;
+            }
+            false => write_csv(&rows, &mut file)?,
+        }
+        file.flush()
+    });
+    written.map_err(|error| Failure::refused(format!("{}: {error}", path.display())))
+}
+
 fn named_port(names: &Names, name: &str, option: &str) -> Result<PortId, Failure> {
     names.port_named(name).ok_or_else(|| {
         Failure::refused(format!(
@@ -183,7 +216,7 @@ fn named_port(names: &Names, name: &str, option: &str) -> Result<PortId, Failure
     })
 }
 
-fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
+fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,

@@ -46,8 +46,8 @@ pub(crate) use error::wrapped;
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
-    Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode, Phase,
-    Policy, Pool, Port, Rate, Set,
+    Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
+    Phase, Policy, Pool, Port, Privacy, Rate, Set,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -68,7 +68,18 @@ pub struct LoadOptions {
 
 const ROOT: Shape = Shape {
     what: "the configuration",
-    keys: &["dataplane", "port", "sets", "policy", "pool", "checks", "control", "metrics", "limits"],
+    keys: &[
+        "dataplane",
+        "port",
+        "sets",
+        "policy",
+        "pool",
+        "checks",
+        "control",
+        "metrics",
+        "affected",
+        "limits",
+    ],
     remarks: &[],
 };
 
@@ -191,6 +202,7 @@ fn read(mut report: Report, text: &str, path: &Path, guard: &Guard<'_>) -> Resul
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),
+        affected: settings::affected(&mut report, &root),
     };
     // Of lists with faults in them nothing can be said.
     if report.is_clean() {

@@ -31,6 +31,8 @@ pub struct Config {
     pub control: Control,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[affected]`.
+    pub affected: Affected,
 }
 
 /// How frames are forwarded, and by which workers.
@@ -301,6 +303,30 @@ impl Config {
         let default = self.is_live().then_some(Path::new(Control::STATE));
         self.control.state.as_deref().or(default)
     }
+}
+
+/// Who is denied on port 25, or would be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Affected {
+    /// Customers that each worker has room for; 0: nobody is booked.
+    pub customers: usize,
+    /// How customers are named to those who ask.
+    pub privacy: Privacy,
+}
+
+impl Default for Affected {
+    fn default() -> Self {
+        Self { customers: 32_768, privacy: Privacy::Off }
+    }
+}
+
+/// How customers are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Privacy {
+    /// By their addresses.
+    Off,
+    /// By a keyed hash of the address, which lasts as long as the process.
+    Hash,
 }
 
 /// Where metrics are scraped.

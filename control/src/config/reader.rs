@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::{format_duration, parse_duration};
 use super::error::quoted;
-use super::model::{Mode, Rate};
+use super::model::{Mode, Privacy, Rate};
 use super::report::{Report, listed};
 use super::source::Place;
 
@@ -474,6 +474,10 @@ impl Word for Action {
         ("divert", Self::Divert),
         ("monitor", Self::Monitor),
     ];
+}
+
+impl Word for Privacy {
+    const WORDS: &'static [(&'static str, Self)] = &[("off", Self::Off), ("hash", Self::Hash)];
 }
 
 impl Word for RejectWith {

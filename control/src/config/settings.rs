@@ -1,4 +1,4 @@
-//! The tables of which there is one: `[dataplane]`, `[checks]`, `[limits]`, `[control]`, `[metrics]`. All of them, and
+//! The tables of which there is one: `[dataplane]`, `[checks]`, `[limits]`, `[control]`, `[metrics]`, `[affected]`. All of them, and
 //! every key of theirs, may be left out.
 
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use ipnetwork::Ipv6Network;
 use toml::de::DeValue;
 
 use super::error::quoted;
-use super::model::{Checks, Control, Dataplane, Limits, Metrics, Mode};
+use super::model::{Affected, Checks, Control, Dataplane, Limits, Metrics, Mode};
 use super::prefix::{PrefixError, nat64, parse_prefix};
 use super::reader::{Entry, Shape, Table, described};
 use super::report::Report;
@@ -40,6 +40,8 @@ const LIMITS: Shape = Shape {
 const CONTROL: Shape = Shape { what: "[control]", keys: &["socket", "state"], remarks: &[] };
 
 const METRICS: Shape = Shape { what: "[metrics]", keys: &["listen"], remarks: &[] };
+
+const AFFECTED: Shape = Shape { what: "[affected]", keys: &["customers", "privacy"], remarks: &[] };
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -238,6 +240,23 @@ pub(super) fn metrics(report: &mut Report, root: &Table<'_>) -> Metrics {
         report.refuse(entry.place(), format!("{} is no address to listen on", quoted(text)), help);
     }
     Metrics { listen }
+}
+
+/// `[affected]`.
+pub(super) fn affected(report: &mut Report, root: &Table<'_>) -> Affected {
+    /// 256 MiB for each worker.
+    const MOST: usize = 1 << 20;
+    let mut affected = Affected::default();
+    let Some(table) = table(report, root, "affected", &AFFECTED) else {
+        return affected;
+    };
+    if let Some(entry) = table.get("customers") {
+        affected.customers = entry.whole(report, 0..=MOST, affected.customers).unwrap_or(affected.customers);
+    }
+    if let Some(entry) = table.get("privacy") {
+        affected.privacy = entry.word(report).unwrap_or(affected.privacy);
+    }
+    affected
 }
 
 /// A path as it is written.

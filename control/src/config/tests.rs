@@ -106,6 +106,10 @@ state = "remembered"
 [metrics]
 listen = "[::1]:9925"
 
+[affected]
+customers = 100
+privacy = "hash"
+
 [limits]
 l2-headers = 3
 extension-headers = 7
@@ -215,6 +219,7 @@ mod taken {
         assert_eq!(config.socket(), Some(Path::new("/run/sekisho/test.sock")));
         assert_eq!(config.state(), Some(Path::new("conf/remembered")));
         assert_eq!(config.metrics.listen, "[::1]:9925".parse().ok());
+        assert_eq!(config.affected, Affected { customers: 100, privacy: Privacy::Hash });
         assert_eq!(
             config.limits,
             Limits {
@@ -245,6 +250,7 @@ mod taken {
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.control, Control::default());
         assert_eq!(config.metrics.listen, None);
+        assert_eq!(config.affected, Affected { customers: 32_768, privacy: Privacy::Off });
         let policy = Policy {
             name: "p".into(),
             kind: Kind::Restrict,

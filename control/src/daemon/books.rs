@@ -12,6 +12,7 @@ use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWat
 use sekisho_dataplane::worker::Pulse;
 
 use super::workers::Life;
+use crate::affected::Affected;
 use crate::clock;
 
 /// What one worker shows of itself.
@@ -96,19 +97,22 @@ pub struct Books {
     pub reloads: Reloads,
     started: Instant,
     started_ticks: u64,
+    /// Who is denied, or would be; none if nobody is booked.
+    pub affected: Option<Affected>,
     pub(super) common: Arc<Common>,
     /// Grants that are not over, as far as the tables' thread has looked.
     pub(crate) grants: AtomicUsize,
 }
 
 impl Books {
-    pub(super) fn new(workers: Vec<WorkerBooks>, common: Arc<Common>) -> Books {
+    pub(super) fn new(workers: Vec<WorkerBooks>, common: Arc<Common>, affected: Option<Affected>) -> Books {
         Books {
             workers,
             started_micros: clock::now(),
             reloads: Reloads::default(),
             started: Instant::now(),
             started_ticks: cycles::ticks(),
+            affected,
             common,
             grants: AtomicUsize::new(0),
         }
@@ -124,7 +128,7 @@ impl Books {
             watches: Vec::new(),
         });
         let common = Common::new(ports, sekisho_dataplane::RejectLimits::default());
-        Books::new(workers.collect(), Arc::new(common))
+        Books::new(workers.collect(), Arc::new(common), None)
     }
 
     /// Ticks of the stage clock in a second, as they were since the start.

@@ -27,6 +27,7 @@ use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
 use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
+use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
 use crate::config::Config;
@@ -104,12 +105,15 @@ pub(crate) fn run_with(
     let common = Common::new(config.ports.len(), reject_limits(&config.limits));
     let common = Arc::new(common.with_checks(health::checks(config)));
     let filter = health::Monitor::new(config, &common, Instant::now());
+    let room = config.affected.customers;
+    let affected = (room > 0).then(|| Affected::new(cores.len(), room));
     let mut workers = Workers::new(bell.clone());
     let mut books = Vec::with_capacity(cores.len());
     for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
-        books.push(workers.start(config, (core, cores.len()), driver, generations, &common)?);
+        let recorder = affected.as_ref().map(|affected| affected.recorder(books.len()));
+        books.push(workers.start(config, (core, cores.len()), driver, generations, &common, recorder)?);
     }
-    let books = Arc::new(Books::new(books, Arc::clone(&common)));
+    let books = Arc::new(Books::new(books, Arc::clone(&common), affected));
     cores::keep_off(&cores, &all);
 
     let (tasks, to_do) = crossbeam::channel::unbounded();

@@ -33,6 +33,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     changes.note("[control] socket", path(old.socket()), path(new.socket()));
     changes.note("[control] state", path(old.state()), path(new.state()));
     let listen = |config: &Config| config.metrics.listen.map_or("none".into(), |listen| listen.to_string());
+    changes.note("[affected] customers", old.affected.customers, new.affected.customers);
     changes.note("[metrics] listen", listen(old), listen(new));
     changes.0
 }

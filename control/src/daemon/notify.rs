@@ -92,7 +92,7 @@ mod tests {
             watches: Vec::new(),
         };
         let limits = RejectLimits { burst: 1, interval_micros: 1, per_second: 1 };
-        let books = Books::new(vec![worker], Arc::new(Common::new(1, limits)));
+        let books = Books::new(vec![worker], Arc::new(Common::new(1, limits)), None);
         let now = Instant::now();
         let every = Duration::from_secs(1);
         let mut watchdog = Watchdog { every, due: now, seen: Vec::new() };

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
+use sekisho_dataplane::affected::Recorder;
 use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Common, Pipeline};
@@ -98,6 +99,7 @@ impl Workers {
         driver: AnyDriver,
         generations: Reader<Generation>,
         common: &Arc<Common>,
+        affected: Option<Recorder>,
     ) -> Result<WorkerBooks, Error> {
         let watches = super::drivers::watches(&driver, config.ports.len());
         // Each driver has a poll loop of its own, made for it.
@@ -107,7 +109,7 @@ impl Workers {
             AnyDriver::Packet(driver) => AnyDriver::Packet(seat.run(driver)),
             AnyDriver::Mixed(driver) => AnyDriver::Mixed(seat.run(driver)),
         };
-        self.spawn(config, (core, workers), watches, generations, common, run)
+        self.spawn(config, (core, workers), watches, generations, (common, affected), run)
     }
 
     fn spawn(
@@ -116,7 +118,7 @@ impl Workers {
         (core, workers): (usize, usize),
         watches: Vec<Option<PortWatch>>,
         generations: Reader<Generation>,
-        common: &Arc<Common>,
+        (common, affected): (&Arc<Common>, Option<Recorder>),
         run: impl FnOnce(Seat) -> AnyDriver + Send + 'static,
     ) -> Result<WorkerBooks, Error> {
         let index = self.running.len();
@@ -124,16 +126,20 @@ impl Workers {
         let counters = Arc::new(WorkerCounters::new(config.ports.len(), MAX_POOLS + 1));
         let pulse = Arc::<Pulse>::default();
         let life = Arc::<Life>::default();
+        let pipeline = Pipeline::new(
+            Arc::clone(common),
+            Arc::clone(&counters),
+            fragment_limits(&config.limits).share(workers),
+        );
         let seat = Seat {
             index,
             ports: config.ports.len(),
             batch: config.dataplane.batch,
             poll: config.dataplane.poll,
-            pipeline: Pipeline::new(
-                Arc::clone(common),
-                Arc::clone(&counters),
-                fragment_limits(&config.limits).share(workers),
-            ),
+            pipeline: match affected {
+                Some(affected) => pipeline.with_affected(affected),
+                None => pipeline,
+            },
             generations,
             stop: Arc::clone(&self.stop),
             pulse: Arc::clone(&pulse),
@@ -288,12 +294,14 @@ mod tests {
         let mut memory = MemoryDriver::new(2, 4, 64, Ring::Endless);
         assert!(memory.load(PortId(0), &[0; 60]));
         let driver = AnyDriver::Memory(memory);
-        let good = workers.start(&config, (core, 2), driver, readers.remove(0), &common).unwrap();
+        let good = workers.start(&config, (core, 2), driver, readers.remove(0), &common, None).unwrap();
         let run = |seat: Seat| {
             seat.run(Faulty(0));
             unreachable!("it panics")
         };
-        let bad = workers.spawn(&config, (core, 2), vec![None; 2], readers.remove(0), &common, run).unwrap();
+        let bad = workers
+            .spawn(&config, (core, 2), vec![None; 2], readers.remove(0), (&common, None), run)
+            .unwrap();
 
         let begun = Instant::now();
         while bad.is_running() {

@@ -1,5 +1,6 @@
 //! The daemon as a process, spoken to over its socket: captures stand for interfaces, so no privilege is needed.
 
+mod affected;
 mod capture;
 mod clients;
 mod confirm;

@@ -147,11 +147,6 @@ fn what_is_no_request_is_answered_with_the_error_that_it_is() {
         assert_eq!(answer["error"]["code"], code, "{line}: {answer}");
         assert!(answer.get("id").is_some(), "{answer}");
     }
-    for later in ["affected"] {
-        let error = client.call(later, json!({})).unwrap_err();
-        assert_eq!(error["code"], -32601);
-        assert!(error["message"].as_str().unwrap().contains("not in this build"), "{error}");
-    }
     assert_eq!(client.say(r#"{"jsonrpc":"2.0","id":"x","method":"status","params":[]}"#)["id"], "x");
 }
 

@@ -22,11 +22,12 @@
 //! a bucket back that another has emptied since. Only a bucket further ahead than [`LAG`] is, by a clock that was
 //! set back.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
+
+use crate::keyed::{Keyed, number};
 
 /// How often a reject answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ struct Set {
 
 pub(crate) struct RejectBudget {
     limits: RejectLimits,
-    hasher: RandomState,
+    key: Keyed,
     sets: Box<[Set]>,
     /// In nanoseconds, since a second holds up to ten million tokens.
     all_full_at: CachePadded<AtomicU64>,
@@ -76,7 +77,7 @@ impl RejectBudget {
     pub(crate) fn new(limits: RejectLimits) -> RejectBudget {
         RejectBudget {
             limits,
-            hasher: RandomState::new(),
+            key: Keyed::new(),
             sets: (0..SETS).map(|_| Set::default()).collect(),
             all_full_at: CachePadded::default(),
         }
@@ -101,10 +102,34 @@ impl RejectBudget {
         true
     }
 
+    /// Whether [`take`](RejectBudget::take) would say no now and change nothing. If it would, it still does for
+    /// whoever asks later at the same instant: tokens only come with time. False where that can't be told without
+    /// taking one.
+    #[inline]
+    pub(crate) fn is_spent(&self, customer: IpAddr, now_micros: u64) -> bool {
+        let RejectLimits { burst, interval_micros: interval, per_second } = self.limits;
+        let now = now_micros + 1;
+        let Some(each) = 1_000_000_000u64.checked_div(u64::from(per_second)) else { return true };
+        let all = self.all_full_at.load(Ordering::Relaxed);
+        if is_spent(all, now * 1000, each, u64::from(per_second), LAG * 1000) {
+            return true;
+        }
+        let (hash, set) = self.place(customer);
+        let known = set.ways.iter().find(|slot| slot.customer.load(Ordering::Acquire) == hash);
+        known.is_some_and(|slot| {
+            is_spent(slot.full_at.load(Ordering::Relaxed), now, interval, u64::from(burst), LAG)
+        })
+    }
+
+    #[inline]
+    fn place(&self, customer: IpAddr) -> (u64, &Set) {
+        let hash = self.key.hash(number(customer)).max(1);
+        (hash, &self.sets[hash as usize % SETS])
+    }
+
     /// The customer's bucket; a full one if it had none. None while another customer is put beside it.
     fn bucket(&self, customer: IpAddr, now: u64) -> Option<&AtomicU64> {
-        let hash = self.hasher.hash_one(customer).max(1);
-        let set = &self.sets[hash as usize % SETS];
+        let (hash, set) = self.place(customer);
         let known = || set.ways.iter().find(|slot| slot.customer.load(Ordering::Acquire) == hash);
         if let Some(slot) = known() {
             return Some(&slot.full_at);
@@ -142,6 +167,13 @@ fn take(full_at: &AtomicU64, now: u64, interval: u64, burst: u64, lag: u64) -> b
     taken
 }
 
+/// Whether a token would be refused, and the bucket left as it is.
+#[inline]
+fn is_spent(full_at: u64, now: u64, interval: u64, burst: u64, lag: u64) -> bool {
+    let empty = now.saturating_add(interval.saturating_mul(burst));
+    full_at >= now && full_at <= empty.saturating_add(lag) && full_at.saturating_add(interval) > empty
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +206,23 @@ mod tests {
         assert!(!budget.take(customer(3), 0));
         assert!(budget.take(customer(3), 500_000), "one token of all is back");
         assert!(!budget.take(customer(3), 2_000_000));
+    }
+
+    #[test]
+    fn a_spent_budget_is_known_before_it_is_asked_and_says_no() {
+        let budget = budget(2, 1_000, 3);
+        assert!(!budget.is_spent(customer(1), 0), "a customer that it does not know");
+        let (mut spent, mut told) = (0, 0);
+        for now in (0..3_000_000).step_by(250) {
+            for n in 0..3 {
+                let is_spent = budget.is_spent(customer(n), now);
+                let taken = budget.take(customer(n), now);
+                assert!(!(is_spent && taken), "customer {n} at {now}");
+                (spent, told) = (spent + u32::from(is_spent), told + u32::from(!taken));
+            }
+        }
+        assert!(spent > 30_000 && spent == told, "{spent} of {told}");
+        assert!(RejectBudget::new(RejectLimits { per_second: 0, ..budget.limits }).is_spent(customer(1), 7));
     }
 
     #[test]

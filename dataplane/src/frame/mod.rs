@@ -19,8 +19,8 @@ mod transport;
 pub use link::Link;
 pub use network::{Addresses, Datagram, Fragment, Upper};
 pub(crate) use pppoe::{HEADER_SIZE as PPPOE_HEADER_SIZE, LENGTH_OFFSET as PPPOE_LENGTH_OFFSET};
-pub(crate) use transport::TCP_MINIMUM;
 pub use transport::{Ports, Transport, protocol};
+pub(crate) use transport::{TCP_FLAGS, TCP_MINIMUM, opens};
 
 /// How many headers are read before a frame is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

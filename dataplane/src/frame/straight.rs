@@ -9,6 +9,7 @@
 //! Each check reads from an array of known length, so that one comparison of the frame's length serves all.
 
 use super::transport::protocol::{TCP, UDP};
+use super::transport::{TCP_FLAGS, TCP_RST, opens};
 
 /// What a frame of the common shape is, in the words of rules 9 and 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,28 @@ pub(crate) fn read(frame: &[u8]) -> Option<Straight> {
         },
         _ => None,
     }
+}
+
+/// The TCP flags of a frame that was read as [mail](Kind::Smtp).
+#[inline]
+fn mail_flags(frame: &[u8], v6: bool) -> Option<u8> {
+    let tagged = frame.get(12..14) == Some(&VLAN_TYPE.to_ne_bytes());
+    let link = if tagged { ETHERNET + TAG } else { ETHERNET };
+    let header = if v6 { IPV6_HEADER } else { IPV4_HEADER };
+    frame.get(link + header + TCP_FLAGS).copied()
+}
+
+/// Whether a frame that was read as [mail](Kind::Smtp) opens a connection.
+#[inline]
+pub(crate) fn opens_connection(frame: &[u8], v6: bool) -> bool {
+    mail_flags(frame, v6).is_some_and(opens)
+}
+
+/// Whether a frame that was read as [mail](Kind::Smtp) is no RST, and to one station alone.
+#[inline]
+pub(crate) fn is_answerable(frame: &[u8], v6: bool) -> bool {
+    frame.first().is_some_and(|octet| octet & 1 == 0)
+        && mail_flags(frame, v6).is_some_and(|flags| flags & TCP_RST == 0)
 }
 
 // EtherTypes as they lie in a frame, so that they are compared without being turned round.

@@ -21,10 +21,22 @@ pub mod protocol {
 
 /// TCP's header without options.
 pub(crate) const TCP_MINIMUM: usize = 20;
+/// Where TCP's header has its flags.
+pub(crate) const TCP_FLAGS: usize = 13;
+/// TCP's flag RST.
+pub(super) const TCP_RST: u8 = 0x04;
 /// UDP's header.
 pub(crate) const UDP_SIZE: usize = 8;
 const PORTS_SIZE: usize = 4;
 const SMTP: u16 = 25;
+
+/// Whether these flags are those of a connection's first segment: SYN without ACK, nor RST.
+#[inline]
+pub(crate) fn opens(flags: u8) -> bool {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    flags & (SYN | TCP_RST | ACK) == SYN
+}
 
 /// Source and destination port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

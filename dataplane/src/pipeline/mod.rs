@@ -13,9 +13,12 @@ use crate::action::budget::RejectBudget;
 use crate::action::reject::Answerable;
 use crate::action::returns::Returns;
 use crate::action::{RejectLimits, Replies};
+use crate::affected::{Attempt, Recorder};
 use crate::clock::Instant;
 use crate::counters::{PortCells, WorkerCounters};
-use crate::frame::{self, Addresses, Datagram, Fragment, Frame, Headers, Link, Upper, protocol};
+use crate::frame::{
+    self, Addresses, Datagram, Fragment, Frame, Headers, Link, TCP_FLAGS, Upper, opens, protocol,
+};
 use crate::generation::Generation;
 use crate::health::Checks;
 use crate::policy::decision::{Act, Ruling};
@@ -130,6 +133,7 @@ struct State {
     fragments: FragmentTable,
     /// Room for a destination's sets.
     sets: Vec<u64>,
+    affected: Option<Recorder>,
 }
 
 impl Pipeline {
@@ -138,10 +142,17 @@ impl Pipeline {
         let fragments = FragmentTable::new(fragments);
         Pipeline {
             counters,
-            state: State { common, fragments, sets: Vec::new() },
-            straights: Box::new(Straights::new()),
+            straights: Box::new(Straights::new(Arc::clone(&common))),
+            state: State { common, fragments, sets: Vec::new(), affected: None },
             measuring: false,
         }
+    }
+
+    /// Books who is denied on port 25, or would be.
+    #[must_use]
+    pub fn with_affected(mut self, affected: Recorder) -> Pipeline {
+        self.state.affected = Some(affected);
+        self
     }
 
     /// Judges a burst. `decisions[n]` is the outcome for `frames[n]`; the answers that rejects call for are
@@ -171,7 +182,7 @@ impl Pipeline {
                 let turn = Turn { generation, arrival, out, counters };
                 let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
                 for (chunk, (frames, decisions)) in chunks.enumerate() {
-                    straights.judge(&turn, frames, decisions, &mut lap);
+                    straights.judge(&turn, frames, decisions, &mut one.state.affected, &mut lap);
                     for &at in straights.others() {
                         let at = usize::from(at);
                         let place = chunk * MAX_BURST + at;
@@ -184,6 +195,9 @@ impl Pipeline {
                     *decision = one.judge(frame, at, replies, &mut ());
                 }
             }
+        }
+        if let Some(affected) = &mut one.state.affected {
+            affected.book(arrival.now);
         }
         lap.end(&counters.stages, Stage::Decide);
     }
@@ -212,6 +226,9 @@ impl Pipeline {
         let mut one = One { state, counters, generation, arrival, role };
         for (at, (frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
             *decision = one.judge(frame, at, replies, trace);
+        }
+        if let Some(affected) = &mut one.state.affected {
+            affected.book(arrival.now);
         }
     }
 
@@ -442,7 +459,41 @@ impl One<'_> {
         if let Datagram::First(part) = packet.headers.datagram {
             self.remember_first(packet, &part, taken, ruling.reason);
         }
+        if ruling.act != Act::Forward || ruling.would.is_some() {
+            self.note_affected(&ruling, packet);
+        }
         Decision { suppressed, ..decision(ruling, taken, out, packet.pool) }
+    }
+
+    /// Notes who is denied on port 25, or would be. The sets at hand are those of the other end, for which the rules
+    /// that deny port 25 have just asked.
+    fn note_affected(&mut self, ruling: &Ruling, packet: &Packet<'_>) {
+        let Some(affected) = &mut self.state.affected else { return };
+        let Headers { addresses, upper, .. } = packet.headers;
+        let answer = self.role == Role::Internet;
+        let (customer, other_end) = match answer {
+            true => Attempt::ends(&addresses.swapped()),
+            false => Attempt::ends(addresses),
+        };
+        let flags = match upper {
+            Upper::Found(transport) => packet.frame.get(transport.offset as usize + TCP_FLAGS),
+            _ => None,
+        };
+        let denied = ruling.act != Act::Forward;
+        let reason = if denied { Some(ruling.reason) } else { ruling.would };
+        if !reason.is_some_and(Reason::is_of_port_25) {
+            return;
+        }
+        let attempt = Attempt {
+            customer,
+            other_end,
+            pool: packet.pool,
+            destination: self.generation.destination(&self.state.sets),
+            monitored: !denied,
+            opens: !answer && flags.is_some_and(|flags| opens(*flags)),
+            answer,
+        };
+        affected.note(attempt, self.arrival.now);
     }
 
     /// Notes the first fragment's fate for those that follow it. What rules 4 to 6 dropped says nothing of

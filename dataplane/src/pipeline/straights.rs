@@ -6,15 +6,16 @@
 //! they are judged before the burst's others.
 
 use std::array;
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::Arrival;
+use super::{Arrival, Common};
+use crate::affected::{Attempt, Recorder};
 use crate::counters::WorkerCounters;
 use crate::frame::Addresses;
 use crate::frame::straight::{self, Kind, Straight};
 use crate::generation::Generation;
 use crate::policy::decision::{Act, Ruling};
-use crate::policy::rules::Egress;
+use crate::policy::rules::{Egress, is_single_host};
 use crate::policy::{Decision, PoolId, PortId, Reason, Role, SourceValidation, Taken};
 use crate::port::MAX_BURST;
 use crate::stages::{Lap, Stage};
@@ -82,6 +83,7 @@ impl<A: Copy> Mail<A> {
 
 /// Room for the stages of one burst.
 pub(super) struct Straights {
+    common: Arc<Common>,
     v4: Lane<u32>,
     v6: Lane<u128>,
     mail_v4: Mail<u32>,
@@ -104,8 +106,9 @@ pub(super) struct Turn<'a> {
 }
 
 impl Straights {
-    pub(super) fn new() -> Straights {
+    pub(super) fn new(common: Arc<Common>) -> Straights {
         Straights {
+            common,
             v4: Lane::new(0),
             v6: Lane::new(0),
             mail_v4: Mail::new(0),
@@ -130,6 +133,7 @@ impl Straights {
         turn: &Turn<'_>,
         frames: &[&[u8]],
         decisions: &mut [Decision],
+        affected: &mut Option<Recorder>,
         lap: &mut Lap,
     ) {
         let role = turn.generation.role(turn.arrival.port);
@@ -137,8 +141,14 @@ impl Straights {
         lap.end(&turn.counters.stages, Stage::Parse);
         let outcomes = Outcomes::new(role, turn.out, turn.generation.source_validation());
         let pooled = matches!(role, Role::Subscriber | Role::Internet);
-        let Straights { v4, v6, ids, .. } = self;
 
+        // Mail first: what it asks of memory comes while the others are judged.
+        if self.mail_v4.count + self.mail_v6.count > 0 {
+            self.mail(turn, &outcomes, frames, decisions, affected);
+            lap.end(&turn.counters.stages, Stage::Decide);
+        }
+
+        let Straights { v4, v6, ids, .. } = self;
         let ids4 = &mut ids[..v4.count];
         match pooled {
             true => turn.generation.pools_v4().lookup_burst(v4.customers(), ids4),
@@ -158,12 +168,6 @@ impl Straights {
             lap.end(&turn.counters.stages, Stage::Lookup);
             let counts = decide(&outcomes, v6.places(), ids6, turn.counters, decisions);
             outcomes.book(counts, turn);
-        }
-        if self.mail_v4.count > 0 {
-            self.mail_v4(turn, &outcomes, decisions);
-        }
-        if self.mail_v6.count > 0 {
-            self.mail_v6(turn, &outcomes, decisions);
         }
     }
 
@@ -201,54 +205,143 @@ impl Straights {
         self.others_count = others;
     }
 
-    /// Rules 6 and 12 to 19 for port 25 over IPv4.
-    fn mail_v4(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
+    /// Rules 6 and 12 to 19 for port 25.
+    #[inline(never)]
+    fn mail(
+        &mut self,
+        turn: &Turn<'_>,
+        outcomes: &Outcomes,
+        frames: &[&[u8]],
+        decisions: &mut [Decision],
+        affected: &mut Option<Recorder>,
+    ) {
         let generation = turn.generation;
-        let count = self.mail_v4.count;
-        let Straights { ids, unions, .. } = self;
-        generation.pools_v4().lookup_burst(self.mail_v4.customers(), &mut ids[..count]);
-        generation.sets().unions_v4(&self.mail_v4.destinations[..count], &mut unions[..count]);
+        let Straights { common, mail_v4, mail_v6, ids, unions, sets, others, others_count, .. } = self;
+        let mut port_25 = Port25 { turn, outcomes, common, decisions, affected, others, others_count };
+        let count = mail_v4.count;
+        generation.pools_v4().lookup_burst(mail_v4.customers(), &mut ids[..count]);
+        generation.sets().unions_v4(&mail_v4.destinations[..count], &mut unions[..count]);
         for at in 0..count {
-            let sets = generation.sets().union(self.unions[at]);
-            let customer = IpAddr::V4(self.mail_v4.customers[at].into());
-            let place = self.mail_v4.places[at];
-            let decision = outcomes.mail(turn, PoolId(self.ids[at] as u16), customer, sets);
-            self.settle(turn, decision, place, decisions);
+            let (source, destination) = (mail_v4.customers[at], mail_v4.destinations[at]);
+            port_25.judge(&Segment {
+                place: mail_v4.places[at],
+                frame: frames[usize::from(mail_v4.places[at])],
+                addresses: Addresses::V4 { source, destination },
+                pool: PoolId(ids[at] as u16),
+                sets: generation.sets().union(unions[at]),
+            });
         }
-        self.others[..self.others_count].sort_unstable();
-    }
-
-    /// The same over IPv6, where a destination may be of NAT64.
-    fn mail_v6(&mut self, turn: &Turn<'_>, outcomes: &Outcomes, decisions: &mut [Decision]) {
-        let generation = turn.generation;
-        let count = self.mail_v6.count;
-        self.sets.resize(generation.sets().words(), 0);
-        generation.pools_v6().lookup_burst(self.mail_v6.customers(), &mut self.ids[..count]);
-        for at in 0..count {
-            let (source, destination) = (self.mail_v6.customers[at], self.mail_v6.destinations[at]);
-            let addresses = Addresses::V6 { source, destination };
-            generation.sets().of_destination(&addresses, &mut self.sets);
-            let place = self.mail_v6.places[at];
-            let pool = PoolId(self.ids[at] as u16);
-            let decision = outcomes.mail(turn, pool, addresses.source(), &self.sets);
-            self.settle(turn, decision, place, decisions);
+        let count = mail_v6.count;
+        if count > 0 {
+            // Over IPv6, a destination may be of NAT64.
+            sets.resize(generation.sets().words(), 0);
+            generation.pools_v6().lookup_burst(mail_v6.customers(), &mut ids[..count]);
+            for at in 0..count {
+                let (source, destination) = (mail_v6.customers[at], mail_v6.destinations[at]);
+                let addresses = Addresses::V6 { source, destination };
+                generation.sets().of_destination(&addresses, sets);
+                port_25.judge(&Segment {
+                    place: mail_v6.places[at],
+                    frame: frames[usize::from(mail_v6.places[at])],
+                    addresses,
+                    pool: PoolId(ids[at] as u16),
+                    sets,
+                });
+            }
         }
-        self.others[..self.others_count].sort_unstable();
+        others[..*others_count].sort_unstable();
     }
+}
 
-    /// Books and notes a decision on mail; what has to be answered or diverted is left to the general path,
-    /// where answers and what they cost follow the order of the packets.
-    fn settle(&mut self, turn: &Turn<'_>, decision: Option<Decision>, place: u8, decisions: &mut [Decision]) {
-        let Some(decision) = decision else {
-            self.others[self.others_count % MAX_BURST] = place;
-            self.others_count += 1;
+/// A segment from a customer to port 25.
+struct Segment<'a> {
+    place: u8,
+    frame: &'a [u8],
+    addresses: Addresses,
+    /// The customer's pool.
+    pool: PoolId,
+    /// The destination's sets.
+    sets: &'a [u64],
+}
+
+/// Judges segments to port 25. What has to be answered or diverted is left to the general path, where answers and
+/// what they cost follow the order of the packets.
+struct Port25<'a> {
+    turn: &'a Turn<'a>,
+    outcomes: &'a Outcomes,
+    common: &'a Common,
+    decisions: &'a mut [Decision],
+    affected: &'a mut Option<Recorder>,
+    others: &'a mut [u8; MAX_BURST],
+    others_count: &'a mut usize,
+}
+
+impl Port25<'_> {
+    #[inline]
+    fn judge(&mut self, segment: &Segment<'_>) {
+        let Some(decision) = self.decide(segment) else {
+            self.others[*self.others_count % MAX_BURST] = segment.place;
+            *self.others_count += 1;
             return;
         };
-        turn.counters.port(turn.arrival.port).count(&decision);
-        turn.counters.pool_packet(decision.pool);
-        turn.counters.pool_verdicts(decision.pool, &decision, 1);
-        decisions[usize::from(place)] = decision;
+        let Turn { counters, arrival, .. } = self.turn;
+        counters.port(arrival.port).count(&decision);
+        counters.pool_packet(decision.pool);
+        counters.pool_verdicts(decision.pool, &decision, 1);
+        if let Some(affected) = self.affected {
+            note(self.turn, affected, &decision, segment);
+        }
+        self.decisions[usize::from(segment.place)] = decision;
     }
+
+    fn decide(&self, segment: &Segment<'_>) -> Option<Decision> {
+        let (generation, now) = (self.turn.generation, self.turn.arrival.now);
+        let &Segment { pool, sets, ref addresses, frame, .. } = segment;
+        // Rule 6 says the same of mail as of any other port.
+        let base = &self.outcomes.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
+        if base.taken == Taken::Drop {
+            return Some(*base);
+        }
+        let customer = addresses.source();
+        let egress = Egress { generation, now, pool, customer, routed: false, sets };
+        let Ruling { reason, act, would, phase } = egress.judge(&mut ());
+        match act {
+            Act::Forward if base.would.is_some() => Some(Decision { reason, pool, ..*base }),
+            Act::Forward => Some(Decision { reason, would, phase, pool, ..*base }),
+            Act::Drop => Some(Decision { reason, pool, phase, ..Decision::UNDECIDED }),
+            // Once spent, a budget stays so for the burst, in whatever order it is asked.
+            Act::Reject(_)
+                if straight::is_answerable(frame, matches!(addresses, Addresses::V6 { .. }))
+                    && is_single_host(addresses.destination())
+                    && self.common.budget.is_spent(customer, now.monotonic_micros) =>
+            {
+                Some(Decision { reason, pool, phase, suppressed: true, ..Decision::UNDECIDED })
+            }
+            Act::Reject(_) | Act::Divert(..) => None,
+        }
+    }
+}
+
+/// Notes a customer whose mail is denied, or would be.
+#[inline]
+fn note(turn: &Turn<'_>, affected: &mut Recorder, decision: &Decision, segment: &Segment<'_>) {
+    let denied = decision.taken != Taken::Forward;
+    let reason = if denied { Some(decision.reason) } else { decision.would };
+    if !reason.is_some_and(Reason::is_of_port_25) {
+        return;
+    }
+    let (customer, other_end) = Attempt::ends(&segment.addresses);
+    let v6 = matches!(segment.addresses, Addresses::V6 { .. });
+    let attempt = Attempt {
+        customer,
+        other_end,
+        pool: decision.pool,
+        destination: turn.generation.destination(segment.sets),
+        monitored: !denied,
+        opens: straight::opens_connection(segment.frame, v6),
+        answer: false,
+    };
+    affected.note(attempt, turn.arrival.now);
 }
 
 /// How many frames had each outcome: ten bits for each of six, in one register, since a burst counts no
@@ -326,24 +419,6 @@ impl Outcomes {
                 _ => forward,
             }
         }))
-    }
-
-    /// The decision on a customer's mail; none if it has to be answered or diverted.
-    fn mail(&self, turn: &Turn<'_>, pool: PoolId, customer: IpAddr, sets: &[u64]) -> Option<Decision> {
-        let (generation, now) = (turn.generation, turn.arrival.now);
-        // Rule 6 says the same of mail as of any other port.
-        let base = &self.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
-        if base.taken == Taken::Drop {
-            return Some(*base);
-        }
-        let egress = Egress { generation, now, pool, customer, routed: false, sets };
-        let Ruling { reason, act, would, phase } = egress.judge(&mut ());
-        match act {
-            Act::Forward if base.would.is_some() => Some(Decision { reason, pool, ..*base }),
-            Act::Forward => Some(Decision { reason, would, phase, pool, ..*base }),
-            Act::Drop => Some(Decision { reason, pool, phase, ..Decision::UNDECIDED }),
-            Act::Reject(_) | Act::Divert(..) => None,
-        }
     }
 
     /// Books what was counted by outcome.

@@ -5,6 +5,7 @@
 //! | [`status`] | the daemon at a glance | to read |
 //! | [`pools`] | the pools, and what was counted for them | to read |
 //! | [`phases`] | the phases, past, in force and to come | to read |
+//! | [`affected`] | who is denied on port 25, or would be | to read; to change, to have it forgotten |
 //! | [`counters`] | everything that is counted | to read |
 //! | [`explain`] | one packet's verdict | to read |
 //! | [`check`] | what a configuration says | to read; to change, of another configuration than the daemon's own |
@@ -16,6 +17,7 @@
 //! | [`capture`] | copies of what workers judge | to change: it shows traffic |
 //! | [`subscribe`] | counters and events from now on | to read |
 
+pub mod affected;
 pub mod capture;
 pub mod check;
 pub mod confirm;
@@ -58,6 +60,7 @@ const METHODS: &[(&str, Work)] = &[
     ("pools", Work::Here(pools::answer)),
     ("phases", Work::Here(phases::answer)),
     ("counters", Work::Here(counters::answer)),
+    ("affected", Work::There(affected::call)),
     ("explain", Work::There(explain::call)),
     ("check", Work::There(check::call)),
     ("reload", Work::There(reload::call)),
@@ -71,9 +74,6 @@ const METHODS: &[(&str, Work)] = &[
     ("subscribe", Work::Subscribe),
 ];
 
-/// Methods of the interface that come with a later build.
-const LATER: &[&str] = &["affected"];
-
 /// Carries a request out, or starts to.
 pub(crate) fn serve(
     view: &View<'_>,
@@ -86,11 +86,8 @@ pub(crate) fn serve(
 ) -> Served {
     let params = Params { params, peer };
     let Some((_, work)) = METHODS.iter().find(|(name, _)| *name == method) else {
-        let message = match LATER.contains(&method) {
-            true => format!("the method `{method}` is not in this build"),
-            // What comes back is no longer than it need be.
-            false => format!("there is no method `{}`", method.chars().take(40).collect::<String>()),
-        };
+        // What comes back is no longer than it need be.
+        let message = format!("there is no method `{}`", method.chars().take(40).collect::<String>());
         return Served::Answer(Err(Error::new(Error::METHOD_NOT_FOUND, message)));
     };
     match work {

@@ -1,0 +1,171 @@
+//! Who is denied on port 25, or would be: each customer address with what it tried.
+//!
+//! A worker books each packet that rules 12, 13, 17, 18 or 20 deny, or would deny under `monitor`, for the
+//! customer that it is from or to, in a table of its own ([`table`](self)): no lock, no queue, no allocation,
+//! and nothing that could be lost on the way to another thread. While a table has room for all customers,
+//! every number in it but the estimate of [distinct destinations](Distinct) is exact, whatever the rate; beyond
+//! that, Space-Saving keeps those with the most packets and says how far each count may be off. Packets that
+//! are not denied pay one branch a burst.
+//!
+//! No destination address is kept: a destination leaves its kind, and a rank in a sketch under a keyed hash.
+
+mod distinct;
+mod report;
+mod table;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::clock::Instant;
+use crate::frame::Addresses;
+use crate::keyed::{Keyed, mapped, number};
+use crate::policy::{PoolId, Reason};
+use crate::port::MAX_BURST;
+use table::{Place, Table};
+
+pub use distinct::{Distinct, REGISTERS, STANDARD_ERROR};
+pub use report::{Customer, Report};
+pub use table::{Record, WAYS};
+
+/// What stands at the other end, by the sets that hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A server of the provider's own: in a set that some policy allows always.
+    Own,
+    /// In another set.
+    Listed,
+    /// In no set.
+    Other,
+}
+
+impl Destination {
+    /// All kinds.
+    pub const ALL: [Destination; 3] = [Destination::Own, Destination::Listed, Destination::Other];
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+/// A packet that was denied, or would have been.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// The customer's address; IPv4 as IPv4-mapped.
+    pub(crate) customer: u128,
+    /// The other end's.
+    pub(crate) other_end: u128,
+    pub(crate) pool: PoolId,
+    pub(crate) destination: Destination,
+    /// Forwarded: a monitored rule would have denied it.
+    pub(crate) monitored: bool,
+    /// The first segment of a connection.
+    pub(crate) opens: bool,
+    /// From outside to the customer.
+    pub(crate) answer: bool,
+}
+
+impl Attempt {
+    /// The customer and the other end, in the order of a packet from the customer.
+    #[inline]
+    pub(crate) fn ends(addresses: &Addresses) -> (u128, u128) {
+        match *addresses {
+            Addresses::V4 { source, destination } => (mapped(source), mapped(destination)),
+            Addresses::V6 { source, destination } => (source, destination),
+        }
+    }
+}
+
+impl Reason {
+    /// Whether a deny for this reason is one on port 25, which is what makes a customer affected.
+    #[inline]
+    pub(crate) fn is_of_port_25(self) -> bool {
+        use Reason::{Port25Egress, Port25Mirror, Port25Quarantine, Port25UnknownSource, RoutedHeader};
+        const BITS: u64 = 1 << Port25Quarantine as u32
+            | 1 << RoutedHeader as u32
+            | 1 << Port25UnknownSource as u32
+            | 1 << Port25Egress as u32
+            | 1 << Port25Mirror as u32;
+        const { assert!(Reason::COUNT <= 64) };
+        BITS >> self as u32 & 1 == 1
+    }
+}
+
+/// The tables of all workers, for those who read. One key for all, so that what they counted can be added.
+#[derive(Debug)]
+pub struct Affected {
+    key: Keyed,
+    tables: Vec<Arc<Table>>,
+}
+
+impl Affected {
+    /// Tables for at least `customers` customers each, one for each of `workers`.
+    pub fn new(workers: usize, customers: usize) -> Affected {
+        Affected {
+            key: Keyed::new(),
+            tables: (0..workers).map(|_| Arc::new(Table::new(customers))).collect(),
+        }
+    }
+
+    /// What a worker books with. One thread alone may have it.
+    ///
+    /// # Panics
+    /// If there is no such worker.
+    pub fn recorder(&self, worker: usize) -> Recorder {
+        Recorder { key: self.key.clone(), table: Arc::clone(&self.tables[worker]), pending: Box::default() }
+    }
+
+    /// How many customers each worker has room for.
+    pub fn capacity(&self) -> usize {
+        self.tables.first().map_or(0, |table| table.capacity())
+    }
+
+    /// Forgets everything.
+    pub fn reset(&self) {
+        self.tables.iter().for_each(|table| table.reset());
+    }
+
+    /// What all workers have booked, while they go on.
+    pub fn read(&self) -> Report {
+        let hash = |customer: IpAddr| self.key.hash(number(customer));
+        report::read(&self.tables, hash)
+    }
+}
+
+/// A worker's hand: it gathers a burst's attempts and books them at the burst's end.
+#[derive(Debug)]
+pub struct Recorder {
+    key: Keyed,
+    table: Arc<Table>,
+    pending: Box<ArrayVec<(Place, Attempt), MAX_BURST>>,
+}
+
+impl Recorder {
+    /// Notes an attempt, and asks for the memory that booking it takes.
+    #[inline]
+    pub(crate) fn note(&mut self, attempt: Attempt, now: Instant) {
+        if self.pending.is_full() {
+            self.book_all(now);
+        }
+        let place = self.table.place(self.key.hash(attempt.customer));
+        self.table.prefetch(place);
+        self.pending.push((place, attempt));
+    }
+
+    /// Books what was noted.
+    #[inline]
+    pub(crate) fn book(&mut self, now: Instant) {
+        if !self.pending.is_empty() {
+            self.book_all(now);
+        }
+    }
+
+    fn book_all(&mut self, now: Instant) {
+        for (place, attempt) in self.pending.drain(..) {
+            let destination = self.key.hash(attempt.other_end);
+            self.table.book(place, &attempt, destination, now.utc_micros as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
