@@ -120,7 +120,8 @@ fn readers_never_see_one_customers_numbers_under_another_ones_name() {
             let mut n = 0u32;
             while !done.load(Ordering::Relaxed) {
                 n = n % 40_000 + 1;
-                let own = Attempt { pool: PoolId(n as u16), opens: n.is_multiple_of(2), ..attempt(v4(n), v4(n)) };
+                let own =
+                    Attempt { pool: PoolId(n as u16), opens: n.is_multiple_of(2), ..attempt(v4(n), v4(n)) };
                 for _ in 0..3 {
                     book(&mut recorder, own, n.into());
                 }
