@@ -74,7 +74,8 @@ fn both_directions_and_every_fragment_pass_the_filter_unchanged_and_leave_by_the
         .iter()
         .sum();
     assert_eq!(diverted, 12, "{counters}");
-    assert_eq!(counters.port("filter", "received_packets"), 12, "{counters}");
+    // What the filter's kernel says of itself comes on top, such as reports of multicast listeners.
+    assert!(counters.port("filter", "received_packets") >= 12, "{counters}");
 }
 
 fn health(check: &str) -> String {
