@@ -89,6 +89,15 @@ fn frames() -> Vec<Vec<u8>> {
     frames
 }
 
+/// Ends the other thread, however this one ends.
+struct OnEnd<'a>(&'a AtomicBool);
+
+impl Drop for OnEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_storm_leaves_other_customers_traffic_forwarded_and_every_counter_exact() {
     let config = Config::from_toml(CONFIG, Path::new("storm.toml")).expect("a configuration");
@@ -109,6 +118,7 @@ fn a_storm_leaves_other_customers_traffic_forwarded_and_every_counter_exact() {
     let mut corridor = Corridor::new(driver, pipeline, 64);
 
     let done = AtomicBool::new(false);
+    let done = &done;
     let reads = std::thread::scope(|scope| {
         // Somebody asks all the while.
         let reader = scope.spawn(|| {
@@ -120,6 +130,7 @@ fn a_storm_leaves_other_customers_traffic_forwarded_and_every_counter_exact() {
             }
             reads
         });
+        let end = OnEnd(done);
         let mut online = readers[0].online();
         let mut carried = 0u64;
         for _ in 0..TURNS {
@@ -134,7 +145,7 @@ fn a_storm_leaves_other_customers_traffic_forwarded_and_every_counter_exact() {
             assert!(left.iter().eq(quiet.iter().copied()), "what others send leaves as it came");
             while corridor.driver().take(ACCESS).is_some() {}
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         reader.join().expect("the reader meets nothing odd")
     });
     assert!(reads > 0);
