@@ -15,13 +15,14 @@ use proptest::test_runner::{Config as Runs, RngSeed};
 use sekisho_control::compile::{Compiler, fragment_limits, reject_limits};
 use sekisho_control::config::{Config, parse_duration, parse_instant};
 use sekisho_dataplane::Replies;
+use sekisho_dataplane::affected::{Affected, Customer, Record};
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::{Blueprint, Generation, PortPlan};
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
 use sekisho_dataplane::policy::{Decision, Grant, PoolId, PortId, Reason, Role};
-use sekisho_dataplane::policy::{SourceValidation, Trace};
+use sekisho_dataplane::policy::{SourceValidation, Taken, Trace};
 use sekisho_dataplane::port::MAX_BURST;
 use sekisho_dataplane::port::pcap::{CaptureReader, CapturedFrame};
 use sekisho_tests::{answers, frames, vectors};
@@ -62,6 +63,7 @@ struct Side {
     pipeline: Pipeline,
     counters: Arc<WorkerCounters>,
     replies: Replies,
+    affected: Affected,
 }
 
 impl Side {
@@ -73,10 +75,33 @@ impl Side {
         }
         let counters = Arc::new(WorkerCounters::new(ports, pools));
         let fragments = fragment_limits(&limits.limits);
-        let pipeline = Pipeline::new(Arc::new(common), Arc::clone(&counters), fragments);
-        Side { generation, pipeline, counters, replies: Replies::with_capacity(8) }
+        let affected = Affected::new(1, 32_768);
+        let pipeline = Pipeline::new(Arc::new(common), Arc::clone(&counters), fragments)
+            .with_affected(affected.recorder(0));
+        Side { generation, pipeline, counters, replies: Replies::with_capacity(8), affected }
+    }
+
+    /// Everything that was booked of affected customers but the sketches, which have keys of their own.
+    fn affected(&self) -> Vec<String> {
+        let report = self.affected.read();
+        assert_eq!(report.displaced_customers, 0, "there is room for all");
+        let told = |Customer { record, at_most }: &Customer| {
+            let Record { customer, pool, packets, connections, answers, .. } = record;
+            let times = (record.first_micros, record.last_micros);
+            format!("{customer} {pool:?} {packets:?} {connections} {answers} {at_most} {times:?}")
+        };
+        report.customers.iter().map(told).collect()
     }
 }
+
+/// The reasons that make a customer affected.
+const PORT_25: [Reason; 5] = [
+    Reason::Port25Quarantine,
+    Reason::RoutedHeader,
+    Reason::Port25UnknownSource,
+    Reason::Port25Egress,
+    Reason::Port25Mirror,
+];
 
 /// The two that must agree.
 struct Pair {
@@ -171,6 +196,17 @@ impl Pair {
             if totals != expected {
                 return Err(format!("{pool:?}: {totals:?} is not {expected:?}"));
             }
+        }
+        let (affected, expected) = (self.burst.affected(), self.single.affected());
+        if affected != expected {
+            return Err(format!("affected: {affected:?}\nis not {expected:?}"));
+        }
+        let totals = Totals::of([burst]);
+        let denied =
+            |reason: Reason| totals.reason(reason) - totals.decided[reason as usize][Taken::Forward as usize];
+        let booked: u64 = PORT_25.iter().map(|&reason| denied(reason) + totals.would[reason as usize]).sum();
+        if booked != self.burst.affected.read().attempts {
+            return Err(format!("affected: {booked} denied, {affected:?}"));
         }
         let known = (self.burst.pipeline.fragments_known(), self.single.pipeline.fragments_known());
         match known.0 == known.1 {

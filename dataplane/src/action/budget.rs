@@ -67,6 +67,8 @@ struct Set {
 
 pub(crate) struct RejectBudget {
     limits: RejectLimits,
+    /// Nanoseconds until all together get one more token; none if they never do.
+    each_nanos: Option<u64>,
     key: Keyed,
     sets: Box<[Set]>,
     /// In nanoseconds, since a second holds up to ten million tokens.
@@ -77,6 +79,7 @@ impl RejectBudget {
     pub(crate) fn new(limits: RejectLimits) -> RejectBudget {
         RejectBudget {
             limits,
+            each_nanos: 1_000_000_000u64.checked_div(u64::from(limits.per_second)),
             key: Keyed::new(),
             sets: (0..SETS).map(|_| Set::default()).collect(),
             all_full_at: CachePadded::default(),
@@ -92,9 +95,9 @@ impl RejectBudget {
         if !take(own, now, interval, u64::from(burst), LAG) {
             return false;
         }
-        let each = 1_000_000_000u64.checked_div(u64::from(per_second)).unwrap_or(0);
         let all = &self.all_full_at;
-        if per_second == 0 || !take(all, now * 1000, each, u64::from(per_second), LAG * 1000) {
+        let take_all = |each| take(all, now * 1000, each, u64::from(per_second), LAG * 1000);
+        if !self.each_nanos.is_some_and(take_all) {
             let back = |full_at: u64| Some(full_at.saturating_sub(interval));
             let _ = own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
             return false;
@@ -109,7 +112,7 @@ impl RejectBudget {
     pub(crate) fn is_spent(&self, customer: IpAddr, now_micros: u64) -> bool {
         let RejectLimits { burst, interval_micros: interval, per_second } = self.limits;
         let now = now_micros + 1;
-        let Some(each) = 1_000_000_000u64.checked_div(u64::from(per_second)) else { return true };
+        let Some(each) = self.each_nanos else { return true };
         let all = self.all_full_at.load(Ordering::Relaxed);
         if is_spent(all, now * 1000, each, u64::from(per_second), LAG * 1000) {
             return true;

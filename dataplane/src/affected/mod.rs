@@ -136,7 +136,16 @@ impl Affected {
 pub struct Recorder {
     key: Keyed,
     table: Arc<Table>,
-    pending: Box<ArrayVec<(Place, Attempt), MAX_BURST>>,
+    pending: Box<ArrayVec<Pending, MAX_BURST>>,
+}
+
+/// An attempt that is not booked yet.
+#[derive(Debug)]
+struct Pending {
+    place: Place,
+    /// The hash of the other end.
+    destination: u64,
+    attempt: Attempt,
 }
 
 impl Recorder {
@@ -148,7 +157,16 @@ impl Recorder {
         }
         let place = self.table.place(self.key.hash(attempt.customer));
         self.table.prefetch(place);
-        self.pending.push((place, attempt));
+        let destination = self.key.hash(attempt.other_end);
+        self.pending.push(Pending { place, destination, attempt });
+    }
+
+    /// Asks for more of the memory that booking takes, when what was asked for before has come.
+    #[inline]
+    pub(crate) fn locate(&self) {
+        for Pending { place, destination, .. } in self.pending.iter() {
+            self.table.prefetch_entry(*place, *destination);
+        }
     }
 
     /// Books what was noted.
@@ -160,8 +178,7 @@ impl Recorder {
     }
 
     fn book_all(&mut self, now: Instant) {
-        for (place, attempt) in self.pending.drain(..) {
-            let destination = self.key.hash(attempt.other_end);
+        for Pending { place, destination, attempt } in self.pending.drain(..) {
             self.table.book(place, &attempt, destination, now.utc_micros as u64);
         }
     }

@@ -323,6 +323,17 @@ impl Table {
         prefetch::value(&self.sets[place.set as usize]);
     }
 
+    /// Asks for the memory of the entry that most likely is the customer's.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, place: Place, destination: u64) {
+        let candidates = self.sets[place.set as usize].candidates(place.tag);
+        let way = candidates.trailing_zeros() as usize % WAYS;
+        let entry = &self.entries[place.set as usize * WAYS + way];
+        prefetch::value(entry);
+        prefetch::value(&entry.counts);
+        prefetch::value(entry.distinct.word(destination));
+    }
+
     /// Books a customer's packet. Called by one thread alone.
     #[inline]
     pub(super) fn book(&self, place: Place, attempt: &Attempt, destination: u64, now: u64) {

@@ -143,7 +143,8 @@ impl Straights {
         let pooled = matches!(role, Role::Subscriber | Role::Internet);
 
         // Mail first: what it asks of memory comes while the others are judged.
-        if self.mail_v4.count + self.mail_v6.count > 0 {
+        let has_mail = self.mail_v4.count + self.mail_v6.count > 0;
+        if has_mail {
             self.mail(turn, &outcomes, frames, decisions, affected);
             lap.end(&turn.counters.stages, Stage::Decide);
         }
@@ -155,6 +156,9 @@ impl Straights {
             false => ids4.fill(0),
         }
         lap.end(&turn.counters.stages, Stage::Lookup);
+        if has_mail && let Some(affected) = affected {
+            affected.locate();
+        }
         let counts = decide(&outcomes, v4.places(), ids4, turn.counters, decisions);
         outcomes.book(counts, turn);
         lap.end(&turn.counters.stages, Stage::Decide);

@@ -23,17 +23,24 @@ pub struct Phase {
     pub from: String,
     /// What it denies, as TOML.
     pub block: &'static str,
+    /// It is only watched.
+    pub watched: bool,
 }
 
 impl Phase {
     /// The notice's first: mobile carriers.
     pub fn carriers(from: impl Into<String>) -> Phase {
-        Phase { name: "mobile-carriers".to_owned(), from: from.into(), block: r#"["mobile-carriers"]"# }
+        Phase {
+            name: "mobile-carriers".to_owned(),
+            from: from.into(),
+            block: r#"["mobile-carriers"]"#,
+            watched: false,
+        }
     }
 
     /// The notice's second: everyone.
     pub fn everyone(from: impl Into<String>) -> Phase {
-        Phase { name: "all-operators".to_owned(), from: from.into(), block: r#""all""# }
+        Phase { name: "all-operators".to_owned(), from: from.into(), block: r#""all""#, watched: false }
     }
 }
 
@@ -58,6 +65,13 @@ pub struct Configuration {
     pub reject_interval: &'static str,
     /// Whether there is a filter port, and what TOML it has beside the keys that it needs.
     pub filter: Option<String>,
+}
+
+impl Phase {
+    /// It denies nobody, and counts whom it would have denied.
+    pub fn watched(self) -> Phase {
+        Phase { watched: true, ..self }
+    }
 }
 
 impl Configuration {
@@ -118,8 +132,10 @@ impl Configuration {
             )
         });
         let mut listed = String::new();
-        for Phase { name, from, block } in phases {
-            let _ = write!(listed, "\n  {{ name = \"{name}\", from = \"{from}\", block = {block} }},");
+        for Phase { name, from, block, watched } in phases {
+            let action = if *watched { ", action = \"monitor\"" } else { "" };
+            let _ =
+                write!(listed, "\n  {{ name = \"{name}\", from = \"{from}\", block = {block}{action} }},");
         }
         format!(
             r#"

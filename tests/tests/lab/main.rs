@@ -5,6 +5,7 @@
 // Figures of a run are read in the output of `cargo test -- --nocapture`.
 #![allow(clippy::print_stdout)]
 
+mod affected;
 mod bytes;
 mod capture;
 mod confirm;
