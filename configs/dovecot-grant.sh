@@ -19,7 +19,7 @@
 # Mail is fetched whatever becomes of the grant: what goes wrong stands in Dovecot's log.
 
 if [ -n "$IP" ]; then
-    "${SEKISHO:-sekisho}" grant "$IP" --for "${SEKISHO_GRANT_FOR:-30m}" --reason "pop3:$USER" >/dev/null ||
+    timeout 5 "${SEKISHO:-sekisho}" grant "$IP" --for "${SEKISHO_GRANT_FOR:-30m}" --reason "pop3:$USER" >/dev/null ||
         echo "sekisho gave $IP ($USER) no grant" >&2
 fi
 exec "$@"

@@ -7,9 +7,10 @@
 //! that it held and nothing else; it is kept under another name. Without a state folder grants end with the daemon.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -293,7 +294,9 @@ fn read(path: &Path) -> io::Result<Vec<Entry>> {
 fn write(folder: &Path, grants: Vec<Held>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let beside = folder.join(format!("{FILE}.new"));
-    let mut file = io::BufWriter::new(File::create(&beside)?);
+    // Addresses of customers and names of users: for the daemon alone.
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = io::BufWriter::new(open);
     serde_json::to_writer(&mut file, &Remembered { version: VERSION, grants })?;
     file.write_all(b"\n")?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
