@@ -79,12 +79,12 @@ impl Terminal {
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        self.wait_until("the other screen is left", |_| {
-            !self.screen.lock().unwrap().screen().alternate_screen()
+        self.wait_until("the other screen is left, and the cursor is shown again", |_| {
+            let screen = self.screen.lock().unwrap();
+            !screen.screen().alternate_screen() && !screen.screen().hide_cursor()
         });
         let modes = tcgetattr(&self.tty).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON), "keys are echoed again");
-        assert!(!self.screen.lock().unwrap().screen().hide_cursor(), "the cursor is shown again");
         status.code()
     }
 }
