@@ -1,7 +1,7 @@
 //! The affected list: who is denied on port 25, or would be, for people and for spreadsheets.
 //!
 //! The workers book (`sekisho_dataplane::affected`); here their tables are read, customers get their names, and each
-//! gets a [hint](hint). What is exact and what is an estimate is said there, and each [`Row`] says how far its count may
+//! gets a [hint](Hint). What is exact and what is an estimate is said there, and each [`Row`] says how far its count may
 //! be off.
 //!
 //! Under `privacy = "hash"` a customer's address is replaced by a keyed hash before it leaves this module. The key is
