@@ -24,6 +24,12 @@ pub enum Addresses {
 }
 
 impl Addresses {
+    /// Whether they are IPv6 addresses.
+    #[inline]
+    pub(crate) fn is_v6(&self) -> bool {
+        matches!(self, Addresses::V6 { .. })
+    }
+
     /// The source.
     pub fn source(&self) -> IpAddr {
         match *self {

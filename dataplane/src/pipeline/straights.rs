@@ -227,7 +227,7 @@ impl Straights {
         generation.sets().unions_v4(&mail_v4.destinations[..count], &mut unions[..count]);
         for at in 0..count {
             let (source, destination) = (mail_v4.customers[at], mail_v4.destinations[at]);
-            port_25.judge(&Segment {
+            port_25.judge(Segment {
                 place: mail_v4.places[at],
                 frame: frames[usize::from(mail_v4.places[at])],
                 addresses: Addresses::V4 { source, destination },
@@ -244,7 +244,7 @@ impl Straights {
                 let (source, destination) = (mail_v6.customers[at], mail_v6.destinations[at]);
                 let addresses = Addresses::V6 { source, destination };
                 generation.sets().of_destination(&addresses, sets);
-                port_25.judge(&Segment {
+                port_25.judge(Segment {
                     place: mail_v6.places[at],
                     frame: frames[usize::from(mail_v6.places[at])],
                     addresses,
@@ -258,6 +258,7 @@ impl Straights {
 }
 
 /// A segment from a customer to port 25.
+#[derive(Clone, Copy)]
 struct Segment<'a> {
     place: u8,
     frame: &'a [u8],
@@ -281,68 +282,89 @@ struct Port25<'a> {
 }
 
 impl Port25<'_> {
-    #[inline]
-    fn judge(&mut self, segment: &Segment<'_>) {
-        let Some(decision) = self.decide(segment) else {
-            self.others[*self.others_count % MAX_BURST] = segment.place;
-            *self.others_count += 1;
-            return;
-        };
+    // Inlined where the version of IP is known: nothing of a segment is put into memory then.
+    #[inline(always)]
+    fn judge(&mut self, segment: Segment<'_>) {
+        let (generation, now) = (self.turn.generation, self.turn.arrival.now);
+        let Segment { pool, sets, addresses, .. } = segment;
+        // Rule 6 says the same of mail as of any other port.
+        let base = &self.outcomes.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
+        if base.taken == Taken::Drop {
+            return self.settle(*base, segment);
+        }
+        let egress = Egress { generation, now, pool, customer: addresses.source(), routed: false, sets };
+        let ruling = egress.judge(&mut ());
+        let Ruling { reason, act, would, phase } = ruling;
+        match act {
+            Act::Forward if base.would.is_some() => self.settle(Decision { reason, pool, ..*base }, segment),
+            Act::Forward => self.settle(Decision { reason, would, phase, pool, ..*base }, segment),
+            Act::Drop => self.settle(Decision { reason, pool, phase, ..Decision::UNDECIDED }, segment),
+            Act::Reject(_) => self.reject(ruling, segment),
+            Act::Divert(..) => self.leave(segment.place),
+        }
+    }
+
+    /// A reject over its budget is settled here: once spent, a budget stays so for the burst, in whatever order it is
+    /// asked.
+    #[inline(never)]
+    fn reject(&mut self, Ruling { reason, phase, .. }: Ruling, segment: Segment<'_>) {
+        let Segment { addresses, frame, pool, place, .. } = segment;
+        let now = self.turn.arrival.now.monotonic_micros;
+        let suppressed = straight::is_answerable(frame, addresses.is_v6())
+            && is_single_host(addresses.destination())
+            && self.common.budget.is_spent(addresses.source(), now);
+        match suppressed {
+            true => {
+                let decision = Decision { reason, pool, phase, suppressed, ..Decision::UNDECIDED };
+                self.settle(decision, segment);
+            }
+            false => self.leave(place),
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&mut self, place: u8) {
+        self.others[*self.others_count % MAX_BURST] = place;
+        *self.others_count += 1;
+    }
+
+    #[inline(always)]
+    fn settle(&mut self, decision: Decision, segment: Segment<'_>) {
         let Turn { counters, arrival, .. } = self.turn;
         counters.port(arrival.port).count(&decision);
         counters.pool_packet(decision.pool);
         counters.pool_verdicts(decision.pool, &decision, 1);
-        if let Some(affected) = self.affected {
-            note(self.turn, affected, &decision, segment);
-        }
         self.decisions[usize::from(segment.place)] = decision;
-    }
-
-    fn decide(&self, segment: &Segment<'_>) -> Option<Decision> {
-        let (generation, now) = (self.turn.generation, self.turn.arrival.now);
-        let &Segment { pool, sets, ref addresses, frame, .. } = segment;
-        // Rule 6 says the same of mail as of any other port.
-        let base = &self.outcomes.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
-        if base.taken == Taken::Drop {
-            return Some(*base);
-        }
-        let customer = addresses.source();
-        let egress = Egress { generation, now, pool, customer, routed: false, sets };
-        let Ruling { reason, act, would, phase } = egress.judge(&mut ());
-        match act {
-            Act::Forward if base.would.is_some() => Some(Decision { reason, pool, ..*base }),
-            Act::Forward => Some(Decision { reason, would, phase, pool, ..*base }),
-            Act::Drop => Some(Decision { reason, pool, phase, ..Decision::UNDECIDED }),
-            // Once spent, a budget stays so for the burst, in whatever order it is asked.
-            Act::Reject(_)
-                if straight::is_answerable(frame, matches!(addresses, Addresses::V6 { .. }))
-                    && is_single_host(addresses.destination())
-                    && self.common.budget.is_spent(customer, now.monotonic_micros) =>
-            {
-                Some(Decision { reason, pool, phase, suppressed: true, ..Decision::UNDECIDED })
-            }
-            Act::Reject(_) | Act::Divert(..) => None,
+        if let Some(affected) = self.affected {
+            let decision = &self.decisions[usize::from(segment.place)];
+            note(self.turn, affected, decision, segment.addresses, segment.sets, segment.frame);
         }
     }
 }
 
 /// Notes a customer whose mail is denied, or would be.
-#[inline]
-fn note(turn: &Turn<'_>, affected: &mut Recorder, decision: &Decision, segment: &Segment<'_>) {
+#[inline(never)]
+fn note(
+    turn: &Turn<'_>,
+    affected: &mut Recorder,
+    decision: &Decision,
+    addresses: Addresses,
+    sets: &[u64],
+    frame: &[u8],
+) {
     let denied = decision.taken != Taken::Forward;
     let reason = if denied { Some(decision.reason) } else { decision.would };
     if !reason.is_some_and(Reason::is_of_port_25) {
         return;
     }
-    let (customer, other_end) = Attempt::ends(&segment.addresses);
-    let v6 = matches!(segment.addresses, Addresses::V6 { .. });
+    let (customer, other_end) = Attempt::ends(&addresses);
     let attempt = Attempt {
         customer,
         other_end,
         pool: decision.pool,
-        destination: turn.generation.destination(segment.sets),
+        destination: turn.generation.destination(sets),
         monitored: !denied,
-        opens: straight::opens_connection(segment.frame, v6),
+        opens: straight::opens_connection(frame, addresses.is_v6()),
         answer: false,
     };
     affected.note(attempt, turn.arrival.now);
