@@ -14,6 +14,7 @@ use sekisho_bench::Load;
 use sekisho_control::bench::traffic::{Shape, Size};
 use sekisho_dataplane::frame::{Depth, Link, parse};
 use sekisho_dataplane::lpm::{Table4, Table6};
+use sekisho_dataplane::policy::Action;
 
 /// Packets or look-ups in a piece of work; counts are divided by it.
 const ITEMS: u64 = 65_536;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-const WORKS: [(&str, fn()); 8] = [
+const WORKS: [(&str, fn()); 10] = [
     ("lookup-v4-1k", || lookup_v4(1_000)),
     ("lookup-v4-100k", || lookup_v4(100_000)),
     ("lookup-v6-10k", || lookup_v6(10_000)),
@@ -46,6 +47,8 @@ const WORKS: [(&str, fn()); 8] = [
     ("pipeline-v6", || pipeline(true, 10)),
     ("pipeline-v4-smtp", || pipeline(false, 1_000)),
     ("pipeline-v6-smtp", || pipeline(true, 1_000)),
+    ("deny-affected", || deny(Action::Drop)),
+    ("deny-reject", || deny(Action::Reject)),
 ];
 
 /// What callgrind counts.
@@ -115,5 +118,13 @@ fn parse_general() {
 fn pipeline(v6: bool, smtp_permille: u32) {
     let shape = Shape { size: Size::Fixed(64), flows: 10_000, smtp_permille, frames: 4_096 };
     let mut load = Load::new(v6, 1_000, 4, shape);
+    measured(&mut || load.carry(ITEMS));
+}
+
+/// Everything is denied, and affected customers are booked. The clock stands still, so that budgets are soon spent.
+fn deny(action: Action) {
+    let shape = Shape { size: Size::Fixed(64), flows: 1_000, smtp_permille: 1_000, frames: 4_096 };
+    let mut load = Load::denying(false, 1_000, 4, shape, action, Some(32_768));
+    load.carry(4 * ITEMS);
     measured(&mut || load.carry(ITEMS));
 }

@@ -10,6 +10,7 @@
 //! No destination address is kept: a destination leaves its kind, and a rank in a sketch under a keyed hash.
 
 mod distinct;
+mod lanes;
 mod report;
 mod table;
 
@@ -23,7 +24,7 @@ use crate::frame::Addresses;
 use crate::keyed::{Keyed, mapped, number};
 use crate::policy::{PoolId, Reason};
 use crate::port::MAX_BURST;
-use table::{Place, Table};
+use table::{Pending, Table};
 
 pub use distinct::{Distinct, REGISTERS, STANDARD_ERROR};
 pub use report::{Customer, Report};
@@ -139,33 +140,31 @@ pub struct Recorder {
     pending: Box<ArrayVec<Pending, MAX_BURST>>,
 }
 
-/// An attempt that is not booked yet.
-#[derive(Debug)]
-struct Pending {
-    place: Place,
-    /// The hash of the other end.
-    destination: u64,
-    attempt: Attempt,
-}
-
 impl Recorder {
-    /// Notes an attempt, and asks for the memory that booking it takes.
+    /// Notes an attempt, and asks for the memory that finding its customer takes.
     #[inline]
-    pub(crate) fn note(&mut self, attempt: Attempt, now: Instant) {
+    pub(crate) fn note(&mut self, attempt: &Attempt, now: Instant) {
         if self.pending.is_full() {
             self.book_all(now);
         }
-        let place = self.table.place(self.key.hash(attempt.customer));
-        self.table.prefetch(place);
-        let destination = self.key.hash(attempt.other_end);
-        self.pending.push(Pending { place, destination, attempt });
+        let pending = Pending {
+            customer: attempt.customer,
+            destination: self.key.hash(attempt.other_end),
+            place: self.table.place(self.key.hash(attempt.customer)),
+            pool: attempt.pool,
+            cell: usize::from(attempt.monitored) * Destination::COUNT + attempt.destination as usize,
+            opens: attempt.opens,
+            answer: attempt.answer,
+        };
+        self.table.prefetch(pending.place);
+        self.pending.push(pending);
     }
 
-    /// Asks for more of the memory that booking takes, when what was asked for before has come.
+    /// Finds those whose memory has come, and asks for the memory that booking takes.
     #[inline]
-    pub(crate) fn locate(&self) {
-        for Pending { place, destination, .. } in self.pending.iter() {
-            self.table.prefetch_entry(*place, *destination);
+    pub(crate) fn locate(&mut self) {
+        for pending in self.pending.iter_mut() {
+            self.table.locate(pending);
         }
     }
 
@@ -178,9 +177,10 @@ impl Recorder {
     }
 
     fn book_all(&mut self, now: Instant) {
-        for Pending { place, destination, attempt } in self.pending.drain(..) {
-            self.table.book(place, &attempt, destination, now.utc_micros as u64);
+        for pending in self.pending.iter() {
+            self.table.book(pending, now.utc_micros as u64);
         }
+        self.pending.clear();
     }
 }
 

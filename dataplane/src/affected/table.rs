@@ -19,8 +19,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use super::Destination;
 use super::distinct::{Distinct, DistinctCells};
-use super::{Attempt, Destination};
+use super::lanes;
 use crate::counters::Cell;
 use crate::policy::PoolId;
 use crate::prefetch;
@@ -34,8 +35,6 @@ const TRIES: usize = 1_000;
 /// Tags in a word.
 const LANES: usize = 4;
 const LANE_BITS: usize = 16;
-/// The lowest bit of each lane.
-const ONES: u64 = 0x0001_0001_0001_0001;
 
 /// One cache line.
 #[derive(Debug, Default)]
@@ -61,21 +60,11 @@ impl Set {
         word.store(others | u64::from(tag) << shift, Ordering::Release);
     }
 
-    /// A bit for each way whose tag may be this one. There are none missing, and hardly one too many: a lane above one
-    /// that matches may be told to match if it differs in its lowest bit alone.
+    /// A bit for each way whose tag is this one.
     #[inline]
     fn candidates(&self, tag: u16) -> u32 {
-        let wanted = ONES * u64::from(tag);
-        let mut ways = 0;
-        for (at, word) in self.tags.iter().enumerate() {
-            let difference = word.load(Ordering::Relaxed) ^ wanted;
-            // A lane that is zero borrows from its highest bit.
-            let zeros = difference.wrapping_sub(ONES) & !difference & ONES << (LANE_BITS - 1);
-            // The four highest bits, side by side.
-            let four = (zeros >> (LANE_BITS - 1)).wrapping_mul(1 | 1 << 15 | 1 << 30 | 1 << 45) >> 45 & 0xf;
-            ways |= (four as u32) << (at * LANES);
-        }
-        ways
+        let words = std::array::from_fn(|at| self.tags[at].load(Ordering::Relaxed));
+        lanes::equal(words, tag)
     }
 
     /// Forgets everything.
@@ -132,15 +121,15 @@ impl Entry {
     }
 
     #[cold]
-    fn take_over(&self, attempt: &Attempt, inherited: u64, now: u64) {
+    fn take_over(&self, pending: &Pending, inherited: u64, now: u64) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
         // No store below is seen before the version is odd.
         fence(Ordering::Release);
-        for (own, half) in self.customer.iter().zip(halves(attempt.customer)) {
+        for (own, half) in self.customer.iter().zip(halves(pending.customer)) {
             own.store(half, Ordering::Relaxed);
         }
-        self.pool.store(u32::from(attempt.pool.0), Ordering::Relaxed);
+        self.pool.store(u32::from(pending.pool.0), Ordering::Relaxed);
         self.first.store(now, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
         self.counts.packets.iter().flatten().for_each(|cell| cell.set(0));
@@ -154,15 +143,15 @@ impl Entry {
     }
 
     #[inline]
-    fn count(&self, attempt: &Attempt, destination: u64, now: u64) {
+    fn count(&self, pending: &Pending, now: u64) {
         let Counts { packets, connections, answers } = &self.counts;
-        packets[usize::from(attempt.monitored)][attempt.destination as usize].add(1);
-        connections.add(attempt.opens.into());
-        answers.add(attempt.answer.into());
+        packets.as_flattened()[pending.cell].add(1);
+        connections.add(pending.opens.into());
+        answers.add(pending.answer.into());
         self.weight.add(1);
-        self.pool.store(u32::from(attempt.pool.0), Ordering::Relaxed);
+        self.pool.store(u32::from(pending.pool.0), Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
-        self.distinct.add(destination);
+        self.distinct.add(pending.destination);
     }
 
     /// What stands here of one customer; none if it is taken over all the time.
@@ -277,6 +266,22 @@ pub(super) struct Table {
 pub(super) struct Place {
     set: u32,
     tag: u16,
+    /// The way where it most likely is.
+    way: u16,
+}
+
+/// An attempt that is not booked yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) customer: u128,
+    /// The hash of the other end.
+    pub(super) destination: u64,
+    pub(super) place: Place,
+    pub(super) pool: PoolId,
+    /// Which of a customer's counts it adds to: by whether it was only monitored, then by kind of destination.
+    pub(super) cell: usize,
+    pub(super) opens: bool,
+    pub(super) answer: bool,
 }
 
 /// What a table holds besides records.
@@ -309,7 +314,7 @@ impl Table {
     /// Where the customer with this hash belongs.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place {
-        Place { set: (hash >> 32) as u32 & (self.sets.len() as u32 - 1), tag: (hash as u16).max(1) }
+        Place { set: (hash >> 32) as u32 & (self.sets.len() as u32 - 1), tag: (hash as u16).max(1), way: 0 }
     }
 
     /// The number of the set.
@@ -323,29 +328,35 @@ impl Table {
         prefetch::value(&self.sets[place.set as usize]);
     }
 
-    /// Asks for the memory of the entry that most likely is the customer's.
+    /// Finds the entry that most likely is the customer's, and asks for its memory.
     #[inline]
-    pub(super) fn prefetch_entry(&self, place: Place, destination: u64) {
-        let candidates = self.sets[place.set as usize].candidates(place.tag);
-        let way = candidates.trailing_zeros() as usize % WAYS;
-        let entry = &self.entries[place.set as usize * WAYS + way];
+    pub(super) fn locate(&self, pending: &mut Pending) {
+        let Place { set, tag, way } = &mut pending.place;
+        *way = self.sets[*set as usize].candidates(*tag).trailing_zeros() as u16 % WAYS as u16;
+        let entry = &self.entries[*set as usize * WAYS + usize::from(*way)];
         prefetch::value(entry);
         prefetch::value(&entry.counts);
-        prefetch::value(entry.distinct.word(destination));
+        prefetch::value(entry.distinct.word(pending.destination));
     }
 
     /// Books a customer's packet. Called by one thread alone.
     #[inline]
-    pub(super) fn book(&self, place: Place, attempt: &Attempt, destination: u64, now: u64) {
-        let set = &self.sets[place.set as usize];
-        let entries = &self.entries[place.set as usize * WAYS..][..WAYS];
+    pub(super) fn book(&self, pending: &Pending, now: u64) {
+        let Place { set, tag, way } = pending.place;
+        let entries = &self.entries[set as usize * WAYS..][..WAYS];
+        let set = &self.sets[set as usize];
         let epoch = self.epoch.load(Ordering::Relaxed);
         if set.epoch.load(Ordering::Relaxed) != epoch {
             set.clear(epoch);
         }
-        let way = find(set, entries, place.tag, attempt.customer)
-            .unwrap_or_else(|| take_over(set, entries, place.tag, attempt, now));
-        entries[way].count(attempt, destination, now);
+        let way = usize::from(way);
+        let is_there = set.tag(way) == tag && entries[way].is_of(pending.customer);
+        let way = match is_there {
+            true => way,
+            false => find(set, entries, tag, pending.customer)
+                .unwrap_or_else(|| take_over(set, entries, tag, pending, now)),
+        };
+        entries[way].count(pending, now);
     }
 
     /// Forgets everything. Any thread may say so; the worker follows as it comes to each set.
@@ -395,7 +406,7 @@ fn find(set: &Set, entries: &[Entry], tag: u16, customer: u128) -> Option<usize>
 
 /// Gives a customer that has no counter a free one, or the one with the smallest count.
 #[cold]
-fn take_over(set: &Set, entries: &[Entry], tag: u16, attempt: &Attempt, now: u64) -> usize {
+fn take_over(set: &Set, entries: &[Entry], tag: u16, pending: &Pending, now: u64) -> usize {
     let free = (0..WAYS).find(|way| set.tag(*way) == 0).map(|way| (way, 0));
     let (way, inherited) = free.unwrap_or_else(|| {
         let (way, weight) = least(entries).unwrap_or_default();
@@ -403,7 +414,7 @@ fn take_over(set: &Set, entries: &[Entry], tag: u16, attempt: &Attempt, now: u64
         set.displaced_packets.add(entries[way].seen());
         (way, weight)
     });
-    entries[way].take_over(attempt, inherited, now);
+    entries[way].take_over(pending, inherited, now);
     set.set_tag(way, tag);
     way
 }
@@ -428,34 +439,4 @@ fn halves(customer: u128) -> [u64; 2] {
 fn address(customer: u128) -> IpAddr {
     let address = Ipv6Addr::from_bits(customer);
     address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn every_way_with_a_tag_is_a_candidate_for_it(
-            tags in proptest::array::uniform16(prop::sample::select(vec![0u16, 1, 2, 3, 0x7fff, 0x8000, 0xffff])),
-            wanted in prop::sample::select(vec![1u16, 2, 3, 0x7fff, 0x8000, 0xfffe, 0xffff]),
-        ) {
-            let set = Set::default();
-            for (way, tag) in tags.into_iter().enumerate() {
-                set.set_tag(way, tag);
-            }
-            let candidates = set.candidates(wanted);
-            for (way, tag) in tags.into_iter().enumerate() {
-                prop_assert_eq!(set.tag(way), tag);
-                if tag == wanted {
-                    prop_assert!(candidates >> way & 1 == 1);
-                } else if candidates >> way & 1 == 1 {
-                    prop_assert_eq!(tag ^ wanted, 1);
-                }
-            }
-            prop_assert_eq!(candidates >> WAYS, 0);
-        }
-    }
 }

@@ -27,7 +27,7 @@ fn at(micros: i64) -> Instant {
 }
 
 fn book(recorder: &mut Recorder, attempt: Attempt, now: i64) {
-    recorder.note(attempt, at(now));
+    recorder.note(&attempt, at(now));
     recorder.book(at(now));
 }
 
@@ -78,7 +78,7 @@ fn a_burst_of_more_attempts_than_a_recorder_gathers_is_booked_whole() {
     let affected = Affected::new(1, 64);
     let mut recorder = affected.recorder(0);
     for n in 0..3 * MAX_BURST as u32 {
-        recorder.note(attempt(v4(n % 5), v4(n)), at(1));
+        recorder.note(&attempt(v4(n % 5), v4(n)), at(1));
     }
     recorder.book(at(1));
     assert_eq!(affected.read().attempts, 3 * MAX_BURST as u64);

@@ -493,7 +493,7 @@ impl One<'_> {
             opens: !answer && flags.is_some_and(|flags| opens(*flags)),
             answer,
         };
-        affected.note(attempt, self.arrival.now);
+        affected.note(&attempt, self.arrival.now);
     }
 
     /// Notes the first fragment's fate for those that follow it. What rules 4 to 6 dropped says nothing of

@@ -367,7 +367,7 @@ fn note(
         opens: straight::opens_connection(frame, addresses.is_v6()),
         answer: false,
     };
-    affected.note(attempt, turn.arrival.now);
+    affected.note(&attempt, turn.arrival.now);
 }
 
 /// How many frames had each outcome: ten bits for each of six, in one register, since a burst counts no
