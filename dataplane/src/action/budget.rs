@@ -65,24 +65,27 @@ struct Set {
     filling: AtomicBool,
 }
 
+/// What a refusal reads lies together; the one number that is written there is written for answers alone, which its
+/// budget bounds.
+#[repr(C, align(128))]
 pub(crate) struct RejectBudget {
+    /// In nanoseconds, since a second holds up to ten million tokens.
+    all_full_at: AtomicU64,
     limits: RejectLimits,
     /// Nanoseconds until all together get one more token; none if they never do.
     each_nanos: Option<u64>,
     key: Keyed,
     sets: Box<[Set]>,
-    /// In nanoseconds, since a second holds up to ten million tokens.
-    all_full_at: CachePadded<AtomicU64>,
 }
 
 impl RejectBudget {
     pub(crate) fn new(limits: RejectLimits) -> RejectBudget {
         RejectBudget {
+            all_full_at: AtomicU64::new(0),
             limits,
             each_nanos: 1_000_000_000u64.checked_div(u64::from(limits.per_second)),
             key: Keyed::new(),
             sets: (0..SETS).map(|_| Set::default()).collect(),
-            all_full_at: CachePadded::default(),
         }
     }
 

@@ -23,19 +23,13 @@ const WORDS: usize = REGISTERS / 8;
 pub(super) struct DistinctCells([AtomicU64; WORDS]);
 
 impl DistinctCells {
-    /// The word that what has this hash is offered to.
-    #[inline]
-    pub(super) fn word(&self, hash: u64) -> &AtomicU64 {
-        &self.0[hash as usize % REGISTERS / 8]
-    }
-
     /// Adds what has this hash.
     #[inline]
     pub(super) fn add(&self, hash: u64) {
         let register = hash as usize % REGISTERS;
         // The bit at the top ends a run of zeros that would go on for ever.
         let rank = u64::from((hash >> INDEX_BITS | 1 << (u64::BITS - INDEX_BITS)).trailing_zeros()) + 1;
-        let (word, shift) = (self.word(hash), register % 8 * 8);
+        let (word, shift) = (&self.0[register / 8], register % 8 * 8);
         let before = word.load(Ordering::Relaxed);
         if before >> shift & 0xff < rank {
             word.store(before & !(0xff << shift) | rank << shift, Ordering::Relaxed);

@@ -7,7 +7,8 @@
 //! that, Space-Saving keeps those with the most packets and says how far each count may be off. Packets that
 //! are not denied pay one branch a burst.
 //!
-//! No destination address is kept: a destination leaves its kind, and a rank in a sketch under a keyed hash.
+//! No destination address is kept: a destination leaves its kind, a rank in a sketch under a keyed hash, and the last
+//! one that hash.
 
 mod distinct;
 mod lanes;

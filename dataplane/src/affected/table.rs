@@ -93,6 +93,8 @@ struct Entry {
     inherited: Cell,
     /// Packets counted and inherited.
     weight: Cell,
+    /// The hash of the other end of the last packet: the sketch has seen it.
+    last_destination: AtomicU64,
     counts: Counts,
     distinct: DistinctCells,
 }
@@ -137,6 +139,7 @@ impl Entry {
         self.counts.answers.set(0);
         self.inherited.set(inherited);
         self.weight.set(inherited);
+        self.last_destination.store(!pending.destination, Ordering::Relaxed);
         self.distinct.clear();
         // Every store above is seen before the version is even.
         self.version.store(version.wrapping_add(2), Ordering::Release);
@@ -151,7 +154,11 @@ impl Entry {
         self.weight.add(1);
         self.pool.store(u32::from(pending.pool.0), Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
-        self.distinct.add(pending.destination);
+        // Most knock at the same door again.
+        if self.last_destination.load(Ordering::Relaxed) != pending.destination {
+            self.last_destination.store(pending.destination, Ordering::Relaxed);
+            self.distinct.add(pending.destination);
+        }
     }
 
     /// What stands here of one customer; none if it is taken over all the time.
@@ -336,7 +343,6 @@ impl Table {
         let entry = &self.entries[*set as usize * WAYS + usize::from(*way)];
         prefetch::value(entry);
         prefetch::value(&entry.counts);
-        prefetch::value(entry.distinct.word(pending.destination));
     }
 
     /// Books a customer's packet. Called by one thread alone.
