@@ -54,7 +54,8 @@ pub(super) fn read(tables: &[Arc<Table>], hash: impl Fn(IpAddr) -> u64) -> Repor
         report.displaced_customers += reading.displaced_customers;
         report.displaced_attempts += reading.displaced_packets;
         report.unread += reading.unread;
-        for record in records {
+        // Who has just got a place is not booked yet.
+        for record in records.into_iter().filter(|record| record.attempts() > 0) {
             report.attempts += record.attempts();
             let floor = reading.floors[table.set_of(hash(record.customer))];
             match found.entry(record.customer) {

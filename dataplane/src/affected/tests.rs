@@ -146,7 +146,9 @@ fn readers_never_see_one_customers_numbers_under_another_ones_name() {
                 assert_eq!(u32::from(record.pool.0), n, "{record:?}");
                 assert_eq!((record.first_micros, record.last_micros), (n.into(), n.into()), "{record:?}");
                 assert!(record.attempts() <= 3 && record.distinct.estimate() <= 1, "{record:?}");
-                assert_eq!(record.connections > 0, n % 2 == 0 && record.attempts() > 0, "{record:?}");
+                // A packet may be half booked, and counts nothing for anybody else.
+                let most = if n % 2 == 0 { 3 } else { 0 };
+                assert!(record.connections <= most, "{record:?}");
                 seen.insert(n);
                 reads += 1;
             }
