@@ -21,7 +21,7 @@ use crossbeam::utils::CachePadded;
 
 use crate::clock::Instant;
 use crate::frame::Link;
-use crate::policy::{Decision, PoolId, PortId, Reason, Taken};
+use crate::policy::{Decision, PoolId, PortId, Reasons, Taken};
 
 /// The most copies that wait for the reader.
 pub const MAX_COPIES: usize = 4096;
@@ -29,26 +29,6 @@ pub const MAX_COPIES: usize = 4096;
 const LATE: usize = 1024;
 /// No pool and no port has this number.
 const ANY: u32 = u32::MAX;
-
-const _: () = assert!(Reason::COUNT <= u64::BITS as usize, "reasons fit a word");
-
-/// Some of the reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reasons(u64);
-
-impl Reasons {
-    /// All of them.
-    pub const ALL: Reasons = Reasons(u64::MAX);
-
-    /// These.
-    pub fn of(reasons: impl IntoIterator<Item = Reason>) -> Reasons {
-        Reasons(reasons.into_iter().fold(0, |set, reason| set | 1 << reason as u32))
-    }
-
-    fn has(self, reason: Reason) -> bool {
-        self.0 >> reason as u32 & 1 == 1
-    }
-}
 
 /// Which frames are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +153,7 @@ impl Tap {
         }
         self.lost_of(capture).store(0, Ordering::Relaxed);
         self.denied.store(wanted.denied, Ordering::Relaxed);
-        self.reasons.store(wanted.reasons.0, Ordering::Relaxed);
+        self.reasons.store(wanted.reasons.bits(), Ordering::Relaxed);
         self.pool.store(wanted.pool.map_or(ANY, |pool| pool.0.into()), Ordering::Relaxed);
         self.port.store(wanted.port.map_or(ANY, |port| port.0.into()), Ordering::Relaxed);
         // What is wanted is there before the number that says so.
@@ -236,7 +216,7 @@ impl Tap {
         let pool = self.pool.load(Ordering::Relaxed);
         let wanted = Wanted {
             denied: self.denied.load(Ordering::Relaxed),
-            reasons: Reasons(self.reasons.load(Ordering::Relaxed)),
+            reasons: Reasons::from_bits(self.reasons.load(Ordering::Relaxed)),
             pool: (pool != ANY).then_some(PoolId(pool as u16)),
             port: None,
         };
@@ -271,6 +251,7 @@ impl Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Reason;
 
     fn origin(port: u8) -> Origin {
         let now = Instant::from_utc_micros(1_000_007);
@@ -310,7 +291,7 @@ mod tests {
             let copies = all(&tap, capture);
             copies.iter().map(|copy| String::from_utf8(copy.bytes().to_vec()).unwrap()).collect::<Vec<_>>()
         };
-        let egress = Reasons::of([Reason::Port25Egress]);
+        let egress = Reasons::of(&[Reason::Port25Egress]);
         assert_eq!(seen(Wanted::ALL).len(), 5);
         assert_eq!(seen(Wanted { denied: true, ..Wanted::ALL }), ["egress", "mirror", "other pool"]);
         assert_eq!(seen(Wanted { reasons: egress, ..Wanted::ALL }), ["egress", "other pool", "monitored"]);

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use sekisho_dataplane::counters::Totals;
-use sekisho_dataplane::policy::{PortId, Reason, Taken};
+use sekisho_dataplane::policy::{PortId, Reason, Reasons, Taken};
 use sekisho_dataplane::stages::StageTotals;
 
 use crate::daemon::{Books, InForce, Slot};
@@ -186,15 +186,7 @@ fn can_deny(reason: Reason) -> bool {
 
 /// Whether a monitored deny can have the reason.
 fn can_be_monitored(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::SpoofedSource
-            | Reason::Port25Quarantine
-            | Reason::RoutedHeader
-            | Reason::Port25UnknownSource
-            | Reason::Port25Egress
-            | Reason::Port25Mirror
-    )
+    reason == Reason::SpoofedSource || Reasons::PORT_25.has(reason)
 }
 
 impl Families {

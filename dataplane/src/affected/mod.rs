@@ -23,7 +23,7 @@ use arrayvec::ArrayVec;
 use crate::clock::Instant;
 use crate::frame::Addresses;
 use crate::keyed::{Keyed, mapped, number};
-use crate::policy::{PoolId, Reason};
+use crate::policy::{PoolId, Reason, Reasons};
 use crate::port::MAX_BURST;
 use table::{Pending, Table};
 
@@ -67,6 +67,13 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Whether what became of a packet is one: a deny on port 25, or one that was only monitored.
+    #[inline]
+    pub(crate) fn is_one(denied: bool, reason: Reason, would: Option<Reason>) -> bool {
+        let reason = if denied { Some(reason) } else { would };
+        reason.is_some_and(|reason| Reasons::PORT_25.has(reason))
+    }
+
     /// The customer and the other end, in the order of a packet from the customer.
     #[inline]
     pub(crate) fn ends(addresses: &Addresses) -> (u128, u128) {
@@ -74,21 +81,6 @@ impl Attempt {
             Addresses::V4 { source, destination } => (mapped(source), mapped(destination)),
             Addresses::V6 { source, destination } => (source, destination),
         }
-    }
-}
-
-impl Reason {
-    /// Whether a deny for this reason is one on port 25, which is what makes a customer affected.
-    #[inline]
-    pub(crate) fn is_of_port_25(self) -> bool {
-        use Reason::{Port25Egress, Port25Mirror, Port25Quarantine, Port25UnknownSource, RoutedHeader};
-        const BITS: u64 = 1 << Port25Quarantine as u32
-            | 1 << RoutedHeader as u32
-            | 1 << Port25UnknownSource as u32
-            | 1 << Port25Egress as u32
-            | 1 << Port25Mirror as u32;
-        const { assert!(Reason::COUNT <= 64) };
-        BITS >> self as u32 & 1 == 1
     }
 }
 

@@ -469,6 +469,10 @@ impl One<'_> {
     /// that deny port 25 have just asked.
     fn note_affected(&mut self, ruling: &Ruling, packet: &Packet<'_>) {
         let Some(affected) = &mut self.state.affected else { return };
+        let denied = ruling.act != Act::Forward;
+        if !Attempt::is_one(denied, ruling.reason, ruling.would) {
+            return;
+        }
         let Headers { addresses, upper, .. } = packet.headers;
         let answer = self.role == Role::Internet;
         let (customer, other_end) = match answer {
@@ -479,11 +483,6 @@ impl One<'_> {
             Upper::Found(transport) => packet.frame.get(transport.offset as usize + TCP_FLAGS),
             _ => None,
         };
-        let denied = ruling.act != Act::Forward;
-        let reason = if denied { Some(ruling.reason) } else { ruling.would };
-        if !reason.is_some_and(Reason::is_of_port_25) {
-            return;
-        }
         let attempt = Attempt {
             customer,
             other_end,

@@ -353,8 +353,7 @@ fn note(
     frame: &[u8],
 ) {
     let denied = decision.taken != Taken::Forward;
-    let reason = if denied { Some(decision.reason) } else { decision.would };
-    if !reason.is_some_and(Reason::is_of_port_25) {
+    if !Attempt::is_one(denied, decision.reason, decision.would) {
         return;
     }
     let (customer, other_end) = Attempt::ends(&addresses);

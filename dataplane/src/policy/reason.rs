@@ -100,6 +100,51 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Some of the reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reasons(u64);
+
+const _: () = assert!(Reason::COUNT <= u64::BITS as usize, "reasons fit a word");
+
+impl Reasons {
+    /// All of them.
+    pub const ALL: Reasons = Reasons(u64::MAX);
+    /// Those of denies on port 25, which make a customer affected.
+    pub const PORT_25: Reasons = Reasons::of(&[
+        Reason::Port25Quarantine,
+        Reason::RoutedHeader,
+        Reason::Port25UnknownSource,
+        Reason::Port25Egress,
+        Reason::Port25Mirror,
+    ]);
+
+    /// These.
+    pub const fn of(reasons: &[Reason]) -> Reasons {
+        let (mut bits, mut at) = (0, 0);
+        while at < reasons.len() {
+            bits |= 1 << reasons[at] as u32;
+            at += 1;
+        }
+        Reasons(bits)
+    }
+
+    /// Whether this is one of them.
+    #[inline]
+    pub const fn has(self, reason: Reason) -> bool {
+        self.0 >> reason as u32 & 1 == 1
+    }
+
+    /// As a word, for an atomic.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From that word.
+    pub(crate) const fn from_bits(bits: u64) -> Reasons {
+        Reasons(bits)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,8 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-use sekisho_dataplane::policy::Reason;
-use sekisho_dataplane::tap::{Reasons, Wanted};
+use sekisho_dataplane::policy::{Reason, Reasons};
+use sekisho_dataplane::tap::Wanted;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Params, give};
@@ -195,7 +195,7 @@ fn plan(view: &View<'_>, wish: &Wish) -> Result<Plan, Error> {
     Ok(Plan {
         wanted: Wanted {
             denied: wish.denied,
-            reasons: if reasons.is_empty() { Reasons::ALL } else { Reasons::of(reasons) },
+            reasons: if reasons.is_empty() { Reasons::ALL } else { Reasons::of(&reasons) },
             pool: pool.transpose()?,
             port: port.transpose()?,
         },
