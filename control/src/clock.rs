@@ -16,6 +16,11 @@ pub fn show(utc_micros: i64) -> String {
     }
 }
 
+/// An instant as [`show`] writes it, without its fraction of a second.
+pub(crate) fn whole_second(instant: &str) -> String {
+    instant.split_once('.').map_or_else(|| instant.to_owned(), |(whole, _)| format!("{whole}Z"))
+}
+
 /// Both clocks, as a worker reads them once per burst.
 pub fn this_hosts() -> impl FnMut() -> Instant + Send + 'static {
     let started = std::time::Instant::now();

@@ -2,15 +2,13 @@
 //!
 //! The tables know addresses and instants alone (see [`Grant`]), and compare them by the clock themselves; what is kept
 //! here is for people, for the next generation, and for the next start. `grants.json` of the state folder holds it:
-//! written beside the old file, brought to the disk, and put in its place by rename(2), at most a second after a
-//! change, and at once if nothing was written within the last second. A file that can't be read costs the grants
+//! replaced as a whole at most a second after a change, and at once if nothing was written within the last second. A file that can't be read costs the grants
 //! that it held and nothing else; it is kept under another name. Without a state folder grants end with the daemon.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +18,7 @@ use sekisho_dataplane::policy::Grant;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{format_duration, parse_instant};
+use crate::durable;
 
 const FILE: &str = "grants.json";
 const REFUSED: &str = "grants.json.refused";
@@ -271,13 +270,7 @@ fn held(entry: &Entry) -> Held {
 
 fn read(path: &Path) -> io::Result<Vec<Entry>> {
     let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > LARGEST => return Err(bad("it is too large".into())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    }
-    let bytes = fs::read(path)?;
+    let Some(bytes) = durable::read(path, LARGEST)? else { return Ok(Vec::new()) };
     let Remembered { version, grants } = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
     if version != VERSION {
         return Err(bad(format!("version {version} of the format; this build reads version {VERSION}")));
@@ -292,17 +285,10 @@ fn read(path: &Path) -> io::Result<Vec<Entry>> {
 }
 
 fn write(folder: &Path, grants: Vec<Held>) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let beside = folder.join(format!("{FILE}.new"));
     // Addresses of customers and names of users: for the daemon alone.
-    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    let mut file = io::BufWriter::new(open);
-    serde_json::to_writer(&mut file, &Remembered { version: VERSION, grants })?;
-    file.write_all(b"\n")?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&beside, folder.join(FILE))?;
-    // The rename is on the disk when the folder is (open(2), fsync(2)).
-    File::open(folder)?.sync_all()
+    durable::replace(folder, FILE, 0o600, |file| {
+        Ok(serde_json::to_writer(file, &Remembered { version: VERSION, grants })?)
+    })
 }
 
 /// How long from `now` until `until`, for people.

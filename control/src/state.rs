@@ -4,14 +4,12 @@
 //! daemon writes down each phase that begins, in `phases.json` of its state folder, and reads that file when it
 //! starts. `replay`, `explain -c` and `check` never touch it.
 //!
-//! A new file is written beside the old one, brought to the disk, and put in its place by rename(2): whenever the
-//! process or the host dies, the one or the other is there, whole. A file that can't be read costs what it
-//! remembered and nothing else: the daemon says so, keeps it under another name for whoever wants to know, and goes
+//! The file is replaced as a whole. One that can't be read costs what it remembered and nothing else: the daemon says so, keeps it under another name for whoever wants to know, and goes
 //! on with what the clock says.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -19,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::PhaseKey;
 use crate::config::parse_instant;
+use crate::durable;
 
 /// The file's name in the state folder.
 const FILE: &str = "phases.json";
@@ -115,8 +114,7 @@ impl State {
             return Ok(());
         }
         begun.extend(self.begun.iter().cloned());
-        let path = self.folder.join(FILE);
-        write(&self.folder, &path, &begun).map_err(|source| Unwritable { path, source })?;
+        write(&self.folder, &begun).map_err(|source| Unwritable { path: self.folder.join(FILE), source })?;
         self.begun = begun;
         Ok(())
     }
@@ -125,15 +123,11 @@ impl State {
 fn read(path: &Path) -> Result<BTreeSet<PhaseKey>, Unreadable> {
     let io = |source| Unreadable::Io { path: path.to_owned(), source };
     let content = |message: String| Unreadable::Content { path: path.to_owned(), message };
-    let length = match fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(error) => return Err(io(error)),
-    };
-    if length > LARGEST {
-        return Err(content(format!("{length} bytes, more than {LARGEST}")));
-    }
-    let bytes = fs::read(path).map_err(io)?;
+    let bytes = durable::read(path, LARGEST).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => content(error.to_string()),
+        _ => io(error),
+    })?;
+    let Some(bytes) = bytes else { return Ok(BTreeSet::new()) };
     let Remembered { version, begun } =
         serde_json::from_slice(&bytes).map_err(|error| content(error.to_string()))?;
     if version != VERSION {
@@ -146,21 +140,13 @@ fn read(path: &Path) -> Result<BTreeSet<PhaseKey>, Unreadable> {
     keys.collect()
 }
 
-fn write(folder: &Path, path: &Path, begun: &BTreeSet<PhaseKey>) -> io::Result<()> {
+fn write(folder: &Path, begun: &BTreeSet<PhaseKey>) -> io::Result<()> {
     let begun = begun.iter().map(|key| {
         let from = Timestamp::from_microsecond(key.from_micros).map_err(io::Error::other)?;
         Ok(Begun { policy: key.policy.clone(), phase: key.phase.clone(), from: from.to_string() })
     });
     let remembered = Remembered { version: VERSION, begun: begun.collect::<io::Result<_>>()? };
-    fs::create_dir_all(folder)?;
-    let beside = folder.join(format!("{FILE}.new"));
-    let mut file = File::create(&beside)?;
-    serde_json::to_writer_pretty(&mut file, &remembered)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    // The rename is on the disk when the folder is (open(2), fsync(2)).
-    File::open(folder)?.sync_all()
+    durable::replace(folder, FILE, 0o666, |file| Ok(serde_json::to_writer_pretty(file, &remembered)?))
 }
 
 #[cfg(test)]

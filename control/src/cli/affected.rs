@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use super::remote::{Waiting, connect, heard};
 use super::{Failure, shorten};
 use crate::affected::{Hint, MANY_DESTINATIONS, Row, write_csv};
+use crate::clock::whole_second;
 use crate::rpc::methods::affected::{List, MOST, Wish};
 use crate::words::plural;
 
@@ -137,8 +138,7 @@ fn line(row: &Row, out: &mut impl Write) -> io::Result<()> {
         .filter(|(count, _)| *count > 0)
         .map(|(count, kind)| format!("{count} to {kind}"))
         .collect();
-    let seconds =
-        |instant: &str| instant.get(..19).map_or_else(|| instant.to_owned(), |text| format!("{text}Z"));
-    let text = format!("{} to {}; {}", seconds(&row.first_seen), seconds(&row.last_seen), kinds.join(", "));
+    let (first, last) = (whole_second(&row.first_seen), whole_second(&row.last_seen));
+    let text = format!("{first} to {last}; {}", kinds.join(", "));
     writeln!(out, "  {}", shorten(&text, 98))
 }

@@ -19,6 +19,7 @@ use super::{Failure, remote};
 use crate::capture::SNAPLEN;
 use crate::capture::filter::Filter;
 use crate::config::parse_duration;
+use crate::progress::Progress;
 use crate::rpc::Client;
 use crate::rpc::methods::capture::{Batch, Begun, Packet, Request, Wish};
 
@@ -70,8 +71,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// With nothing to do, the daemon is asked again after the first, and then less often, down to the last.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-/// How often a terminal is shown how far it is.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &Arguments, _: &mut impl Write) -> Result<(), Failure> {
     let to_stdout = arguments.write == Path::new("-");
@@ -93,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, _: &mut impl Write) -> Result<(), Failu
     // A daemon that refuses has not cost anybody a file.
     let Begun { .. } = client.call("capture", &Request::Begin(wish))?;
     let mut written = Written { writer: open(&arguments.write, to_stdout)?, captured: 0, lost: 0 };
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(true);
     let captured = follow(&mut client, &end, &mut written, &mut progress);
     progress.clear();
     let Written { writer, captured: frames, lost } = written;
@@ -168,7 +167,8 @@ fn follow(
         if finished {
             return Ok(());
         }
-        progress.show(written);
+        let Written { captured, lost, .. } = written;
+        progress.show(Instant::now(), || format!("{captured} captured, {lost} lost"));
         if !more {
             thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -197,33 +197,5 @@ impl End {
     fn has_come(&self) -> bool {
         self.signalled.load(Ordering::Relaxed)
             || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
-    }
-}
-
-/// Shows on a terminal how far it is.
-struct Progress {
-    due: Option<Instant>,
-    shown: bool,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        let wanted = io::stderr().is_terminal();
-        Progress { due: wanted.then(|| Instant::now() + PROGRESS), shown: false }
-    }
-
-    fn show(&mut self, written: &Written) {
-        let now = Instant::now();
-        if self.due.is_some_and(|due| due <= now) {
-            let _ = write!(io::stderr(), "\r{} captured, {} lost", written.captured, written.lost);
-            self.due = Some(now + PROGRESS);
-            self.shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::remote::Remote;
 use super::{Failure, reload, shorten};
+use crate::clock::whole_second;
 use crate::daemon::{Confirmed, RolledBack};
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::confirm::Which;
@@ -64,7 +65,7 @@ fn print(done: &RolledBack, out: &mut dyn Write) -> io::Result<()> {
 fn print_list(list: &Generations, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{:>10}  {:<20}  {:<16}  {:<24}  from", "generation", "at", "state", "by")?;
     for entry in &list.generations {
-        let at = entry.at.split_once('.').map_or_else(|| entry.at.clone(), |(whole, _)| format!("{whole}Z"));
+        let at = whole_second(&entry.at);
         let from = match entry.restores {
             Some(restores) => format!("generation {restores}"),
             None => entry.config.clone(),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
+use crate::clock::whole_second;
 use crate::grants::{Held, left};
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::grant::{Granted, Request, Whom};
@@ -63,7 +64,7 @@ pub(super) fn list(arguments: &ListArguments, out: &mut impl Write) -> Result<()
 fn print(granted: &Granted, out: &mut dyn Write) -> io::Result<()> {
     let Granted { grant, extended, survives_restart, pool, note } = granted;
     let done = if *extended { "extended" } else { "granted" };
-    writeln!(out, "{done}: {} until {}", grant.address, whole(&grant.until))?;
+    writeln!(out, "{done}: {} until {}", grant.address, whole_second(&grant.until))?;
     writeln!(out, "  pool: {}", pool.as_deref().unwrap_or("none"))?;
     if !survives_restart {
         writeln!(out, "  it survives a reload, not a restart: there is no state folder")?;
@@ -79,13 +80,8 @@ fn print_list(grants: &Grants, out: &mut dyn Write) -> io::Result<()> {
     for Held { address, until, reason, uid, .. } in &grants.grants {
         let left = left(until, now);
         // The longest prefix of IPv6 is 43 columns wide: it pushes the rest, and the reason is cut.
-        let line = format!("{address:<30} {left:<12} {:<20} {uid:>6}  {reason}", whole(until));
+        let line = format!("{address:<30} {left:<12} {:<20} {uid:>6}  {reason}", whole_second(until));
         writeln!(out, "{}", shorten(&line, 100))?;
     }
     writeln!(out, "{} of {}", grants.grants.len(), grants.limit)
-}
-
-/// An instant without its fraction.
-fn whole(instant: &str) -> String {
-    instant.split_once('.').map_or_else(|| instant.to_owned(), |(whole, _)| format!("{whole}Z"))
 }

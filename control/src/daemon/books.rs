@@ -45,7 +45,7 @@ const RELOAD_BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 pub struct Reloads(Mutex<ReloadsRead>);
 
 /// Reloads, at one reading.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ReloadsRead {
     /// So many put a generation in force.
     pub done: u64,
@@ -57,33 +57,37 @@ pub struct ReloadsRead {
     pub buckets: Vec<(f64, u64)>,
 }
 
+impl Default for ReloadsRead {
+    fn default() -> ReloadsRead {
+        let bounds = RELOAD_BOUNDS.into_iter().chain([f64::INFINITY]);
+        ReloadsRead { done: 0, refused: 0, seconds: 0.0, buckets: bounds.map(|bound| (bound, 0)).collect() }
+    }
+}
+
 impl Reloads {
+    fn with<T>(&self, look: impl FnOnce(&mut ReloadsRead) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Books one that took so long.
     pub(super) fn done(&self, seconds: f64) {
-        let mut reloads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reloads.done += 1;
-        reloads.seconds += seconds;
-        let bounds = || RELOAD_BOUNDS.into_iter().chain([f64::INFINITY]);
-        if reloads.buckets.is_empty() {
-            reloads.buckets = bounds().map(|bound| (bound, 0)).collect();
-        }
-        if let Some((_, count)) = reloads.buckets.iter_mut().find(|(bound, _)| seconds <= *bound) {
-            *count += 1;
-        }
+        self.with(|reloads| {
+            reloads.done += 1;
+            reloads.seconds += seconds;
+            if let Some((_, count)) = reloads.buckets.iter_mut().find(|(bound, _)| seconds <= *bound) {
+                *count += 1;
+            }
+        });
     }
 
     /// Books one that changed nothing.
     pub(super) fn refused(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
+        self.with(|reloads| reloads.refused += 1);
     }
 
     /// What was booked so far.
     pub fn read(&self) -> ReloadsRead {
-        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if read.buckets.is_empty() {
-            read.buckets = RELOAD_BOUNDS.into_iter().chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
-        }
-        read
+        self.with(|reloads| reloads.clone())
     }
 }
 

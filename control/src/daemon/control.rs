@@ -1,7 +1,7 @@
 //! The control thread: one loop around poll(2).
 
 use std::collections::HashSet;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::cores;
 use crate::grants::Grants;
 use crate::metrics::{Families, Listener};
+use crate::progress::Progress;
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
 use crate::words;
@@ -45,8 +46,6 @@ const TICK: Duration = Duration::from_millis(250);
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the tables' thread has for what it is at.
 const TABLES_PATIENCE: Duration = Duration::from_secs(2);
-/// How often a terminal is shown how far captures are.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Runs `config` until told to stop, or until captures are read through.
 ///
@@ -284,7 +283,7 @@ impl Control {
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.books, now);
             }
-            self.progress.show(&self.books, now);
+            self.progress.show(now, || format!("{} packets judged", self.books.totals().received));
         }
         self.progress.clear();
         notify::stopping();
@@ -501,32 +500,5 @@ struct Nobody;
 impl Serve for Nobody {
     fn serve(&mut self, _: &str, _: Option<&RawValue>, _: Peer, _: Ticket) -> Served {
         Served::Answer(Err(crate::rpc::Error::new(crate::rpc::Error::BUSY, "the daemon ends")))
-    }
-}
-
-/// Shows on a terminal how far captures are.
-struct Progress {
-    due: Option<Instant>,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(alone: bool) -> Progress {
-        let wanted = alone && std::io::stderr().is_terminal();
-        Progress { due: wanted.then(|| Instant::now() + PROGRESS), shown: false }
-    }
-
-    fn show(&mut self, books: &Books, now: Instant) {
-        if self.due.is_some_and(|due| due <= now) {
-            let _ = write!(std::io::stderr(), "\r{} packets judged", books.totals().received);
-            self.due = Some(now + PROGRESS);
-            self.shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
     }
 }

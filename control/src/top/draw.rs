@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Table, Widget};
 
 use super::model::{PoolRow, Screen};
+use crate::clock::whole_second;
 use crate::daemon::Awaited;
 use crate::words::span;
 
@@ -247,11 +248,6 @@ fn draw_help(area: Rect, buffer: &mut Buffer) {
     Clear.render(place, buffer);
     let block = Block::new().borders(Borders::ALL).title(" help ");
     Paragraph::new(LINES.map(Line::from).to_vec()).block(block).render(place, buffer);
-}
-
-/// An instant without its fraction.
-fn whole_second(instant: &str) -> String {
-    instant.split_once('.').map_or(instant.to_owned(), |(whole, _)| format!("{whole}Z"))
 }
 
 /// A number in six columns at most: `999`, `12.3 k`, `4.56 M`.
