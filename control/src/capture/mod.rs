@@ -7,6 +7,7 @@
 
 pub mod filter;
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use sekisho_dataplane::port::MAX_BURST;
 use sekisho_dataplane::port::pcap::LinkType;
 use sekisho_dataplane::tap::{CopiedFrame, MAX_COPIES, Tap, Wanted};
 
+use crate::compile::Names;
 use crate::daemon::InForce;
 use crate::report;
 use filter::Filter;
@@ -70,8 +72,8 @@ pub(crate) struct Capture {
     stopped: bool,
     /// What was lost when the last wanted frame was copied.
     lost: Option<u64>,
-    /// What has been in force meanwhile, for the names of what generations number.
-    known: Vec<Arc<InForce>>,
+    /// The generations that have been in force meanwhile, and the names of what they number.
+    known: VecDeque<(u64, Arc<Names>)>,
 }
 
 /// As many generations are told by their names.
@@ -83,7 +85,7 @@ impl Capture {
         // At least a burst.
         let copies = (MEMORY / room.max(1)).clamp(MAX_BURST, MAX_COPIES);
         let number = tap.begin(plan.wanted, copies, room);
-        Capture { number, plan, captured: 0, stopped: false, lost: None, known: Vec::new() }
+        Capture { number, plan, captured: 0, stopped: false, lost: None, known: VecDeque::new() }
     }
 
     /// Has no more frames copied; what waits can still be taken.
@@ -96,7 +98,7 @@ impl Capture {
     pub(crate) fn next(
         &mut self,
         tap: &Tap,
-        in_force: &Arc<InForce>,
+        in_force: &InForce,
         mut give: impl FnMut(&Captured<'_>),
     ) -> Standing {
         self.learn(in_force);
@@ -142,12 +144,12 @@ impl Capture {
         Standing { more: false, finished: true, captured: self.captured, lost }
     }
 
-    fn learn(&mut self, in_force: &Arc<InForce>) {
-        if self.known.last().is_none_or(|known| known.generation != in_force.generation) {
+    fn learn(&mut self, in_force: &InForce) {
+        if self.known.back().is_none_or(|(generation, _)| *generation != in_force.generation) {
             if self.known.len() == KNOWN {
-                self.known.remove(0);
+                self.known.pop_front();
             }
-            self.known.push(Arc::clone(in_force));
+            self.known.push_back((in_force.generation, Arc::clone(&in_force.names)));
         }
     }
 
@@ -170,8 +172,8 @@ impl Capture {
             write!(out, " would={would}")?;
         }
         // A pool keeps its number; a phase has one of its generation's own.
-        let of = self.known.iter().find(|known| known.generation == copy.generation);
-        if let Some(names) = of.or(self.known.last()).map(|known| &known.names) {
+        let of = self.known.iter().find(|(generation, _)| *generation == copy.generation);
+        if let Some((_, names)) = of.or(self.known.back()) {
             if let Some(pool) = names.pool(decision.pool) {
                 write!(out, " pool={pool}")?;
             }
@@ -182,7 +184,7 @@ impl Capture {
                 write!(out, " out={}", names.port(port))?;
             }
         }
-        if let Some(phase) = of.zip(decision.phase).and_then(|(known, phase)| known.names.phase(phase)) {
+        if let Some(phase) = of.zip(decision.phase).and_then(|((_, names), phase)| names.phase(phase)) {
             write!(out, " phase={phase}")?;
         }
         write!(out, " generation={}", copy.generation)

@@ -68,7 +68,7 @@ impl Captures {
         &mut self,
         client: u64,
         stop: bool,
-        in_force: &Arc<InForce>,
+        in_force: &InForce,
         give: impl FnMut(&Captured<'_>),
     ) -> Result<Standing, NotCapturing> {
         let running = self.running.as_mut().filter(|running| running.client == client);

@@ -25,6 +25,7 @@ mod difference;
 mod drivers;
 mod event;
 mod fixed;
+mod grants;
 mod health;
 mod history;
 mod load;

@@ -83,7 +83,7 @@ fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
         }
     };
     let (generation, names) = match &scratch {
-        None => (tables.generation(), &in_force.names),
+        None => (tables.generation(), &*in_force.names),
         Some(Compiled { generation, names, .. }) => (generation, names),
     };
     let at = at.unwrap_or_else(clock::now);
