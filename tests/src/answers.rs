@@ -9,6 +9,42 @@ use std::path::{Path, PathBuf};
 use crate::capture::{self, Frame};
 use crate::corpus;
 
+/// The policy that the answers were made for, with this action: every source address is in a dynamic pool, no
+/// exemptions.
+pub fn configuration(action: &str) -> String {
+    format!(
+        r#"
+[[port]]
+name = "customers"
+role = "subscriber"
+peer = "core"
+driver = "memory"
+
+[[port]]
+name = "core"
+role = "internet"
+peer = "customers"
+driver = "memory"
+
+[[policy]]
+name = "dynamic"
+action = "{action}"
+phases = [{{ name = "all", from = "2006-06-01T00:00:00+09:00", block = "all" }}]
+
+[[pool]]
+name = "everyone"
+policy = "dynamic"
+prefixes = ["0.0.0.0/0", "::/0"]
+
+[checks]
+source-validation = "off"
+"#
+    )
+}
+
+/// One clock for all frames, at which that policy blocks: some captures have clocks that jump.
+pub const AT: &str = "2006-06-15T12:00:00+09:00";
+
 /// What a filter has to do with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {

@@ -5,40 +5,10 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use sekisho_tests::answers::{self, Answered, Wanted};
+use sekisho_tests::answers::{self, AT, Answered, Wanted};
 use sekisho_tests::binary;
 use sekisho_tests::capture::{self, ETHERNET};
 use sekisho_tests::lab::frame::{Segment, Side, tcp};
-
-/// The policy that the answers were made for: every source address is in a dynamic pool, no exemptions.
-const EVERYONE: &str = r#"
-[[port]]
-name = "customers"
-role = "subscriber"
-peer = "core"
-driver = "memory"
-
-[[port]]
-name = "core"
-role = "internet"
-peer = "customers"
-driver = "memory"
-
-[[policy]]
-name = "dynamic"
-action = "reject"
-phases = [{ name = "all", from = "2006-06-01T00:00:00+09:00", block = "all" }]
-
-[[pool]]
-name = "everyone"
-policy = "dynamic"
-prefixes = ["0.0.0.0/0", "::/0"]
-
-[checks]
-source-validation = "off"
-"#;
-
-const AT: &str = "2006-06-15T12:00:00+09:00";
 
 /// The rows of a list, each by its columns.
 fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
@@ -95,11 +65,12 @@ fn implied(answered: &Answered) -> BTreeMap<IpAddr, Implied> {
 #[test]
 fn a_replayed_capture_names_exactly_the_customers_that_its_answers_imply() {
     let captures = answers::captures();
+    let config = answers::configuration("reject");
     let folder = binary::scratch("affected-captures");
     let failures = binary::failures_of_all(&captures, |answered| {
         let folder = folder.join(answered.name.replace('/', "-"));
         let capture = answered.bytes().expect("a capture");
-        if let Err(failure) = replay(&folder, EVERYONE, &capture, &["--at", AT]) {
+        if let Err(failure) = replay(&folder, &config, &capture, &["--at", AT]) {
             return vec![format!("{}: {failure}", answered.name)];
         }
         let listed: BTreeMap<IpAddr, u64> = rows(&folder.join("list.csv"))

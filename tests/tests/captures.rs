@@ -2,42 +2,15 @@
 
 use std::path::Path;
 
-use sekisho_tests::answers::{self, Answered, Wanted};
+use sekisho_tests::answers::{self, AT, Answered, Wanted};
 use sekisho_tests::capture::{self, Capture, ETHERNET};
 use sekisho_tests::twin::{self, Twin, TwinConfig};
 use sekisho_tests::{binary, replay};
 use serde_json::Value;
 
-/// The policy that the answers were made for: every source address is in a dynamic pool, no exemptions.
-const CONFIG: &str = r#"
-[[port]]
-name = "customers"
-role = "subscriber"
-peer = "core"
-driver = "memory"
-
-[[port]]
-name = "core"
-role = "internet"
-peer = "customers"
-driver = "memory"
-
-[[policy]]
-name = "dynamic"
-action = "drop"
-phases = [{ name = "all", from = "2006-06-01T00:00:00+09:00", block = "all" }]
-
-[[pool]]
-name = "everyone"
-policy = "dynamic"
-prefixes = ["0.0.0.0/0", "::/0"]
-
-[checks]
-source-validation = "off"
-"#;
-
-/// One clock for all frames: some captures have clocks that jump.
-const AT: &str = "2006-06-15T12:00:00+09:00";
+fn config() -> String {
+    answers::configuration("drop")
+}
 
 #[test]
 fn the_copies_are_those_of_the_manifest() {
@@ -90,7 +63,7 @@ fn replay_gives_every_capture_its_answers() {
 #[test]
 fn replay_refuses_other_link_types_by_name() {
     let folder = binary::scratch("link-types");
-    std::fs::write(folder.join("config.toml"), CONFIG).expect("a scratch folder is writable");
+    std::fs::write(folder.join("config.toml"), config()).expect("a scratch folder is writable");
     // LINKTYPE_ numbers, and what the message has to contain of the name.
     for (link, name) in [(9, "ppp"), (105, "802"), (127, "802"), (189, "usb"), (195, "802"), (220, "usb")] {
         capture::write(&folder.join("in.pcap"), link, [(0, [0x45; 60].as_slice())])
@@ -120,7 +93,7 @@ fn read(answered: &Answered) -> (Vec<u8>, Capture) {
 
 /// Verdict and reason of the twin for every frame; `None`: a link type that it does not know.
 fn twins(capture: &Capture) -> Vec<Option<(&'static str, &'static str)>> {
-    let mut twin = Twin::new(TwinConfig::from_toml(CONFIG).expect("the twin reads the configuration"));
+    let mut twin = Twin::new(TwinConfig::from_toml(&config()).expect("the twin reads the configuration"));
     let now = twin::instant(AT).expect("an instant");
     let mut judge = |frame: &[u8]| {
         let outcome = twin.judge("customers", now, frame);
@@ -177,7 +150,7 @@ fn replay_failures(answered: &Answered, folder: &Path) -> Vec<String> {
     let (bytes, capture) = read(answered);
     let ethernet = capture.frames.iter().all(|frame| frame.link == ETHERNET);
     std::fs::create_dir_all(folder).expect("a scratch folder is writable");
-    std::fs::write(folder.join("config.toml"), CONFIG).expect("a scratch folder is writable");
+    std::fs::write(folder.join("config.toml"), config()).expect("a scratch folder is writable");
     std::fs::write(folder.join("in"), bytes).expect("a scratch folder is writable");
     let mut arguments = vec!["replay", "-c", "config.toml", "--in", "customers=in", "--at", AT, "--json"];
     // A classic capture can hold no instant after 2106.

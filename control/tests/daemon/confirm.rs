@@ -255,12 +255,7 @@ fn a_set_or_a_pool_that_lost_more_than_half_is_refused_with_the_remedy_until_it_
 #[test]
 fn going_back_from_100_000_prefixes_compiles_nothing() {
     let host = Host::new();
-    let list: String =
-        (0..100_000u32).map(|n| format!("10.{}.{}.{}/32\n", n >> 16, n >> 8 & 255, n & 255)).collect();
-    host.write("many.txt", &list);
-    host.configure(&format!(
-        "{TABLES}\n[[pool]]\nname = \"many\"\npolicy = \"dynamic\"\nprefixes = {{ file = \"many.txt\" }}\n"
-    ));
+    host.configure_many();
     let _daemon = host.start();
     let mut client = host.client();
     let mut ratios: Vec<f64> = (0..5)

@@ -134,12 +134,7 @@ fn what_is_out_of_bounds_is_refused_with_the_remedy() {
 #[test]
 fn a_grant_beside_100_000_prefixes_compiles_nothing() {
     let host = Host::new();
-    let list: String =
-        (0..100_000u32).map(|n| format!("10.{}.{}.{}/32\n", n >> 16, n >> 8 & 255, n & 255)).collect();
-    host.write("many.txt", &list);
-    host.configure(&format!(
-        "{TABLES}\n[[pool]]\nname = \"many\"\npolicy = \"dynamic\"\nprefixes = {{ file = \"many.txt\" }}\n"
-    ));
+    host.configure_many();
     let _daemon = host.start();
     let mut client = host.client();
     let compiled = client.ask("reload")["seconds"]["compile"].as_f64().unwrap();

@@ -72,6 +72,16 @@ impl Host {
         host
     }
 
+    /// Configures [`TABLES`], and a pool of 100,000 prefixes beside it.
+    pub(crate) fn configure_many(&self) {
+        let list: String =
+            (0..100_000u32).map(|n| format!("10.{}.{}.{}/32\n", n >> 16, n >> 8 & 255, n & 255)).collect();
+        self.write("many.txt", &list);
+        self.configure(&format!(
+            "{TABLES}\n[[pool]]\nname = \"many\"\npolicy = \"dynamic\"\nprefixes = {{ file = \"many.txt\" }}\n"
+        ));
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
