@@ -30,15 +30,15 @@ fn shape(flows: usize, smtp_permille: u32) -> Shape {
     Shape { size: Size::Fixed(64), flows, smtp_permille, frames: PACKETS as usize }
 }
 
-/// Dropping, answering, watching; with the affected list and without.
-fn ways(flows: usize, smtp_permille: u32) -> Vec<Way> {
+/// Dropping, answering, watching; with the affected list, of so many places, and without.
+fn ways(flows: usize, smtp_permille: u32, places: usize) -> Vec<Way> {
     let ways = [
         ("drop", Action::Drop, None),
-        ("drop+affected", Action::Drop, Some(PLACES)),
+        ("drop+affected", Action::Drop, Some(places)),
         ("reject", Action::Reject, None),
-        ("reject+affected", Action::Reject, Some(PLACES)),
+        ("reject+affected", Action::Reject, Some(places)),
         ("monitor", Action::Monitor, None),
-        ("monitor+affected", Action::Monitor, Some(PLACES)),
+        ("monitor+affected", Action::Monitor, Some(places)),
     ];
     let load =
         |action, places| Load::denying(false, POOLS, SETS, shape(flows, smtp_permille), action, places);
@@ -82,7 +82,7 @@ fn deny(c: &mut Criterion) {
     for (title, flows, permille, rate) in
         [("1%-port-25", 10_000, 10, PER_MICROSECOND), ("100%-port-25", 10_000, 1_000, STORM_PER_MICROSECOND)]
     {
-        let mut ways = ways(flows, permille);
+        let mut ways = ways(flows, permille, PLACES);
         for way in &mut ways {
             group.bench_function(format!("{title}/{}", way.name), |b| {
                 b.iter(|| way.load.carry_in_time(PACKETS, rate));
@@ -92,21 +92,7 @@ fn deny(c: &mut Criterion) {
     }
     group.finish();
     // More customers than places: each packet is from another one.
-    let mut flood: Vec<Way> = ways(PACKETS as usize * 4, 1_000);
-    for way in &mut flood {
-        way.load = Load::denying(
-            false,
-            POOLS,
-            SETS,
-            shape(PACKETS as usize * 4, 1_000),
-            match way.name {
-                name if name.starts_with("drop") => Action::Drop,
-                name if name.starts_with("reject") => Action::Reject,
-                _ => Action::Monitor,
-            },
-            way.name.ends_with("affected").then_some(512),
-        );
-    }
+    let mut flood = ways(PACKETS as usize * 4, 1_000, 512);
     compare("flood-of-customers", &mut flood, STORM_PER_MICROSECOND, ROUNDS / 10, TURN);
 }
 

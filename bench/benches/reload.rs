@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sekisho_bench::{Load, Longest, generation};
+use sekisho_bench::{Load, Longest, generation, median_ratio};
 use sekisho_control::bench::traffic::{Shape, Size};
 
 const PREFIXES: usize = 100_000;
@@ -19,23 +19,10 @@ fn main() {
     let mut load = Load::new(false, 1_000, 4, shape);
     let compile = || generation(1_000, 4, PREFIXES);
     let time = Duration::from_secs(1);
-    // Both runs find the same tables.
-    load.rate_beside(time, Some((&compile, PER_SECOND)));
-    let mut ratios: Vec<f64> = (0..ROUNDS)
-        .map(|round| {
-            let without = load.rate_beside(time, None);
-            let with = load.rate_beside(time, Some((&compile, PER_SECOND)));
-            let ratio = with / without;
-            println!(
-                "round {round}: {:.1} Mpps without, {:.1} Mpps with {PER_SECOND} reloads a second: {ratio:.3}",
-                without / 1e6,
-                with / 1e6
-            );
-            ratio
-        })
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio with {PREFIXES} prefixes: {:.3}", ratios[ROUNDS / 2]);
+    let what = format!("{PER_SECOND} reloads a second");
+    let ratio =
+        median_ratio(ROUNDS, &what, |with| load.rate_beside(time, with.then_some((&compile, PER_SECOND))));
+    println!("median ratio with {PREFIXES} prefixes: {ratio:.3}");
     let Longest { quiet, reload } = load.longest_bursts(RELOADS, &compile);
     let median = |times: &[Duration]| times[times.len() / 2].as_secs_f64() * 1e6;
     println!(

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sekisho_bench::Load;
+use sekisho_bench::{Load, median_ratio};
 use sekisho_control::bench::traffic::{Shape, Size};
 use sekisho_control::config::Config;
 use sekisho_control::metrics::{Exposition, Format};
@@ -36,22 +36,12 @@ fn main() {
     let time = Duration::from_millis(300);
     let mut bytes = 0;
     let mut scrape = || bytes = exposition.text(Format::OpenMetrics).len();
-    load.rate_while(time, Some((&mut scrape, PER_SECOND)));
-    let mut ratios: Vec<f64> = (0..ROUNDS)
-        .map(|round| {
-            let without = load.rate_while(time, None);
-            let with = load.rate_while(time, Some((&mut scrape, PER_SECOND)));
-            let ratio = with / without;
-            println!(
-                "round {round}: {:.1} Mpps without, {:.1} Mpps with {PER_SECOND} scrapes a second: {ratio:.3}",
-                without / 1e6,
-                with / 1e6
-            );
-            ratio
-        })
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio with {POOLS} pools, {bytes} bytes a scrape: {:.3}", ratios[ROUNDS / 2]);
+    let what = format!("{PER_SECOND} scrapes a second");
+    let ratio = median_ratio(ROUNDS, &what, |with| match with {
+        true => load.rate_while(time, Some((&mut scrape, PER_SECOND))),
+        false => load.rate_while(time, None),
+    });
+    println!("median ratio with {POOLS} pools, {bytes} bytes a scrape: {ratio:.3}");
     assert!(bytes > 100_000, "the pools are in it");
     assert!(load.totals().balance(), "the books balance");
 }

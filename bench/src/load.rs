@@ -24,6 +24,8 @@ use sekisho_dataplane::worker::Corridor;
 
 const ACCESS: PortId = PortId(0);
 const BATCH: usize = 64;
+/// The instant of every burst whose time does not matter, in UTC microseconds.
+const NOW: i64 = 1_780_000_000_000_000;
 
 /// A subscriber port with endless traffic from the customers of so many pools.
 pub struct Load {
@@ -102,7 +104,7 @@ impl Load {
         let (mut carried, mut now) = (0, self.micros);
         let started = Stopwatch::now();
         while carried < packets {
-            let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000 + now as i64);
+            let mut clock = || Instant::from_utc_micros(NOW + now as i64);
             let frames = self.corridor.serve(ACCESS, &mut generations, &mut clock).frames as u64;
             carried += frames;
             now += frames as f64 / per_microsecond;
@@ -119,7 +121,7 @@ impl Load {
     /// Carries at least so many packets.
     pub fn carry(&mut self, packets: u64) {
         let mut generations = self.generations.online();
-        let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+        let mut clock = || Instant::from_utc_micros(NOW);
         let mut carried = 0;
         while carried < packets {
             carried += self.corridor.serve(ACCESS, &mut generations, &mut clock).frames as u64;
@@ -134,23 +136,19 @@ impl Load {
         next: Option<(&(dyn Fn() -> Generation + Sync), u32)>,
     ) -> f64 {
         let Load { corridor, publisher, generations, counters, .. } = self;
-        let next = next.map(|(compile, per_second)| {
+        let mut publish = next.map(|(compile, per_second)| {
             let publish = move || {
                 publisher.publish(compile());
                 publisher.reclaim();
             };
             (publish, per_second)
         });
-        match next {
-            Some((mut publish, per_second)) => {
-                rate(corridor, generations, counters, time, Some((&mut publish, per_second)))
-            }
-            None => rate(corridor, generations, counters, time, None),
-        }
+        let work = publish.as_mut().map(|(publish, per_second)| (publish as Work<'_>, *per_second));
+        rate(corridor, generations, counters, time, work)
     }
 
     /// Packets per second over `time` while another thread does `work`, so many times a second; none if it has none.
-    pub fn rate_while(&mut self, time: Duration, work: Option<(&mut (dyn FnMut() + Send), u32)>) -> f64 {
+    pub fn rate_while(&mut self, time: Duration, work: Option<(Work<'_>, u32)>) -> f64 {
         let Load { corridor, generations, counters, .. } = self;
         rate(corridor, generations, counters, time, work)
     }
@@ -170,8 +168,7 @@ impl Load {
         std::thread::scope(|scope| {
             let now = &window;
             scope.spawn(move || {
-                let cores = cores::all().unwrap_or_default();
-                cores.first().map(|core| cores::pin(*core));
+                pin_beside();
                 let mut took = Duration::from_millis(50);
                 for reload in 0..reloads {
                     std::thread::sleep(took);
@@ -186,10 +183,9 @@ impl Load {
                     now.store(2 * reload + 2, Ordering::Relaxed);
                 }
             });
-            let cores = cores::all().unwrap_or_default();
-            cores.last().map(|core| cores::pin(*core));
+            pin_worker();
             let mut generations = generations.online();
-            let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+            let mut clock = || Instant::from_utc_micros(NOW);
             let mut longest = vec![Duration::ZERO; 2 * reloads as usize];
             loop {
                 let began = Stopwatch::now();
@@ -213,12 +209,27 @@ impl Load {
     }
 }
 
+/// What another thread does while a load is carried.
+type Work<'a> = &'a mut (dyn FnMut() + Send);
+
+/// Puts the worker's thread on the last core.
+fn pin_worker() {
+    let cores = cores::all().unwrap_or_default();
+    cores.last().map(|core| cores::pin(*core));
+}
+
+/// Puts another thread on the first, as in the daemon; on a machine of one core they share it.
+fn pin_beside() {
+    let cores = cores::all().unwrap_or_default();
+    cores.first().map(|core| cores::pin(*core));
+}
+
 fn rate(
     corridor: &mut Corridor<MemoryDriver>,
     generations: &mut Reader<Generation>,
     counters: &WorkerCounters,
     time: Duration,
-    work: Option<(&mut (dyn FnMut() + Send), u32)>,
+    work: Option<(Work<'_>, u32)>,
 ) -> f64 {
     let done = AtomicBool::new(false);
     let before = Totals::of([counters]).received;
@@ -226,9 +237,7 @@ fn rate(
         if let Some((work, per_second)) = work {
             let done = &done;
             scope.spawn(move || {
-                // Off the worker's core, as in the daemon; on a machine of one core they share it.
-                let cores = cores::all().unwrap_or_default();
-                cores.first().map(|core| cores::pin(*core));
+                pin_beside();
                 let pause = Duration::from_secs(1) / per_second;
                 while !done.load(Ordering::Relaxed) {
                     let began = Stopwatch::now();
@@ -237,10 +246,9 @@ fn rate(
                 }
             });
         }
-        let cores = cores::all().unwrap_or_default();
-        cores.last().map(|core| cores::pin(*core));
+        pin_worker();
         let mut generations = generations.online();
-        let mut clock = || Instant::from_utc_micros(1_780_000_000_000_000);
+        let mut clock = || Instant::from_utc_micros(NOW);
         let started = Stopwatch::now();
         while started.elapsed() < time {
             for _ in 0..1_000 {
@@ -258,6 +266,24 @@ pub struct Longest {
     pub quiet: Vec<Duration>,
     /// Of the windows that were a reload each.
     pub reload: Vec<Duration>,
+}
+
+/// Packets a second with something going on beside the load, as a share of those without it: the median of so many
+/// rounds. `rate` measures once, with it or without; both find the same warm tables.
+#[allow(clippy::print_stdout)]
+pub fn median_ratio(rounds: usize, what: &str, mut rate: impl FnMut(bool) -> f64) -> f64 {
+    rate(true);
+    let mut ratios: Vec<f64> = (0..rounds)
+        .map(|round| {
+            let (without, with) = (rate(false), rate(true));
+            let ratio = with / without;
+            let (without, with) = (without / 1e6, with / 1e6);
+            println!("round {round}: {without:.1} Mpps without, {with:.1} Mpps with {what}: {ratio:.3}");
+            ratio
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[rounds / 2]
 }
 
 /// Carries packets for a while and prints how many of them a second.

@@ -1,5 +1,5 @@
-//! The tables of which there is one: `[dataplane]`, `[checks]`, `[limits]`, `[control]`, `[metrics]`, `[affected]`. All of
-//! them, and every key of theirs, may be left out.
+//! The tables of which there is one: `[dataplane]`, `[checks]`, `[limits]`, `[control]`, `[metrics]`, `[affected]`.
+//! All of them, and every key of theirs, may be left out.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
