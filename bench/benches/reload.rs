@@ -1,6 +1,6 @@
 //! What reloads cost a worker: packets per second with and without 100,000 prefixes compiled and published ten
 //! times a second by another thread, in turns, so that the machine's mood falls on both alike; and the longest
-//! burst of 64 during each reload, beside the longest in a quiet time as long.
+//! burst of 64 in times with a reload, beside the longest in quiet times as long.
 
 #![allow(clippy::print_stdout)]
 

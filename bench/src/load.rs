@@ -1,7 +1,7 @@
 //! A pipeline with its tables and endless traffic in memory, as the benches drive it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as Stopwatch};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
@@ -24,6 +24,7 @@ use sekisho_dataplane::worker::Corridor;
 
 const ACCESS: PortId = PortId(0);
 const BATCH: usize = 64;
+const WINDOW: Duration = Duration::from_millis(100);
 /// The instant of every burst whose time does not matter, in UTC microseconds.
 const NOW: i64 = 1_780_000_000_000_000;
 
@@ -158,9 +159,9 @@ impl Load {
         Arc::clone(&self.counters)
     }
 
-    /// The longest burst in each of so many reloads, and in each of the quiet times of equal length before them:
-    /// another thread compiles, publishes and frees a generation in the one and sleeps in the other, so that the
-    /// machine's mood falls on both alike.
+    /// The longest burst in each of so many times with a reload in them, and in each of the quiet times of equal length
+    /// before: another thread compiles, publishes and frees a generation in the one and sleeps in the other, so that the
+    /// machine's mood falls on both alike. They are as long as it takes for the kernel's ticks to fall into all of them.
     pub fn longest_bursts(&mut self, reloads: u64, compile: &(dyn Fn() -> Generation + Sync)) -> Longest {
         // Even: a quiet time. Odd: a reload.
         let window = AtomicU64::new(0);
@@ -169,9 +170,8 @@ impl Load {
             let now = &window;
             scope.spawn(move || {
                 pin_beside();
-                let mut took = Duration::from_millis(50);
                 for reload in 0..reloads {
-                    std::thread::sleep(took);
+                    std::thread::sleep(WINDOW);
                     now.store(2 * reload + 1, Ordering::Relaxed);
                     let began = Stopwatch::now();
                     publisher.publish(compile());
@@ -179,7 +179,7 @@ impl Load {
                         std::thread::yield_now();
                         publisher.reclaim();
                     }
-                    took = began.elapsed();
+                    std::thread::sleep(WINDOW.saturating_sub(began.elapsed()));
                     now.store(2 * reload + 2, Ordering::Relaxed);
                 }
             });
@@ -212,16 +212,21 @@ impl Load {
 /// What another thread does while a load is carried.
 type Work<'a> = &'a mut (dyn FnMut() + Send);
 
+/// The cores of this process before any of its threads was bound to one: a bound thread, and what it spawns, knows of
+/// that one alone.
+fn all_cores() -> &'static [usize] {
+    static ALL: OnceLock<Vec<usize>> = OnceLock::new();
+    ALL.get_or_init(|| cores::all().unwrap_or_default())
+}
+
 /// Puts the worker's thread on the last core.
 fn pin_worker() {
-    let cores = cores::all().unwrap_or_default();
-    cores.last().map(|core| cores::pin(*core));
+    all_cores().last().map(|core| cores::pin(*core));
 }
 
 /// Puts another thread on the first, as in the daemon; on a machine of one core they share it.
 fn pin_beside() {
-    let cores = cores::all().unwrap_or_default();
-    cores.first().map(|core| cores::pin(*core));
+    all_cores().first().map(|core| cores::pin(*core));
 }
 
 fn rate(
