@@ -47,7 +47,7 @@ pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
-    Phase, Policy, Pool, Port, Privacy, Rate, Set,
+    Phase, Policy, Pool, Port, Privacy, Rate, ReceiveRing, Set,
 };
 pub use prefix::{PrefixError, parse_prefix};
 

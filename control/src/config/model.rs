@@ -125,6 +125,8 @@ pub enum Driver {
     Packet {
         /// The interface's name.
         device: String,
+        /// How frames come from the kernel.
+        receive: ReceiveRing,
     },
     /// AF_XDP.
     Xdp {
@@ -136,6 +138,16 @@ pub enum Driver {
         /// PCI address or virtual device with its arguments.
         device: String,
     },
+}
+
+/// What an AF_PACKET socket receives into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum ReceiveRing {
+    /// Blocks of frames (TPACKET_V3): room for the most, and checksums that a sender left open are completed.
+    #[default]
+    Blocks,
+    /// A slot for each frame (TPACKET_V2): each is there at once, and open checksums are not forwarded.
+    Slots,
 }
 
 /// How fast a capture is played.

@@ -9,7 +9,7 @@ use sekisho_dataplane::policy::Role;
 
 use super::error::{quoted, shown};
 use super::health;
-use super::model::{Driver, Health, Mode, Port, Rate};
+use super::model::{Driver, Health, Mode, Port, Rate, ReceiveRing};
 use super::reader::{Entry, Name, Names, Shape, Table, Word};
 use super::report::{Report, listed};
 use super::settings::path;
@@ -19,7 +19,7 @@ const MOST: usize = 256;
 
 const SHAPE: Shape = Shape {
     what: "a port",
-    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate", "health"],
+    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate", "receive-ring", "health"],
     remarks: &[],
 };
 
@@ -45,14 +45,15 @@ impl Word for DriverName {
 
 impl DriverName {
     /// The keys that belong to some driver.
-    const KEYS: &'static [&'static str] = &["read", "write", "rate", "device"];
+    const KEYS: &'static [&'static str] = &["read", "write", "rate", "device", "receive-ring"];
 
     /// Its own keys.
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Pcap => &["read", "write", "rate"],
             Self::Memory => &[],
-            Self::Packet | Self::Xdp | Self::Dpdk => &["device"],
+            Self::Packet => &["device", "receive-ring"],
+            Self::Xdp | Self::Dpdk => &["device"],
         }
     }
 
@@ -249,7 +250,10 @@ fn driver(report: &mut Report, table: &Table<'_>, folder: &Path, files: &mut Fil
             let device = device(report, &entry, name)?;
             files.claim_device(report, &device, entry.place());
             Some(match name {
-                DriverName::Packet => Driver::Packet { device },
+                DriverName::Packet => {
+                    let ring = table.get("receive-ring").and_then(|entry| entry.word(report));
+                    Driver::Packet { device, receive: ring.unwrap_or(ReceiveRing::Blocks) }
+                }
                 DriverName::Xdp => Driver::Xdp { device },
                 DriverName::Dpdk | DriverName::Pcap | DriverName::Memory => Driver::Dpdk { device },
             })

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::{format_duration, parse_duration};
 use super::error::quoted;
-use super::model::{Mode, Privacy, Rate};
+use super::model::{Mode, Privacy, Rate, ReceiveRing};
 use super::report::{Report, listed};
 use super::source::Place;
 
@@ -460,6 +460,10 @@ impl Word for Role {
 impl Word for Rate {
     const WORDS: &'static [(&'static str, Self)] =
         &[("as-fast-as-possible", Self::AsFastAsPossible), ("capture", Self::Capture)];
+}
+
+impl Word for ReceiveRing {
+    const WORDS: &'static [(&'static str, Self)] = &[("blocks", Self::Blocks), ("slots", Self::Slots)];
 }
 
 impl Word for Kind {

@@ -48,6 +48,7 @@ role = "internet"
 peer = "access"
 driver = "packet"
 device = "eth1"
+receive-ring = "slots"
 
 [[port]]
 name = "mail"
@@ -170,11 +171,12 @@ mod taken {
             write: Some("/tmp/out.pcap".into()),
             rate: Rate::Capture,
         };
+        let slots = Driver::Packet { device: "eth1".into(), receive: ReceiveRing::Slots };
         assert_eq!(
             config.ports,
             [
                 port("access", Role::Subscriber, Some(1), capture),
-                port("core", Role::Internet, Some(0), Driver::Packet { device: "eth1".into() }),
+                port("core", Role::Internet, Some(0), slots),
                 port("mail", Role::Servers, Some(3), Driver::Xdp { device: "eth2".into() }),
                 port("mail-up", Role::Internet, Some(2), Driver::Dpdk { device: "0000:01:00.0".into() }),
                 port("filter", Role::Filter, None, Driver::Memory),
@@ -807,7 +809,7 @@ mod ports {
         assert_eq!(
             with("driver = \"packet\"\nread = \"x\"\ndevice = \"eth1\""),
             [
-                "7:1: `read` is no key of the driver `packet`; the driver `packet` takes `device`; `read` belongs to `pcap`"
+                "7:1: `read` is no key of the driver `packet`; the driver `packet` takes `device`, `receive-ring`; `read` belongs to `pcap`"
             ]
         );
         assert_eq!(with("driver = \"xdp\""), ["2:1: port `access` has no `device`; add `device = \"eth1\"`"]);

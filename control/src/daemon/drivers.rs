@@ -1,14 +1,14 @@
 //! Opens the ports of a configuration, for each worker, and closes them.
 
 use sekisho_dataplane::policy::PortId;
-use sekisho_dataplane::port::packet::PortWatch;
+use sekisho_dataplane::port::packet::{PortWatch, Receive};
 use sekisho_dataplane::port::pcap::{self, Share, merge};
 use sekisho_dataplane::port::{
     AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, Route,
 };
 
 use super::Error;
-use crate::config::{Config, Driver, Port, Rate};
+use crate::config::{Config, Driver, Port, Rate, ReceiveRing};
 
 /// The drivers that can stand in one configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,13 @@ fn open_pcap(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
 
 fn open_packet(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
     let ports = config.ports.iter().filter_map(|port| match &port.driver {
-        Driver::Packet { device } => Some(PacketPort::new(device)),
+        Driver::Packet { device, receive } => Some(PacketPort {
+            receive: match receive {
+                ReceiveRing::Blocks => Receive::Blocks,
+                ReceiveRing::Slots => Receive::Slots,
+            },
+            ..PacketPort::new(device)
+        }),
         _ => None,
     });
     let ports: Vec<PacketPort> = ports.collect();

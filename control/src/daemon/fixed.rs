@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Driver, Health, HealthCheck};
+use crate::config::{Config, Driver, Health, HealthCheck, ReceiveRing};
 use crate::words;
 
 /// What of `new` would need a restart, in words; none if it can be reloaded.
@@ -87,7 +87,8 @@ fn driver(driver: &Driver) -> String {
     match driver {
         Driver::Pcap { .. } => "pcap".into(),
         Driver::Memory => "memory".into(),
-        Driver::Packet { device } => format!("packet {device}"),
+        Driver::Packet { device, receive: ReceiveRing::Blocks } => format!("packet {device}"),
+        Driver::Packet { device, receive: ReceiveRing::Slots } => format!("packet {device} in slots"),
         Driver::Xdp { device } => format!("xdp {device}"),
         Driver::Dpdk { device } => format!("dpdk {device}"),
     }

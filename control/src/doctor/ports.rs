@@ -12,7 +12,7 @@ const SMALL_RING: u32 = 1024;
 pub(super) fn examine(host: &Host, port: &Port, workers: usize, findings: &mut Vec<Finding>) {
     let subject = format!("port {}", port.name);
     let device = match &port.driver {
-        Driver::Packet { device } => device,
+        Driver::Packet { device, .. } => device,
         Driver::Xdp { .. } | Driver::Dpdk { .. } => {
             findings.push(Finding::fail(
                 subject,

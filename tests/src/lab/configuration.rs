@@ -164,6 +164,7 @@ role = "servers"
 peer = "mail-up"
 driver = "packet"
 device = "mail"
+receive-ring = "slots"
 
 [[port]]
 name = "mail-up"

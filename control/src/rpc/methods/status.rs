@@ -277,7 +277,7 @@ fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
     let (driver, device) = match &port.driver {
         Driver::Pcap { .. } => ("pcap", None),
         Driver::Memory => ("memory", None),
-        Driver::Packet { device } => ("packet", Some(device)),
+        Driver::Packet { device, .. } => ("packet", Some(device)),
         Driver::Xdp { device } => ("xdp", Some(device)),
         Driver::Dpdk { device } => ("dpdk", Some(device)),
     };

@@ -1,6 +1,6 @@
 //! What can be chosen for a port.
 
-/// How frames come from the kernel. Both cost the same per frame.
+/// How frames come from the kernel. Which of them costs less per frame differs from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Receive {
     /// In blocks (TPACKET_V3), which hold frames of any length one behind the other: 16 MiB take 100,000 of the
