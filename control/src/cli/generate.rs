@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// Man pages, section 1
+    /// Man pages, sections 1 and 5
     Man,
     /// Completions for bash, zsh and fish
     Completions,

@@ -9,6 +9,8 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use super::configuration_page;
+
 /// A command's part of the manual.
 struct Section {
     command: &'static str,
@@ -70,9 +72,10 @@ const SECTIONS: &[Section] = &[
     },
     Section {
         command: "top",
-        text: "The live view: rates by port, denies by reason, busy workers, phases and their countdown, pools. Keys: q \
-               quits, p holds the picture, s sorts pools, h helps. It needs a terminal of 80 by 24; --once prints a \
-               frame.",
+        text: "The live view: rates by port, denies by reason, busy workers, phases and their countdown, pools, and the \
+               last generations with who made each, what it changed and how long it can be confirmed. Keys: q quits, \
+               p holds the picture, s sorts pools, g shows the generations where they have no room below, h helps. It \
+               needs a terminal of 80 by 24; --once prints a frame.",
         examples: &["sekisho top", "sekisho top --once --interval 5"],
     },
     Section {
@@ -182,7 +185,7 @@ pub(super) fn with_manual(mut command: Command) -> Command {
     command
 }
 
-/// Writes a page for the command, and one for each of its commands.
+/// Writes a page for the command, one for each of its commands, and one for the configuration.
 pub(super) fn man_pages(command: Command, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let commands: Vec<Command> =
@@ -196,7 +199,15 @@ pub(super) fn man_pages(command: Command, folder: &Path) -> io::Result<()> {
         let sub = sub.clone().name(name.clone()).bin_name(words).after_long_help("");
         page(sub.version(env!("CARGO_PKG_VERSION")), section, &commands, &folder.join(format!("{name}.1")))?;
     }
-    Ok(())
+    configuration_page::write(folder, &pages(&commands, configuration_page::NAME))
+}
+
+/// The pages that there are, but for one.
+fn pages(commands: &[Command], but: &str) -> Vec<String> {
+    let others = std::iter::once("sekisho(1)".to_owned())
+        .chain(commands.iter().map(|sub| format!("sekisho-{}(1)", sub.get_name())))
+        .chain([configuration_page::NAME.to_owned()]);
+    others.filter(|other| other != but).collect()
 }
 
 fn page(command: Command, section: Option<&Section>, commands: &[Command], path: &Path) -> io::Result<()> {
@@ -231,10 +242,8 @@ fn page(command: Command, section: Option<&Section>, commands: &[Command], path:
     for (file, what) in FILES {
         roff.control("TP", []).text([bold(file)]).text([roman(what)]);
     }
-    let others = std::iter::once("sekisho(1)".to_owned())
-        .chain(commands.iter().map(|sub| format!("sekisho-{}(1)", sub.get_name())))
-        .filter(|other| *other != format!("{name}(1)"));
-    roff.control("SH", ["SEE ALSO"]).text([roman(others.collect::<Vec<_>>().join(", "))]);
+    let others = pages(commands, &format!("{name}(1)"));
+    roff.control("SH", ["SEE ALSO"]).text([roman(others.join(", "))]);
     roff.to_writer(&mut page)?;
     fs::File::create(path)?.write_all(&page)
 }
@@ -282,6 +291,7 @@ mod tests {
         man_pages(with_manual(crate::cli::Arguments::command()), folder.path()).unwrap();
         for (page, sections) in [
             ("sekisho.1", &["NAME", "SYNOPSIS", "FILES", "SEE ALSO"][..]),
+            ("sekisho.toml.5", &["NAME", "TABLES", "EXAMPLE", "DIAGNOSTICS", "FILES", "SEE ALSO"]),
             ("sekisho-doctor.1", &["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "EXIT STATUS"]),
         ] {
             let text = fs::read_to_string(folder.path().join(page)).unwrap();
@@ -292,6 +302,8 @@ mod tests {
                 );
             }
         }
+        let whole = fs::read_to_string(folder.path().join("sekisho.1")).unwrap();
+        assert!(whole.contains("sekisho.toml(5)"), "{whole}");
         assert!(!folder.path().join("sekisho-generate.1").exists());
     }
 }

@@ -4,6 +4,7 @@ mod affected;
 mod bench;
 mod capture;
 mod check;
+mod configuration_page;
 mod confirm;
 mod counters;
 mod doctor;

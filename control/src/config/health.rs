@@ -5,17 +5,47 @@ use std::net::IpAddr;
 use sekisho_dataplane::policy::Role;
 
 use super::error::quoted;
+use super::keys::{Key, Shape, Takes, Without};
 use super::model::{Health, HealthCheck};
-use super::reader::{Entry, Shape, Table, Word};
+use super::reader::{Entry, Table, Word};
 use super::report::Report;
 
-const SHAPE: Shape = Shape {
+pub(super) static SHAPE: Shape = Shape {
     what: "`health`",
-    keys: &["check", "address", "tcp-port", "source", "interval", "fail-after"],
+    keys: &[
+        Key::new(
+            "check",
+            Takes::word::<HealthCheck>(),
+            Without::Refused,
+            "\"arp\" (IPv4) and \"nd\" (IPv6): whether the host answers. \"tcp\": whether its server does.",
+        ),
+        Key::new("address", Takes::Some("an address"), Without::Refused, "The filter's."),
+        Key::new("tcp-port", Takes::Whole(1, 65_535), Without::Is("25"), "Of a check by TCP."),
+        Key::new(
+            "source",
+            Takes::Some("an address of the same version of IP"),
+            Without::RefusedFor("a check by TCP"),
+            "One of the filter's network that nobody has: the checks' own.",
+        ),
+        Key::new(
+            "interval",
+            Takes::Duration(SHORTEST, LONGEST),
+            Without::Is("\"1s\""),
+            "How long it is from one check to the next.",
+        ),
+        Key::new(
+            "fail-after",
+            Takes::Whole(1, 100),
+            Without::Is("3"),
+            "After so many checks in a row without an answer the filter is down.",
+        ),
+    ],
     remarks: &[],
 };
 
 const INTERVAL: u64 = 1_000_000;
+const SHORTEST: u64 = 500_000;
+const LONGEST: u64 = 60_000_000;
 const FAIL_AFTER: u32 = 3;
 const SMTP: u16 = 25;
 
@@ -61,7 +91,7 @@ pub(super) fn read(report: &mut Report, port: &Table<'_>, role: Option<Role>) ->
         }
     }
     let interval =
-        table.get("interval").and_then(|entry| entry.duration(report, 500_000..=60_000_000, INTERVAL));
+        table.get("interval").and_then(|entry| entry.duration(report, SHORTEST..=LONGEST, INTERVAL));
     let fail_after = table.get("fail-after").and_then(|entry| entry.whole(report, 1..=100, FAIL_AFTER));
     Some(Health {
         check: check?,

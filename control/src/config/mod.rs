@@ -20,6 +20,7 @@ mod error;
 mod guard;
 mod health;
 mod instant;
+mod keys;
 mod model;
 mod policies;
 mod pools;
@@ -45,6 +46,7 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub(crate) use error::wrapped;
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
+pub(crate) use keys::{EXAMPLE, sections};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
     Phase, Policy, Pool, Port, Privacy, Rate, ReceiveRing, Set,
@@ -52,8 +54,9 @@ pub use model::{
 pub use prefix::{PrefixError, parse_prefix};
 
 use guard::Guard;
+use keys::{Key, Shape, Takes, Without};
 use prefix_list::{BYTE_ORDER_MARK, LARGEST_FILE, PrefixLists, bounded, decoded, refuse_encoding};
-use reader::{Shape, Table};
+use reader::Table;
 use report::Report;
 use source::{Place, SourceId};
 
@@ -66,19 +69,75 @@ pub struct LoadOptions {
     pub allow_shrink: bool,
 }
 
-const ROOT: Shape = Shape {
+static ROOT: Shape = Shape {
     what: "the configuration",
     keys: &[
-        "dataplane",
-        "port",
-        "sets",
-        "policy",
-        "pool",
-        "checks",
-        "control",
-        "metrics",
-        "affected",
-        "limits",
+        Key::new(
+            "dataplane",
+            Takes::Table(&settings::DATAPLANE),
+            Without::Means("its defaults"),
+            "Workers, and how frames find their way. A change takes a restart.",
+        ),
+        Key::new(
+            "port",
+            Takes::Tables(&ports::SHAPE),
+            Without::Refused,
+            "An interface, or a capture in its place, and the side of the network that it faces. Up to 256. A change \
+             takes a restart.",
+        ),
+        Key::new(
+            "sets",
+            Takes::Named("a list of prefixes, or { file = \"…\" }"),
+            Without::Means("no sets"),
+            "Destinations by name, for allow and block of policies: each key is a name, up to 16384. Prefixes of IPv4 \
+             and IPv6 stand beside each other. With { file = \"list.txt\" } they come from a file, one prefix a line, \
+             # begins a comment.",
+        ),
+        Key::new(
+            "policy",
+            Takes::Tables(&policies::POLICY),
+            Without::Means("no policies"),
+            "What holds for the pools that name it, on TCP port 25. Up to 4096. Ports 587 and 465 are never denied.",
+        ),
+        Key::new(
+            "pool",
+            Takes::Tables(&pools::SHAPE),
+            Without::Means("no pools"),
+            "Customers' prefixes that have one policy, such as a course of the provider's. Up to 32766. Of pools within \
+             each other the longest prefix wins; the same prefix in two pools is refused.",
+        ),
+        Key::new(
+            "checks",
+            Takes::Table(&settings::CHECKS),
+            Without::Means("its defaults"),
+            "What is checked whatever the policy says.",
+        ),
+        Key::new(
+            "control",
+            Takes::Table(&settings::CONTROL),
+            Without::Means("its defaults"),
+            "Where the daemon is spoken to, and where it remembers. A change takes a restart.",
+        ),
+        Key::new(
+            "metrics",
+            Takes::Table(&settings::METRICS),
+            Without::Means("no metrics"),
+            "OpenMetrics for Prometheus, over HTTP. A change takes a restart.",
+        ),
+        Key::new(
+            "affected",
+            Takes::Table(&settings::AFFECTED),
+            Without::Means("its defaults"),
+            "The list of customers whose port 25 is denied, or would be; see sekisho-affected(1). A change of \
+             customers takes a restart.",
+        ),
+        Key::new(
+            "limits",
+            Takes::Table(&settings::LIMITS),
+            Without::Means("its defaults"),
+            "Bounds of what is walked, remembered and answered; what a bound drops is counted. l2-headers, \
+             extension-headers and grants can be reloaded, the others take a restart.",
+        ),
     ],
     remarks: &[],
 };

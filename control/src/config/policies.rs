@@ -5,8 +5,9 @@ use toml::de::DeValue;
 
 use super::error::quoted;
 use super::instant::{InstantError, native_instant, parse_instant};
+use super::keys::{Key, Shape, Takes, Without};
 use super::model::{Block, Phase, Policy};
-use super::reader::{Entry, Name, Names, Shape, Table, described};
+use super::reader::{Entry, Name, Names, Table, described};
 use super::report::Report;
 use super::sets::Sets;
 use super::source::Place;
@@ -30,9 +31,57 @@ const PORT_KEYS: &[&str] = &[
 const PORT_REMARK: &str =
     "remove it: a policy is about port 25 only; 587 and 465 (submission) are never denied by a policy";
 
-const POLICY: Shape = Shape {
+pub(super) static POLICY: Shape = Shape {
     what: "a policy",
-    keys: &["name", "kind", "allow", "action", "reject-with", "divert-fallback", "mirror", "phases"],
+    keys: &[
+        Key::new("name", Takes::Some("a name"), Without::Refused, "Pools refer to it."),
+        Key::new(
+            "kind",
+            Takes::word::<Kind>(),
+            Without::Is("\"restrict\""),
+            "\"restrict\": the phases hold. \"exempt\": customers may send to any server, as those with fixed addresses. \
+             \"quarantine\": to none, not even to those in allow.",
+        ),
+        Key::new(
+            "allow",
+            Takes::Some("a list of names of sets"),
+            Without::Is("[]"),
+            "Destinations that stay reachable on port 25 in every phase: the provider's own servers.",
+        ),
+        Key::new(
+            "action",
+            Takes::word::<Action>(),
+            Without::Is("\"drop\""),
+            "What a denied packet meets. \"drop\": silence. \"reject\": an answer, so that the mail program reports an \
+             error at once; see reject-burst. \"divert\": the port with the role filter. \"monitor\": nothing, it passes \
+             and is counted as one that would be denied.",
+        ),
+        Key::new(
+            "reject-with",
+            Takes::word::<RejectWith>(),
+            Without::Is("\"rst\""),
+            "\"rst\": a TCP reset, \"connection refused\". \"icmp\": administratively prohibited (ICMPv4 3/13, ICMPv6 1/1).",
+        ),
+        Key::new(
+            "divert-fallback",
+            Takes::word::<DivertFallback>(),
+            Without::Is("\"reject\""),
+            "What a diverted packet meets while the filter is down. It never passes in silence.",
+        ),
+        Key::new(
+            "mirror",
+            Takes::Truth,
+            Without::Is("true"),
+            "Servers' answers to customers who may not ask are held back too, against triangular spamming.",
+        ),
+        Key::new(
+            "phases",
+            Takes::Inlines(&PHASE),
+            Without::Is("[]"),
+            "What is denied from when on. A phase begins by itself at its instant and does not end; a later one adds to \
+             it. Where several cover a destination, one that enforces goes before one that monitors, then the first.",
+        ),
+    ],
     remarks: &[
         (PORT_KEYS, PORT_REMARK),
         (
@@ -42,9 +91,29 @@ const POLICY: Shape = Shape {
     ],
 };
 
-const PHASE: Shape = Shape {
+pub(super) static PHASE: Shape = Shape {
     what: "a phase",
-    keys: &["name", "from", "block", "action"],
+    keys: &[
+        Key::new("name", Takes::Some("a name"), Without::Refused, "Unique within its policy."),
+        Key::new(
+            "from",
+            Takes::Some("an instant with its offset from UTC, such as \"2030-04-01T00:00:00+09:00\""),
+            Without::Refused,
+            "When it begins (RFC 3339).",
+        ),
+        Key::new(
+            "block",
+            Takes::Some("\"all\", or a list of names of sets"),
+            Without::Refused,
+            "The destinations that it denies.",
+        ),
+        Key::new(
+            "action",
+            Takes::word::<Action>(),
+            Without::Means("that of the policy"),
+            "So that one phase can be enforced and the next only monitored.",
+        ),
+    ],
     remarks: &[
         (PORT_KEYS, PORT_REMARK),
         (

@@ -7,15 +7,36 @@ use ipnetwork::IpNetwork;
 
 use super::error::quoted;
 use super::guard::Guard;
+use super::keys::{Key, Shape, Takes, Without};
 use super::model::Pool;
-use super::prefix_list::{PrefixList, PrefixLists};
-use super::reader::{Entry, Name, Names, Shape, Table};
+use super::prefix_list::{self, PrefixList, PrefixLists};
+use super::reader::{Entry, Name, Names, Table};
 use super::report::Report;
 use super::source::Place;
 
 const MOST: usize = 32_766;
 
-const SHAPE: Shape = Shape { what: "a pool", keys: &["name", "title", "policy", "prefixes"], remarks: &[] };
+pub(super) static SHAPE: Shape = Shape {
+    what: "a pool",
+    keys: &[
+        Key::new("name", Takes::Some("a name"), Without::Refused, "Labels metrics and answers."),
+        Key::new(
+            "title",
+            Takes::Some("a line of at most 200 characters"),
+            Without::Means("no title"),
+            "What people call it.",
+        ),
+        Key::new("policy", Takes::Some("the name of a policy"), Without::Refused, "What holds for it."),
+        Key::new(
+            "prefixes",
+            Takes::Prefixes(&prefix_list::SHAPE),
+            Without::Refused,
+            "Whose it is. An empty list is refused without --allow-empty, and one that has lost more than half of its \
+             prefixes since the last reload without --allow-shrink.",
+        ),
+    ],
+    remarks: &[],
+};
 
 /// The pools of a configuration, and the places of their lists.
 #[derive(Default)]

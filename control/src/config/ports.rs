@@ -9,17 +9,80 @@ use sekisho_dataplane::policy::Role;
 
 use super::error::{quoted, shown};
 use super::health;
+use super::keys::{Key, Shape, Takes, Without};
 use super::model::{Driver, Health, Mode, Port, Rate, ReceiveRing};
-use super::reader::{Entry, Name, Names, Shape, Table, Word};
+use super::reader::{Entry, Name, Names, Table, Word};
 use super::report::{Report, listed};
 use super::settings::path;
 use super::source::{Place, SourceId};
 
 const MOST: usize = 256;
 
-const SHAPE: Shape = Shape {
+pub(super) static SHAPE: Shape = Shape {
     what: "a port",
-    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate", "receive-ring", "health"],
+    keys: &[
+        Key::new("name", Takes::Some("a name"), Without::Refused, "Labels metrics and answers."),
+        Key::new(
+            "role",
+            Takes::word::<Role>(),
+            Without::Refused,
+            "What it faces. \"subscriber\": customers. \"internet\": the world. \"servers\": the provider's own mail \
+             segment. \"filter\": an SMTP filter for diverted traffic, of which there is one.",
+        ),
+        Key::new(
+            "peer",
+            Takes::Some("the name of a port"),
+            Without::RefusedFor("every port but a filter"),
+            "The other end: what this port receives leaves there. Two ports name each other. What comes back from a \
+             filter leaves by the port that it would have left by without it.",
+        ),
+        Key::new(
+            "driver",
+            Takes::word::<DriverName>(),
+            Without::Refused,
+            "What moves the frames. \"packet\": AF_PACKET rings, any interface of Linux. \"pcap\": captures in and out. \
+             \"memory\": nothing, for tests. \"xdp\" (AF_XDP) and \"dpdk\" are read and checked; where a build has not \
+             got them, run refuses them.",
+        ),
+        Key::new(
+            "device",
+            Takes::Some("an interface as ip link names it; of dpdk a PCI address or a virtual device"),
+            Without::RefusedFor("packet, xdp and dpdk"),
+            "Two ports can't have the same one.",
+        ),
+        Key::new(
+            "read",
+            Takes::Some("a path"),
+            Without::Means("nothing is received"),
+            "Of pcap: the capture that is received, pcap or pcapng.",
+        ),
+        Key::new(
+            "write",
+            Takes::Some("a path"),
+            Without::Means("nothing is kept"),
+            "Of pcap: the capture that is sent to. It is written anew.",
+        ),
+        Key::new(
+            "rate",
+            Takes::word::<Rate>(),
+            Without::Is("\"as-fast-as-possible\""),
+            "Of pcap: how fast the capture comes. \"capture\": as its time stamps are apart.",
+        ),
+        Key::new(
+            "receive-ring",
+            Takes::word::<ReceiveRing>(),
+            Without::Is("\"blocks\""),
+            "Of packet: what the kernel puts frames into. \"blocks\" (TPACKET_V3) has room for the most; on a quiet \
+             link a frame waits for up to a millisecond. \"slots\" (TPACKET_V2) hands over each frame at once, and \
+             does not forward frames whose checksums a sender on a virtual link left open.",
+        ),
+        Key::new(
+            "health",
+            Takes::Inline(&health::SHAPE),
+            Without::Means("the link alone tells"),
+            "Of a filter: how it is found out whether it answers. While it does not, divert-fallback holds.",
+        ),
+    ],
     remarks: &[],
 };
 

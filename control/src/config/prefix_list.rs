@@ -13,15 +13,25 @@ use ipnetwork::IpNetwork;
 use toml::de::DeValue;
 
 use super::error::{quoted, shown};
+use super::keys::{Key, Shape, Takes, Without};
 use super::prefix::parse_prefix;
-use super::reader::{Shape, Table, Value, described};
+use super::reader::{Table, Value, described};
 use super::report::Report;
 use super::source::{Place, SourceId};
 
 /// The largest file that is read, configuration and prefixes alike.
 pub(super) const LARGEST_FILE: u64 = 64 << 20;
 
-const SHAPE: Shape = Shape { what: "a list of prefixes from a file", keys: &["file"], remarks: &[] };
+pub(super) static SHAPE: Shape = Shape {
+    what: "a list of prefixes from a file",
+    keys: &[Key::new(
+        "file",
+        Takes::Some("a path"),
+        Without::Refused,
+        "One prefix a line; # begins a comment. At most 64 MiB.",
+    )],
+    remarks: &[],
+};
 
 /// A prefix and where it stands.
 #[derive(Clone, Debug)]

@@ -13,22 +13,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::{format_duration, parse_duration};
 use super::error::quoted;
+use super::keys::Shape;
 use super::model::{Mode, Privacy, Rate, ReceiveRing};
 use super::report::{Report, listed};
 use super::source::Place;
 
 /// A value and where it stands.
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
-
-/// The keys that a kind of table has.
-pub(super) struct Shape {
-    /// What such a table is called, as in "the keys of … are".
-    pub(super) what: &'static str,
-    /// Every key.
-    pub(super) keys: &'static [&'static str],
-    /// What to say about keys that people expect and that there are reasons not to have.
-    pub(super) remarks: &'static [(&'static [&'static str], &'static str)],
-}
 
 /// A table whose keys are known ones.
 pub(super) struct Table<'a> {
@@ -61,11 +52,7 @@ impl<'a> Table<'a> {
         let DeValue::Table(entries) = value.get_ref() else {
             let place = Place::main(value.span());
             let message = format!("{title} must be a table, not {}", described(value));
-            report.refuse(
-                place,
-                message,
-                format!("the keys of {} are {}", shape.what, listed(shape.keys.iter().copied())),
-            );
+            report.refuse(place, message, shape.help());
             return None;
         };
         let table = Self { entries, title, place: Place::main(value.span()) };
@@ -100,18 +87,18 @@ impl<'a> Table<'a> {
     }
 
     fn refuse_unknown_keys(&self, report: &mut Report, shape: &Shape) {
+        #[cfg(test)]
+        super::keys::assert_told(shape);
         for (key, _) in self.entries {
             let word = key.get_ref().as_ref();
-            if shape.keys.contains(&word) {
+            if shape.names().any(|name| name == word) {
                 continue;
             }
             let remark = shape.remarks.iter().find(|(keys, _)| keys.contains(&word));
-            let help = match (remark, report.nearest(word, shape.keys.iter().copied())) {
+            let help = match (remark, report.nearest(word, shape.names())) {
                 (Some((_, remark)), _) => (*remark).to_owned(),
                 (None, Some(near)) => format!("did you mean {}?", quoted(near)),
-                (None, None) => {
-                    format!("the keys of {} are {}", shape.what, listed(shape.keys.iter().copied()))
-                }
+                (None, None) => shape.help(),
             };
             report.refuse(
                 Place::main(key.span()),

@@ -6,42 +6,185 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::Ipv6Network;
+use sekisho_dataplane::policy::SourceValidation;
+use sekisho_dataplane::worker::Poll;
 use toml::de::DeValue;
 
 use super::error::quoted;
-use super::model::{Affected, Checks, Control, Dataplane, Limits, Metrics, Mode};
+use super::keys::{Key, Shape, Takes, Without};
+use super::model::{Affected, Checks, Control, Dataplane, Limits, Metrics, Mode, Privacy};
 use super::prefix::{PrefixError, nat64, parse_prefix};
-use super::reader::{Entry, Shape, Table, described};
+use super::reader::{Entry, Table, described};
 use super::report::Report;
 use super::source::Place;
 
-const DATAPLANE: Shape =
-    Shape { what: "[dataplane]", keys: &["mode", "cores", "batch", "poll"], remarks: &[] };
-
-const CHECKS: Shape =
-    Shape { what: "[checks]", keys: &["source-validation", "nat64-prefixes"], remarks: &[] };
-
-const LIMITS: Shape = Shape {
-    what: "[limits]",
+pub(super) static DATAPLANE: Shape = Shape {
+    what: "[dataplane]",
     keys: &[
-        "l2-headers",
-        "extension-headers",
-        "fragments",
-        "fragments-per-source",
-        "fragment-lifetime",
-        "reject-burst",
-        "reject-interval",
-        "reject-per-second",
-        "grants",
+        Key::new(
+            "mode",
+            Takes::word::<Mode>(),
+            Without::Is("\"bridge\""),
+            "\"bridge\": a frame leaves by the peer of the port that it came in by, byte for byte as it came.",
+        ),
+        Key::new(
+            "cores",
+            Takes::Some("a list of numbers of cores"),
+            Without::Means("every core that the process may use but one, which is left for control"),
+            "One worker on each. Numbers are those of lscpu -e.",
+        ),
+        Key::new(
+            "batch",
+            Takes::Whole(1, 256),
+            Without::Is("64"),
+            "Frames that a worker takes at once, at most.",
+        ),
+        Key::new(
+            "poll",
+            Takes::word::<Poll>(),
+            Without::Is("\"busy\""),
+            "What a worker does while nothing comes. \"busy\": it asks again and again, and its core has no other work. \
+             \"adaptive\": it sleeps after a while without frames. \"interrupt\": it sleeps whenever there is none.",
+        ),
     ],
     remarks: &[],
 };
 
-const CONTROL: Shape = Shape { what: "[control]", keys: &["socket", "state"], remarks: &[] };
+pub(super) static CHECKS: Shape = Shape {
+    what: "[checks]",
+    keys: &[
+        Key::new(
+            "source-validation",
+            Takes::word::<SourceValidation>(),
+            Without::Is("\"enforce\""),
+            "What becomes of a packet from a subscriber port whose source is in no pool. \"enforce\": it is dropped as \
+             spoofed-source. \"monitor\": it passes and is counted as one that would be. \"off\": nobody looks.",
+        ),
+        Key::new(
+            "nat64-prefixes",
+            Takes::Some("a list of IPv6 prefixes of length 32, 40, 48, 56, 64 or 96"),
+            Without::Is("[]"),
+            "The operator's NAT64 prefixes (RFC 6052) besides 64:ff9b::/96. A destination in one of them is also looked \
+             up as the IPv4 address in it.",
+        ),
+    ],
+    remarks: &[],
+};
 
-const METRICS: Shape = Shape { what: "[metrics]", keys: &["listen"], remarks: &[] };
+const MOST_FRAGMENTS: usize = 1 << 24;
+const MOST_GRANTS: usize = 1 << 20;
+/// 256 MiB for each worker.
+const MOST_CUSTOMERS: usize = 1 << 20;
 
-const AFFECTED: Shape = Shape { what: "[affected]", keys: &["customers", "privacy"], remarks: &[] };
+pub(super) static LIMITS: Shape = Shape {
+    what: "[limits]",
+    keys: &[
+        Key::new(
+            "l2-headers",
+            Takes::Whole(0, 16),
+            Without::Is("4"),
+            "VLAN tags and MPLS labels before the IP packet. Beyond, a subscriber's frame is dropped as encap-depth.",
+        ),
+        Key::new(
+            "extension-headers",
+            Takes::Whole(0, 64),
+            Without::Is("8"),
+            "IPv6 extension headers that are walked. Beyond, a subscriber's packet is dropped as header-chain.",
+        ),
+        Key::new(
+            "fragments",
+            Takes::Whole(1, MOST_FRAGMENTS as u64),
+            Without::Is("65536"),
+            "Fragmented datagrams that all workers together remember.",
+        ),
+        Key::new(
+            "fragments-per-source",
+            Takes::Whole(1, MOST_FRAGMENTS as u64),
+            Without::Is("256"),
+            "Of these, those of one source.",
+        ),
+        Key::new(
+            "fragment-lifetime",
+            Takes::Duration(SECOND, HOUR),
+            Without::Is("\"120s\""),
+            "How long one is remembered, from its first fragment on.",
+        ),
+        Key::new(
+            "reject-burst",
+            Takes::Whole(1, 1_000),
+            Without::Is("5"),
+            "Answers to denied packets that a customer's address may get at once. Beyond, it is dropped in silence.",
+        ),
+        Key::new(
+            "reject-interval",
+            Takes::Duration(SECOND / 1_000, HOUR),
+            Without::Is("\"10s\""),
+            "How long until it may get one more.",
+        ),
+        Key::new(
+            "reject-per-second",
+            Takes::Whole(0, 10_000_000),
+            Without::Is("10000"),
+            "Answers to all customers together, per second.",
+        ),
+        Key::new(
+            "grants",
+            Takes::Whole(0, MOST_GRANTS as u64),
+            Without::Is("65536"),
+            "Grants at a time; see sekisho-grant(1).",
+        ),
+    ],
+    remarks: &[],
+};
+
+pub(super) static CONTROL: Shape = Shape {
+    what: "[control]",
+    keys: &[
+        Key::new(
+            "socket",
+            Takes::Some("a path of at most 107 bytes"),
+            Without::Means("/run/sekisho/control.sock where a port is an interface, else none"),
+            "The control socket. Root and the daemon's group may change what is in force; who else may connect may read.",
+        ),
+        Key::new(
+            "state",
+            Takes::Some("a path"),
+            Without::Means("/var/lib/sekisho where a port is an interface, else none"),
+            "The folder of what outlives the daemon: which phases have begun, and grants.",
+        ),
+    ],
+    remarks: &[],
+};
+
+pub(super) static METRICS: Shape = Shape {
+    what: "[metrics]",
+    keys: &[Key::new(
+        "listen",
+        Takes::Some("an address and a port, such as \"127.0.0.1:9925\""),
+        Without::Means("no metrics"),
+        "Where /metrics is served. Nobody is asked for a password: choose an address that only the monitoring can reach.",
+    )],
+    remarks: &[],
+};
+
+pub(super) static AFFECTED: Shape = Shape {
+    what: "[affected]",
+    keys: &[
+        Key::new(
+            "customers",
+            Takes::Whole(0, MOST_CUSTOMERS as u64),
+            Without::Is("32768"),
+            "Customers that each worker has room for, at 256 bytes each. With 0, nobody is booked.",
+        ),
+        Key::new(
+            "privacy",
+            Takes::word::<Privacy>(),
+            Without::Is("\"off\""),
+            "\"hash\": the list has a keyed hash in the place of each address. The key ends with the daemon.",
+        ),
+    ],
+    remarks: &[],
+};
 
 const SECOND: u64 = 1_000_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -160,8 +303,6 @@ fn nat64_prefixes(report: &mut Report, entry: &Entry<'_>) -> Vec<Ipv6Network> {
 
 /// `[limits]`.
 pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
-    const MOST_FRAGMENTS: usize = 1 << 24;
-    const MOST_GRANTS: usize = 1 << 20;
     let default = Limits::default();
     let Some(table) = table(report, root, "limits", &LIMITS) else {
         return default;
@@ -244,14 +385,13 @@ pub(super) fn metrics(report: &mut Report, root: &Table<'_>) -> Metrics {
 
 /// `[affected]`.
 pub(super) fn affected(report: &mut Report, root: &Table<'_>) -> Affected {
-    /// 256 MiB for each worker.
-    const MOST: usize = 1 << 20;
     let mut affected = Affected::default();
     let Some(table) = table(report, root, "affected", &AFFECTED) else {
         return affected;
     };
     if let Some(entry) = table.get("customers") {
-        affected.customers = entry.whole(report, 0..=MOST, affected.customers).unwrap_or(affected.customers);
+        affected.customers =
+            entry.whole(report, 0..=MOST_CUSTOMERS, affected.customers).unwrap_or(affected.customers);
     }
     if let Some(entry) = table.get("privacy") {
         affected.privacy = entry.word(report).unwrap_or(affected.privacy);

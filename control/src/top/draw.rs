@@ -6,6 +6,7 @@ use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row, Table, Widget};
 
+use super::history;
 use super::model::{PoolRow, Screen};
 use crate::clock::whole_second;
 use crate::daemon::Awaited;
@@ -13,7 +14,8 @@ use crate::words::span;
 
 /// Below this there is room for the first lines only.
 const SMALLEST: (u16, u16) = (50, 12);
-const HEAD: Style = Style::new().fg(Color::Cyan).bold();
+/// Of lines above columns.
+pub(super) const HEAD: Style = Style::new().fg(Color::Cyan).bold();
 
 /// Draws everything.
 pub(super) fn draw(screen: &Screen, area: Rect, buffer: &mut Buffer) {
@@ -27,21 +29,39 @@ pub(super) fn draw(screen: &Screen, area: Rect, buffer: &mut Buffer) {
         Paragraph::new("make the window larger: 80 columns, 24 lines").render(rest, buffer);
         return;
     }
+    let [body, foot] =
+        Layout::vertical([Constraint::Min(0), Constraint::Length(u16::from(!screen.plain))]).areas(rest);
+    match screen.history {
+        true => history::draw(&screen.scene.generations, body, buffer),
+        false => draw_traffic(screen, body, buffer),
+    }
+    if !screen.plain {
+        let other = if screen.history { "traffic" } else { "generations" };
+        Line::from(format!("q quit  p pause  s sort pools  g {other}  h help")).dim().render(foot, buffer);
+    }
+    if screen.help {
+        draw_help(area, buffer);
+    }
+}
+
+/// Ports, denies, workers, phases, pools; and the history below them, if pools leave room.
+fn draw_traffic(screen: &Screen, area: Rect, buffer: &mut Buffer) {
     let scene = &screen.scene;
-    let most = rest.height.saturating_sub(3);
+    let most = area.height.saturating_sub(2);
     let lines = |count: usize, share: u16| {
         u16::try_from(count.max(1)).unwrap_or(u16::MAX).min((most / share).max(2)) + 1
     };
     let ports = lines(scene.ports.len(), 4);
     let workers = lines(scene.workers.len(), 5);
     let middle = (workers + lines(scene.phases.len(), 5)).max(lines(scene.denies.len(), 3));
-    let [ports_area, middle, pools, foot] = Layout::vertical([
-        Constraint::Length(ports),
-        Constraint::Length(middle),
-        Constraint::Min(2),
-        Constraint::Length(u16::from(!screen.plain)),
-    ])
-    .areas(rest);
+    let [ports_area, middle, bottom] =
+        Layout::vertical([Constraint::Length(ports), Constraint::Length(middle), Constraint::Min(2)])
+            .areas(area);
+    let pools = u16::try_from(scene.pools.len().max(1)).unwrap_or(u16::MAX).saturating_add(1);
+    let left = bottom.height.saturating_sub(pools);
+    // A heading and a generation at least.
+    let history = if left > 2 { history::height(&scene.generations).min(left) } else { 0 };
+    let [pools, history] = Layout::vertical([Constraint::Fill(1), Constraint::Length(history)]).areas(bottom);
     draw_ports(screen, ports_area, buffer);
     let [left, gap_and_right] =
         Layout::horizontal([Constraint::Percentage(48), Constraint::Fill(1)]).areas(middle);
@@ -52,12 +72,7 @@ pub(super) fn draw(screen: &Screen, area: Rect, buffer: &mut Buffer) {
     draw_workers(screen, workers_area, buffer);
     draw_phases(screen, phases_area, buffer);
     draw_pools(screen, pools, buffer);
-    if !screen.plain {
-        Line::from("q quit  p pause  s sort pools  h help").dim().render(foot, buffer);
-    }
-    if screen.help {
-        draw_help(area, buffer);
-    }
+    history::draw(&scene.generations, history, buffer);
 }
 
 fn draw_head(screen: &Screen, area: Rect, buffer: &mut Buffer) {
@@ -232,11 +247,12 @@ fn draw_pools(screen: &Screen, area: Rect, buffer: &mut Buffer) {
 }
 
 fn draw_help(area: Rect, buffer: &mut Buffer) {
-    const LINES: [&str; 8] = [
+    const LINES: [&str; 9] = [
         "q, Ctrl-C  quit",
         "p, space   hold the picture, or go on",
         "s          sort pools by denied, packets,",
         "           monitored, name",
+        "g          the last generations, or traffic",
         "h, ?       this help; Esc closes it",
         "",
         "Rates are those of the last interval.",

@@ -9,6 +9,7 @@
 
 mod draw;
 mod feed;
+mod history;
 mod model;
 
 use std::io;
@@ -63,6 +64,7 @@ pub fn watch(socket: PathBuf, every: Duration) -> Result<(), Error> {
                     KeyCode::Char('q') => break,
                     KeyCode::Char('p' | ' ') => screen.pause(),
                     KeyCode::Char('s') => screen.sort_by_next(),
+                    KeyCode::Char('g') => screen.history = !screen.history,
                     KeyCode::Char('h' | '?') => screen.help = !screen.help,
                     KeyCode::Esc => screen.help = false,
                     _ => {}

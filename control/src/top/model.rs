@@ -1,6 +1,7 @@
 //! What the screen shows: the last sample, and rates from the one before.
 
 use super::feed::{Heard, Sample};
+use super::history::GenerationRow;
 use crate::config::parse_instant;
 use crate::daemon::Awaited;
 use crate::rpc::methods::status::WorkerStatus;
@@ -105,6 +106,8 @@ pub(super) struct Scene {
     pub(super) workers: Vec<WorkerRow>,
     pub(super) pools: Vec<PoolRow>,
     pub(super) phases: Vec<PhaseRow>,
+    /// The latest first.
+    pub(super) generations: Vec<GenerationRow>,
 }
 
 /// The model.
@@ -113,6 +116,8 @@ pub(super) struct Screen {
     pub(super) scene: Scene,
     pub(super) sort: Sort,
     pub(super) help: bool,
+    /// The last generations are shown, in the place of traffic.
+    pub(super) history: bool,
     pub(super) paused: bool,
     /// Why the daemon can't be asked, if it can't.
     pub(super) gone: Option<String>,
@@ -190,6 +195,11 @@ impl Scene {
             workers: workers(now, before, seconds),
             pools: pools(now, before, seconds),
             phases: phases(now),
+            generations: status
+                .generations
+                .iter()
+                .map(|record| GenerationRow::of(record, status.confirmation))
+                .collect(),
         }
     }
 }

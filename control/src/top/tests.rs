@@ -5,9 +5,10 @@ use ratatui::backend::TestBackend;
 use unicode_width::UnicodeWidthStr;
 
 use super::draw::{draw, si};
+use super::history::GenerationRow;
 use super::model::{PhaseRow, PoolRow, PortRow, ReasonRow, Screen, Sort, WorkerRow};
 use super::text;
-use crate::daemon::Awaited;
+use crate::daemon::{Author, Awaited, Recorded, State};
 
 fn screen() -> Screen {
     let mut screen = Screen::default();
@@ -46,8 +47,58 @@ fn screen() -> Screen {
         PhaseRow { policy: "dynamic".into(), name: "all".into(), begun: false, seconds: 90_000.0 },
         PhaseRow { policy: "dynamic".into(), name: "mobile".into(), begun: true, seconds: 61.0 },
     ];
+    let awaited = Awaited { generation: 42, previous: 41, seconds_left: 12.5 };
+    scene.generations = (33..=42)
+        .rev()
+        .map(|generation| {
+            let record = Recorded {
+                generation,
+                at: "2026-06-01T00:00:00.123Z".into(),
+                author: Author::Peer { uid: 1000, pid: 4_194_304 },
+                config: "/etc/sekisho/sekisho.toml".into(),
+                restores: (generation == 40).then_some(38),
+                difference: vec![
+                    format!("~ pool p{generation}: 1 prefix → 2"),
+                    "+ set s (9 prefixes)".into(),
+                ],
+                state: if generation == 42 { State::AwaitsConfirmation } else { State::Replaced },
+                can_restore: true,
+            };
+            GenerationRow::of(&record, Some(awaited))
+        })
+        .collect();
     screen.arrange();
     screen
+}
+
+#[test]
+fn ten_generations_fit_eighty_by_twenty_four_by_a_key_and_come_by_themselves_where_there_is_room() {
+    let mut screen = screen();
+    let pools = screen.scene.pools.clone();
+    screen.scene.pools = pools.iter().cycle().take(20).cloned().collect();
+    assert!(!text(&screen, 80, 24).contains("uid 1000"), "pools come first");
+    screen.scene.pools = pools;
+    let shown = text(&screen, 100, 30);
+    assert!(
+        shown.contains("pool, by denied") && shown.contains("        42  2026-06-01T00:00:00Z"),
+        "{shown}"
+    );
+    screen.history = true;
+    let shown = text(&screen, 80, 24);
+    for told in [
+        "generation  at                    by                      state",
+        "        42  2026-06-01T00:00:00Z  uid 1000, process 41",
+        "  12 s to confirm",
+        "            ~ pool p42: 1 prefix → 2, and 1 more",
+        "            back to 38: ~ pool p40",
+        "        33  ",
+        "p33",
+        "g traffic",
+    ] {
+        assert!(shown.contains(told), "{told} in\n{shown}");
+    }
+    assert!(!shown.contains("port25-egress"), "{shown}");
+    assert!(shown.lines().all(|line| line.width() <= 80), "{shown}");
 }
 
 #[test]
@@ -106,7 +157,11 @@ fn no_size_and_no_data_make_it_panic() {
     awkward.gone = Some("x".repeat(500));
     let mut helped = screen();
     helped.help = true;
-    for screen in [Screen::default(), screen(), awkward, helped] {
+    let mut with_history = screen();
+    with_history.history = true;
+    with_history.scene.generations[0].change = "長\u{301}".repeat(300);
+    with_history.scene.generations[1].seconds_left = Some(f64::MAX);
+    for screen in [Screen::default(), screen(), awkward, helped, with_history] {
         for width in [0, 1, 2, 5, 20, 49, 50, 51, 79, 80, 100, 250] {
             for height in [0, 1, 2, 3, 5, 11, 12, 13, 24, 30, 80] {
                 let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

@@ -112,6 +112,11 @@ fn it_shows_what_a_daemon_counts_pauses_and_quits() {
     terminal.press("h");
     terminal.wait_until("help is shown", |shown| shown.contains("hold the picture"));
     terminal.press("h");
+    terminal.press("g");
+    terminal.wait_until("the history is shown", |shown| {
+        shown.contains("g traffic") && shown.contains("  start  ") && shown.contains("in force")
+    });
+    terminal.press("g");
     terminal.press("p");
     terminal
         .wait_until("it is held", |shown| shown.contains("PAUSED") && !shown.contains("hold the picture"));

@@ -1,7 +1,7 @@
 //! The Debian package, from its installation to its removal.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sekisho_tests::binary;
@@ -24,9 +24,27 @@ impl Drop for Running {
 
 const UNIT: &str = "/usr/lib/systemd/system/sekisho.service";
 
+/// How it is enabled.
+const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/sekisho.service";
+/// What is not in the package and shall go with it.
+const TRACES: [&str; 5] =
+    ["/var/lib/sekisho", "/run/sekisho", "/etc/sekisho", WANTED, "/etc/systemd/system/sekisho.service"];
+
 /// The values of a key of the unit.
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn lintian_finds_nothing_in_the_package_that_is_not_overridden_with_a_reason() {
+    let package = binary::package();
+    let found = Command::new("lintian")
+        .args(["--no-cfg", "--allow-root", "--fail-on", "error,warning"])
+        .arg(package)
+        .output();
+    let found = found.expect("lintian is installed");
+    let told = [found.stdout, found.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(found.status.success() && told.concat().trim().is_empty(), "{}", told.concat());
 }
 
 #[test]
@@ -43,6 +61,7 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
         "/usr/bin/sekisho",
         "/usr/share/man/man1/sekisho.1.gz",
         "/usr/share/man/man1/sekisho-doctor.1.gz",
+        "/usr/share/man/man5/sekisho.toml.5.gz",
         "/usr/share/bash-completion/completions/sekisho",
         "/usr/share/zsh/vendor-completions/_sekisho",
         "/usr/share/fish/vendor_completions.d/sekisho.fish",
@@ -56,6 +75,10 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
     host.run("systemd-analyze", ["verify", "--man=no", UNIT]);
     // It is 1.9; what is added to the unit shall not open much again.
     host.run("systemd-analyze", ["security", "--offline=true", "--threshold=20", UNIT]);
+
+    // As an administrator does; without systemd at work that makes the link and no more.
+    host.run("systemctl", ["enable", "sekisho"]);
+    host.run("test", ["-L", WANTED]);
 
     // The folders of the unit are the daemon's own: nothing is said of them.
     let configuration = Configuration::phase_2().to_toml();
@@ -128,8 +151,8 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
 
     host.run("rm", ["/etc/sekisho/sekisho.toml"]);
     host.run("dpkg", ["--purge", "sekisho"]);
-    for file in files.iter().copied().chain(["/var/lib/sekisho", "/run/sekisho", "/etc/sekisho"]) {
-        let gone = !host.output("test", ["-e", file]).status.success();
+    for file in files.iter().copied().chain(TRACES) {
+        let gone = ["-e", "-L"].iter().all(|kind| !host.output("test", [kind, file]).status.success());
         assert!(gone, "{file} is left");
     }
 }
