@@ -280,8 +280,9 @@ impl fmt::Display for Event {
             Event::KernelTableHeld { table, had, seconds: None, .. } => {
                 write!(
                     f,
-                    "kernel table {table} lost all of its {had} prefixes, which stay in force until it has routes \
-                     again; `sekisho reload --allow-empty` takes it for meant"
+                    "kernel table {table} has no routes any more; its {} in force until it has; `sekisho reload \
+                     --allow-empty` takes it for meant",
+                    if *had == 1 { "1 prefix stays".to_owned() } else { format!("{had} prefixes stay") }
                 )
             }
             Event::KernelTableShrunk { table, lost } => {

@@ -46,7 +46,7 @@ pub const ROOM: usize = 64 << 20;
 /// Notifications that are kept during a dump. With more, the dump begins anew.
 const KEPT: usize = 1 << 18;
 /// Datagrams that are taken in one turn, so that whoever drives this gets a say in between.
-const TURN: usize = 256;
+const TURN: usize = 1024;
 /// Routes are not asked for more often than this: a link that flaps must not keep everybody busy.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The same for everything, when notifications were lost.

@@ -50,12 +50,18 @@ fn routes(v6: bool) -> Vec<Route> {
     }
     let mut routes = vec![];
     for metric in [0, 10] {
-        for hops in &hop_sets {
+        // Of routes with and without gateways and the same metric, IPv6 takes the one whose gateway it reaches: which one that
+        // is, nobody tells. Here they have metrics of their own.
+        let with_gateways =
+            hop_sets.iter().filter(|hops| !v6 || hops.iter().all(|hop| hop.via.is_some()) == (metric == 0));
+        for hops in with_gateways {
             routes.push(Route { kind: Kind::Unicast, metric, tos: 0, hops: hops.as_slice().into() });
         }
-        routes.push(Route { kind: Kind::Blackhole, metric, tos: 0, hops: [].into() });
+        if !v6 || metric == 10 {
+            routes.push(Route { kind: Kind::Blackhole, metric, tos: 0, hops: [].into() });
+        }
     }
-    routes.push(Route { kind: Kind::Throw, metric: 0, tos: 0, hops: [].into() });
+    routes.push(Route { kind: Kind::Throw, metric: if v6 { 10 } else { 0 }, tos: 0, hops: [].into() });
     if !v6 {
         routes.push(Route { kind: Kind::Unreachable, metric: 0, tos: 16, hops: [].into() });
     }

@@ -20,8 +20,8 @@ fn shown(namespace: &Namespace, table: u32) -> Shown {
         let output = namespace.output("ip", ["-json", family, "route", "show", "table", &table]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let routes: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
-        // IPv6 joins what is shown one by one.
-        for route in routes {
+        // IPv6 joins what is shown one by one. Every link has its own fe80::/64.
+        for route in routes.into_iter().filter(|route| route["dst"] != "fe80::/64") {
             let destination = route["dst"].as_str().expect("a route has a destination");
             let prefix = match destination {
                 "default" if family == "-4" => "0.0.0.0/0".to_owned(),
@@ -42,7 +42,7 @@ fn shown(namespace: &Namespace, table: u32) -> Shown {
                 Some((device, via.map(|via| via.parse::<IpAddr>().expect("an address"))))
             };
             let mut hops: BTreeSet<_> = match route["nexthops"].as_array() {
-                Some(hops) => hops.iter().filter_map(hop).collect(),
+                Some(hops) => hops.iter().filter(|hop| !is_dead(hop)).filter_map(hop).collect(),
                 None => hop(&route).into_iter().collect(),
             };
             if kind != Kind::Unicast {
@@ -60,6 +60,11 @@ fn shown(namespace: &Namespace, table: u32) -> Shown {
     all.into_iter().map(|(prefix, (_, kind, hops))| (prefix, (kind, hops))).collect()
 }
 
+/// Its link has gone down, or has no address any more.
+fn is_dead(hop: &Value) -> bool {
+    hop["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "dead"))
+}
+
 fn mirrored(listener: &Listener, table: u32) -> Shown {
     let model = listener.model();
     let name = |index: u32| model.link(index).map_or_else(|| index.to_string(), |link| link.name.clone());
@@ -67,14 +72,18 @@ fn mirrored(listener: &Listener, table: u32) -> Shown {
         let hops = best.hops.iter().filter(|_| best.kind == Kind::Unicast);
         (prefix.to_string(), (best.kind, hops.map(|hop| (name(hop.link), hop.via)).collect()))
     };
-    model.routes(table).map(of).collect()
+    model.routes(table).filter(|(prefix, _)| prefix.to_string() != "fe80::/64").map(of).collect()
 }
 
 /// Turns the listener until it holds what `ip` shows.
 fn await_same(namespace: &Namespace, listener: &mut Listener, table: u32, what: &str) {
     let begun = Instant::now();
     loop {
-        listener.turn(&mut |_| {}).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let mut heard = None;
+        while heard != Some(listener.counts()) {
+            heard = Some(listener.counts());
+            listener.turn(&mut |_| {}).unwrap_or_else(|e| panic!("{what}: {e}"));
+        }
         let (kernel, ours) = (shown(namespace, table), mirrored(listener, table));
         if kernel == ours {
             return;
