@@ -103,7 +103,9 @@ impl fmt::Display for Takes {
                 let words: Vec<String> = words().iter().map(|word| format!("\"{word}\"")).collect();
                 f.write_str(&words.join(", "))
             }
-            Self::Prefixes(_) => f.write_str("a list of prefixes, or { file = \"…\" }"),
+            Self::Prefixes(_) => {
+                f.write_str("a list of prefixes, { file = \"…\" }, or { kernel-table = NUMBER }")
+            }
             Self::Table(_) | Self::Inline(_) => f.write_str("a table"),
             Self::Tables(_) | Self::Inlines(_) => f.write_str("a list of tables"),
         }

@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 use toml::de::DeValue;
 
 use super::error::{quoted, shown};
+use super::kernel_table::{self, FromKernel, KernelTables};
 use super::keys::{Key, Shape, Takes, Without};
 use super::prefix::parse_prefix;
 use super::reader::{Table, Value, described};
@@ -23,13 +24,34 @@ use super::source::{Place, SourceId};
 pub(super) const LARGEST_FILE: u64 = 64 << 20;
 
 pub(super) static SHAPE: Shape = Shape {
-    what: "a list of prefixes from a file",
-    keys: &[Key::new(
-        "file",
-        Takes::Some("a path"),
-        Without::Refused,
-        "One prefix a line; # begins a comment. At most 64 MiB.",
-    )],
+    what: "a list of prefixes from elsewhere",
+    keys: &[
+        Key::new(
+            "file",
+            Takes::Some("a path"),
+            Without::RefusedFor("a list from a file"),
+            "One prefix a line; # begins a comment. At most 64 MiB.",
+        ),
+        Key::new(
+            "kernel-table",
+            Takes::Whole(1, u32::MAX as u64),
+            Without::RefusedFor("a list from the kernel"),
+            "The number of a routing table of the kernel whose routes are the prefixes, followed while the daemon runs. \
+             The kernel's own tables (253 to 255) are refused.",
+        ),
+        Key::new(
+            "allow-empty",
+            Takes::Truth,
+            Without::Is("false"),
+            "Of a kernel table: whether an empty one is taken for meant, once hold is over. Else the prefixes before it stay.",
+        ),
+        Key::new(
+            "hold",
+            Takes::Duration(*kernel_table::HOLDS.start(), *kernel_table::HOLDS.end()),
+            Without::Is("\"30s\""),
+            "Of a kernel table: how long what it lost stays, if that is more than half of it.",
+        ),
+    ],
     remarks: &[],
 };
 
@@ -48,6 +70,8 @@ pub(super) struct PrefixList {
     pub(super) empty: bool,
     /// Where the list stands in the configuration.
     pub(super) place: Place,
+    /// The kernel's table that it comes from.
+    pub(super) from_kernel: Option<FromKernel>,
 }
 
 /// What stands in a file of prefixes.
@@ -62,14 +86,15 @@ struct Content {
 /// Reads lists of prefixes.
 pub(super) struct PrefixLists<'p> {
     folder: &'p Path,
+    kernel: &'p dyn KernelTables,
     /// Files read so far; `None` for one that could not be read.
     files: HashMap<PathBuf, Option<Content>>,
 }
 
 impl<'p> PrefixLists<'p> {
-    /// Files are named relative to `folder`.
-    pub(super) fn new(folder: &'p Path) -> Self {
-        Self { folder, files: HashMap::new() }
+    /// Files are named relative to `folder`; tables are `kernel`'s.
+    pub(super) fn new(folder: &'p Path, kernel: &'p dyn KernelTables) -> Self {
+        Self { folder, kernel, files: HashMap::new() }
     }
 
     /// The list that a value is: `["192.0.2.0/24", …]` or `{ file = "…" }`. `title` is whose list it is.
@@ -83,10 +108,20 @@ impl<'p> PrefixLists<'p> {
         match value.get_ref() {
             DeValue::Array(values) => {
                 let prefixes = values.iter().filter_map(|value| inline_prefix(report, value)).collect();
-                Some(PrefixList { prefixes, empty: values.is_empty(), place })
+                Some(PrefixList { prefixes, empty: values.is_empty(), place, from_kernel: None })
             }
             DeValue::Table(_) => {
                 let table = Table::of(report, value, format!("the list of prefixes of {title}"), &SHAPE)?;
+                if table.get("kernel-table").is_some() {
+                    let from = kernel_table::read(report, &table)?;
+                    return self.of_kernel(report, from, place);
+                }
+                for key in ["allow-empty", "hold"] {
+                    if let Some(entry) = table.get(key) {
+                        let message = format!("`{key}` is for a list from a kernel table");
+                        report.refuse(entry.key_place, message, "remove it");
+                    }
+                }
                 let file = table.require(report, "file", "\"…\"")?;
                 let name = file.string(report)?;
                 let path = self.folder.join(name);
@@ -98,11 +133,35 @@ impl<'p> PrefixLists<'p> {
                         read
                     }
                 };
-                cached.map(|Content { prefixes, empty }| PrefixList { prefixes, empty, place })
+                cached.map(|Content { prefixes, empty }| PrefixList {
+                    prefixes,
+                    empty,
+                    place,
+                    from_kernel: None,
+                })
             }
             _ => {
                 let message = format!("the prefixes of {title} must be a list, not {}", described(value));
                 report.refuse(place, message, "write `[\"192.0.2.0/24\", …]` or `{ file = \"…\" }`");
+                None
+            }
+        }
+    }
+
+    fn of_kernel(&self, report: &mut Report, from: FromKernel, place: Place) -> Option<PrefixList> {
+        match self.kernel.prefixes(from.table) {
+            Ok(prefixes) => {
+                let listed = |prefix: &IpNetwork| Listed { prefix: *prefix, place: place.clone() };
+                Some(PrefixList {
+                    empty: prefixes.is_empty(),
+                    prefixes: prefixes.iter().map(listed).collect(),
+                    place,
+                    from_kernel: Some(from),
+                })
+            }
+            Err(why) => {
+                let message = format!("kernel table {} can't be read: {why}", from.table);
+                report.refuse(place, message, "run this where the kernel's routes may be read (rtnetlink)");
                 None
             }
         }

@@ -214,6 +214,7 @@ mod taken {
                 title: Some("My-BフレッツF/M-B".into()),
                 policy: 0,
                 prefixes: vec!["203.0.113.0/25".parse().unwrap(), "2001:db8:d000::/36".parse().unwrap()],
+                from_kernel: None,
             }]
         );
         assert_eq!(config.checks.source_validation, SourceValidation::Monitor);
@@ -514,10 +515,10 @@ mod keys {
             "15:1: unknown key `mirrored` in policy `p`; did you mean `mirror`?"
         );
         assert_eq!(
-            told(&format!("{PORTS}[sets]\ns = {{ kernel-table = 2525 }}\n")),
+            told(&format!("{PORTS}[sets]\ns = {{ kernel-tables = 2525 }}\n")),
             [
                 "14:5: the list of prefixes of set `s` has no `file`; add `file = \"…\"`",
-                "14:7: unknown key `kernel-table` in the list of prefixes of set `s`; the keys of a list of prefixes from a file are `file`",
+                "14:7: unknown key `kernel-tables` in the list of prefixes of set `s`; did you mean `kernel-table`?",
             ]
         );
     }

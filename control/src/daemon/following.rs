@@ -1,0 +1,90 @@
+//! Generations that a kernel table makes.
+//!
+//! They are made like those of a reload: compiled beside what is in force, published, recorded in the history, told. The
+//! configuration is the one in force, with other prefixes in the pools and sets that tables keep. A fault leaves what is in force.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::difference::Difference;
+use super::event::Event;
+use super::followed::Notice;
+use super::history::Author;
+use super::kernel::Mailbox;
+use super::tables::{InForce, Tables};
+use crate::clock;
+use crate::config::Config;
+
+impl Tables {
+    /// Takes what tables contain now.
+    pub(super) fn take_tables(&mut self, mailbox: &Mailbox) {
+        for (table, content) in mailbox.take() {
+            self.followed.told(table, content);
+        }
+    }
+
+    /// Puts in force what the tables of the configuration in force contain, as far as it is not held, if it is not in force
+    /// already: after a change of theirs, after a rollback, and when a loss has been held long enough.
+    pub(super) fn follow_tables(&mut self) {
+        let before = self.in_force();
+        if before.config.from_kernel().next().is_none() {
+            return;
+        }
+        let begun = Instant::now();
+        for notice in self.followed.settle(begun) {
+            self.happened(match notice {
+                Notice::Held { table, lost, had, hold } => {
+                    Event::KernelTableHeld { table, lost, had, seconds: hold.map(|hold| hold.as_secs_f64()) }
+                }
+                Notice::Accepted { table, lost } => Event::KernelTableShrunk { table, lost },
+            });
+        }
+        self.books.kernel.show_tables(self.followed.states(begun));
+        let (changed, conflicts) = before.config.with_tables(&self.followed.contents());
+        self.books.kernel.show_conflicts(conflicts);
+        if let Some(config) = changed {
+            self.put_tables_in_force(&before, config, begun);
+        }
+    }
+
+    fn put_tables_in_force(&mut self, before: &InForce, config: Config, begun: Instant) {
+        let table = first_changed(&before.config, &config);
+        let config = Arc::new(config);
+        let compiled = match self.compiler.compile(&config, self.grants.table()) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                let why = error.to_string();
+                if self.table_refused.as_ref() != Some(&why) {
+                    self.happened(Event::KernelTableRefused { table, why: why.clone() });
+                    self.table_refused = Some(why);
+                }
+                return;
+            }
+        };
+        self.table_refused = None;
+        let difference = Difference::between(&before.config, &config);
+        let (generation, in_force) = InForce::of(Arc::clone(&config), compiled);
+        let number = in_force.generation;
+        in_force.advance(clock::now());
+        self.put_in_force(generation, in_force);
+        self.record(Author::KernelTable { table }, &config, None, &difference);
+        let changes = difference.lines(1).pop().unwrap_or_default();
+        let seconds = begun.elapsed().as_secs_f64();
+        self.happened(Event::KernelTable { table, generation: number, changes, seconds });
+    }
+
+    /// The configuration that a reload has put in force names other tables, perhaps.
+    pub(super) fn follow_configuration(&mut self, config: &Config, read: &crate::config::Contents) {
+        self.followed.follow(config, read);
+        self.kernel.follow(config.kernel_tables());
+    }
+}
+
+/// The table of the first list that is not the same.
+fn first_changed(old: &Config, new: &Config) -> u32 {
+    let pools = old.pools.iter().zip(&new.pools).filter(|(was, is)| was.prefixes != is.prefixes);
+    let sets = old.sets.iter().zip(&new.sets).filter(|(was, is)| was.prefixes != is.prefixes);
+    let mut tables =
+        pools.filter_map(|(_, is)| is.from_kernel).chain(sets.filter_map(|(_, is)| is.from_kernel));
+    tables.next().map_or(0, |from| from.table)
+}
