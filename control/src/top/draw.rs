@@ -58,10 +58,9 @@ fn draw_traffic(screen: &Screen, area: Rect, buffer: &mut Buffer) {
         Layout::vertical([Constraint::Length(ports), Constraint::Length(middle), Constraint::Min(2)])
             .areas(area);
     let pools = u16::try_from(scene.pools.len().max(1)).unwrap_or(u16::MAX).saturating_add(1);
-    let left = bottom.height.saturating_sub(pools);
-    // A heading and a generation at least.
-    let history = if left > 2 { history::height(&scene.generations).min(left) } else { 0 };
-    let [pools, history] = Layout::vertical([Constraint::Fill(1), Constraint::Length(history)]).areas(bottom);
+    // A heading and a generation at least, or all of it is the pools'.
+    let pools = if bottom.height.saturating_sub(pools) > 2 { pools } else { bottom.height };
+    let [pools, history] = Layout::vertical([Constraint::Length(pools), Constraint::Fill(1)]).areas(bottom);
     draw_ports(screen, ports_area, buffer);
     let [left, gap_and_right] =
         Layout::horizontal([Constraint::Percentage(48), Constraint::Fill(1)]).areas(middle);

@@ -62,11 +62,6 @@ impl GenerationRow {
     }
 }
 
-/// How many lines they take with their heading.
-pub(super) fn height(rows: &[GenerationRow]) -> u16 {
-    rows.iter().map(|row| 1 + u16::from(!row.change.is_empty())).sum::<u16>() + 1
-}
-
 /// Draws them, the latest first, as far as there is room.
 pub(super) fn draw(rows: &[GenerationRow], area: Rect, buffer: &mut Buffer) {
     let head = Line::from(format!("generation  {:<20}  {:<22}  state", "at", "by")).style(HEAD);
