@@ -8,7 +8,7 @@ use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::cycles;
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::{PoolId, PortId};
-use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWatch};
+use sekisho_dataplane::port::{Outage, PortState, PortStatistics, PortWatch};
 use sekisho_dataplane::worker::Pulse;
 
 use super::workers::Life;

@@ -1,10 +1,10 @@
 //! Opens the ports of a configuration, for each worker, and closes them.
 
 use sekisho_dataplane::policy::PortId;
-use sekisho_dataplane::port::packet::{PortWatch, Receive};
+use sekisho_dataplane::port::packet::Receive;
 use sekisho_dataplane::port::pcap::{self, Share, merge};
 use sekisho_dataplane::port::{
-    AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, Route,
+    AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, PortWatch, Route,
 };
 
 use super::Error;

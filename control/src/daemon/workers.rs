@@ -12,8 +12,7 @@ use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Common, Pipeline};
 use sekisho_dataplane::policy::PortId;
-use sekisho_dataplane::port::packet::PortWatch;
-use sekisho_dataplane::port::{AnyDriver, Driver};
+use sekisho_dataplane::port::{AnyDriver, Driver, PortWatch};
 use sekisho_dataplane::publication::Reader;
 use sekisho_dataplane::worker::{Corridor, Poll, PortFailure, Pulse, Worker};
 

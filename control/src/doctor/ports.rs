@@ -1,7 +1,7 @@
 //! The interfaces of a configuration's ports.
 
 use nix::ifaddrs::getifaddrs;
-use sekisho_dataplane::port::packet::{Offload, Offloads, Rings};
+use sekisho_dataplane::port::{Offload, Offloads, Rings};
 
 use super::{Finding, Host};
 use crate::config::{Driver, Port};

@@ -2,33 +2,12 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use libc::{c_int, c_uint, c_void, sock_filter, socklen_t};
 
-/// What the kernel answered where it refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    fn last() -> Errno {
-        Errno::from(io::Error::last_os_error())
-    }
-}
-
-impl From<io::Error> for Errno {
-    fn from(error: io::Error) -> Errno {
-        Errno(error.raw_os_error().unwrap_or(libc::EIO))
-    }
-}
-
-impl std::fmt::Display for Errno {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        io::Error::from_raw_os_error(self.0).fmt(f)
-    }
-}
+use crate::port::system::{self, Errno};
 
 /// How a ring is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,30 +39,12 @@ pub(super) enum Version {
 pub(super) struct FanoutGroup(u16);
 
 /// An AF_PACKET socket for whole frames.
-pub(super) struct Socket(OwnedFd);
+pub(in crate::port) struct Socket(OwnedFd);
 
 impl Socket {
-    /// A socket that needs no privilege, to ask about interfaces by ioctl(2) and for nothing else (netdevice(7)).
-    pub(super) fn to_ask() -> Result<Socket, Errno> {
-        // SAFETY: takes no pointers.
-        let number = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        match number {
-            // SAFETY: a new descriptor that nobody else has.
-            0.. => Ok(Socket(unsafe { OwnedFd::from_raw_fd(number) })),
-            _ => Err(Errno::last()),
-        }
-    }
-
     /// A socket that is bound to nothing and receives nothing.
     pub(super) fn new() -> Result<Socket, Errno> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: takes no pointers.
-        let number = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if number < 0 {
-            return Err(Errno::last());
-        }
-        // SAFETY: the number was just given to us and nobody else has it.
-        Ok(Socket(unsafe { OwnedFd::from_raw_fd(number) }))
+        system::socket(libc::AF_PACKET, libc::SOCK_RAW).map(Socket)
     }
 
     /// `T` is the plain structure that packet(7) or socket(7) names for the option.
@@ -327,11 +288,4 @@ pub(super) fn sleep_on<'a>(
         unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &timeout, std::ptr::null()) };
     let polled = if ready > 0 { polled.as_slice() } else { &[] };
     polled.iter().enumerate().filter(|(_, socket)| socket.revents & libc::POLLERR != 0).map(|(at, _)| at)
-}
-
-/// Lets this thread run on any core, whatever the core of the one that started it.
-pub(super) fn leave_core() {
-    let everywhere = [u64::MAX; 128];
-    // SAFETY: the pointer and the size describe `everywhere`, which the kernel only reads; a mask is bits.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&everywhere), everywhere.as_ptr().cast()) };
 }

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::error::PacketError;
-use super::socket::{Errno, Socket};
+use super::error::InterfaceError;
+use super::system::{self, Errno};
 
 /// The longest name of an interface.
 const MAX_NAME: usize = libc::IFNAMSIZ - 1;
@@ -76,25 +76,25 @@ impl Rings {
     ///
     /// # Errors
     /// There is no such interface, or it does not say.
-    pub fn of(interface: &str) -> Result<Option<Rings>, PacketError> {
+    pub fn of(interface: &str) -> Result<Option<Rings>, InterfaceError> {
         let (name, interfaces) = super::offloads::named(interface)?;
         interfaces
             .rings(&name)
-            .map_err(|errno| PacketError::system(interface, "read the size of its rings", errno))
+            .map_err(|errno| InterfaceError::system(interface, "read the size of its rings", errno))
     }
 }
 
 /// The interfaces of the network namespace in which this was made.
-pub(super) struct Interfaces(Socket);
+pub(super) struct Interfaces(OwnedFd);
 
 impl Interfaces {
     pub(super) fn new() -> Result<Interfaces, Errno> {
-        Socket::new().map(Interfaces)
+        system::socket(libc::AF_PACKET, libc::SOCK_RAW).map(Interfaces)
     }
 
     /// The same for whoever has no privilege: interfaces can be asked, and nothing else.
     pub(super) fn to_ask() -> Result<Interfaces, Errno> {
-        Socket::to_ask().map(Interfaces)
+        system::socket(libc::AF_INET, libc::SOCK_DGRAM).map(Interfaces)
     }
 
     fn ask(
@@ -106,7 +106,7 @@ impl Interfaces {
         let mut question = libc::ifreq { ifr_name: name.bytes, ifr_ifru: with };
         // SAFETY: the requests of this file all take an `ifreq`, which is what they get; a pointer in it is
         // the caller's matter.
-        match unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), request, &mut question) } {
+        match unsafe { libc::ioctl(self.0.as_raw_fd(), request, &mut question) } {
             0.. => Ok(question),
             _ => Err(Errno::from(std::io::Error::last_os_error())),
         }

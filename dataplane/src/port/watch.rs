@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::utils::CachePadded;
 
-use super::error::PacketError;
+use super::error::InterfaceError;
 use crate::counters::Cell;
 
 /// Whether a port works.
@@ -28,7 +28,7 @@ pub enum Outage {
     /// The interface is there again, and sockets are being opened.
     Opening,
     /// The interface is there again, but can't be used.
-    Refused(PacketError),
+    Refused(InterfaceError),
 }
 
 /// What a worker counted on a port, beside what the pipeline counts.

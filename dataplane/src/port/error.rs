@@ -3,11 +3,11 @@
 use thiserror::Error;
 
 use super::offloads::Offloads;
-use super::socket::Errno;
+use super::system::Errno;
 
-/// Why a `packet` port can't be opened.
+/// Why a network interface can't be a port.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum PacketError {
+pub enum InterfaceError {
     /// The name can't be that of an interface.
     #[error("{interface:?} can't be the name of a network interface; `ip link` lists those that there are")]
     Name {
@@ -88,13 +88,13 @@ pub enum PacketError {
     },
 }
 
-impl PacketError {
-    pub(super) fn system(interface: &str, action: &'static str, errno: Errno) -> PacketError {
+impl InterfaceError {
+    pub(super) fn system(interface: &str, action: &'static str, errno: Errno) -> InterfaceError {
         let interface = interface.to_owned();
         match errno.0 {
-            libc::EPERM | libc::EACCES => PacketError::Privilege { interface, action },
-            libc::ENODEV | libc::ENXIO => PacketError::Absent { interface },
-            _ => PacketError::System { interface, action, errno },
+            libc::EPERM | libc::EACCES => InterfaceError::Privilege { interface, action },
+            libc::ENODEV | libc::ENXIO => InterfaceError::Absent { interface },
+            _ => InterfaceError::System { interface, action, errno },
         }
     }
 }
