@@ -17,6 +17,7 @@ pub mod pcap;
 mod spread;
 mod system;
 mod watch;
+pub mod xdp;
 
 pub use error::InterfaceError;
 pub use interface::Rings;
@@ -28,6 +29,7 @@ pub use pcap::{PcapDriver, PcapPort, Rate};
 pub use spread::worker_for;
 pub use system::Errno;
 pub use watch::{Outage, PortState, PortStatistics, PortWatch};
+pub use xdp::{XdpDriver, XdpPort};
 
 use std::time::Duration;
 

@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use libc::c_int;
 
@@ -45,4 +46,28 @@ pub(super) fn leave_core() {
     let everywhere = [u64::MAX; 128];
     // SAFETY: the pointer and the size describe `everywhere`, which the kernel only reads; a mask is bits.
     unsafe { libc::sched_setaffinity(0, size_of_val(&everywhere), everywhere.as_ptr().cast()) };
+}
+
+/// Sleeps until one of the sockets has frames or an error, or a signal comes, or `timeout` is over. Gives the
+/// places of those with errors.
+pub(super) fn sleep_on<'a, S: AsFd + 'a>(
+    sockets: impl Iterator<Item = &'a S>,
+    polled: &mut Vec<libc::pollfd>,
+    timeout: Duration,
+) -> impl Iterator<Item = usize> {
+    polled.clear();
+    polled.extend(sockets.map(|socket| libc::pollfd {
+        fd: socket.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }));
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().min(86_400) as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // SAFETY: the pointer and the count describe `polled`; `timeout` outlives the call; no signal mask.
+    let ready =
+        unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &timeout, std::ptr::null()) };
+    let polled = if ready > 0 { polled.as_slice() } else { &[] };
+    polled.iter().enumerate().filter(|(_, socket)| socket.revents & libc::POLLERR != 0).map(|(at, _)| at)
 }

@@ -10,7 +10,7 @@ use super::interface::Interfaces;
 use super::line::{HEADER, Line, Opener, TAG};
 use super::outlet::{Flushed, Outlet};
 use super::settings::PacketPort;
-use super::socket::sleep_on;
+use super::system::sleep_on;
 use super::watch::{Outage, PortState, PortStatistics, PortWatch};
 use crate::frame::Link;
 use crate::policy::PortId;

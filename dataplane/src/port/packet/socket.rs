@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use libc::{c_int, c_uint, c_void, sock_filter, socklen_t};
 
@@ -43,7 +42,7 @@ pub(in crate::port) struct Socket(OwnedFd);
 
 impl Socket {
     /// A socket that is bound to nothing and receives nothing.
-    pub(super) fn new() -> Result<Socket, Errno> {
+    pub(in crate::port) fn new() -> Result<Socket, Errno> {
         system::socket(libc::AF_PACKET, libc::SOCK_RAW).map(Socket)
     }
 
@@ -190,7 +189,7 @@ impl Socket {
     }
 
     /// Frames for any station are received.
-    pub(super) fn listen_to_all(&self, interface: u32) -> Result<(), Errno> {
+    pub(in crate::port) fn listen_to_all(&self, interface: u32) -> Result<(), Errno> {
         let request = libc::packet_mreq {
             mr_ifindex: interface as c_int,
             mr_type: libc::PACKET_MR_PROMISC as u16,
@@ -264,28 +263,4 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-/// Sleeps until one of the sockets has frames or an error, or a signal comes, or `timeout` is over. Gives the
-/// places of those with errors.
-pub(super) fn sleep_on<'a>(
-    sockets: impl Iterator<Item = &'a Socket>,
-    polled: &mut Vec<libc::pollfd>,
-    timeout: Duration,
-) -> impl Iterator<Item = usize> {
-    polled.clear();
-    polled.extend(sockets.map(|socket| libc::pollfd {
-        fd: socket.0.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    }));
-    let timeout = libc::timespec {
-        tv_sec: timeout.as_secs().min(86_400) as libc::time_t,
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    // SAFETY: the pointer and the count describe `polled`; `timeout` outlives the call; no signal mask.
-    let ready =
-        unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &timeout, std::ptr::null()) };
-    let polled = if ready > 0 { polled.as_slice() } else { &[] };
-    polled.iter().enumerate().filter(|(_, socket)| socket.revents & libc::POLLERR != 0).map(|(at, _)| at)
 }
