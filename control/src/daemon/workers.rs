@@ -106,6 +106,7 @@ impl Workers {
             AnyDriver::Memory(driver) => AnyDriver::Memory(seat.run(driver)),
             AnyDriver::Pcap(driver) => AnyDriver::Pcap(seat.run(driver)),
             AnyDriver::Packet(driver) => AnyDriver::Packet(seat.run(driver)),
+            AnyDriver::Xdp(driver) => AnyDriver::Xdp(seat.run(driver)),
             AnyDriver::Mixed(driver) => AnyDriver::Mixed(seat.run(driver)),
         };
         self.spawn(config, (core, workers), watches, generations, (common, affected), run)

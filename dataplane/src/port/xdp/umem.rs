@@ -78,6 +78,7 @@ impl Umem {
     }
 
     /// Frames that are free.
+    #[cfg(test)]
     #[inline]
     pub(super) fn free(&self) -> usize {
         self.free.len()
