@@ -1,6 +1,7 @@
 //! The words of a configuration, and of people, for reports.
 
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 
 use crate::config::{HealthCheck, Mode, Privacy, Rate};
@@ -64,6 +65,24 @@ pub(crate) fn rate(rate: Rate) -> &'static str {
     match rate {
         Rate::AsFastAsPossible => "as-fast-as-possible",
         Rate::Capture => "capture",
+    }
+}
+
+/// Where an XDP program runs, as the configuration writes it.
+pub(crate) fn xdp_mode(mode: XdpMode) -> &'static str {
+    match mode {
+        XdpMode::Auto => "auto",
+        XdpMode::Native => "native",
+        XdpMode::Generic => "generic",
+    }
+}
+
+/// Whether the kernel copies, as the configuration writes it.
+pub(crate) fn zero_copy(zero_copy: ZeroCopy) -> &'static str {
+    match zero_copy {
+        ZeroCopy::Auto => "auto",
+        ZeroCopy::On => "on",
+        ZeroCopy::Off => "off",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use sekisho_dataplane::port::xdp::XdpManner;
 use sekisho_dataplane::stages::EVERY;
 
 use super::remote::Remote;
@@ -135,6 +136,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         }
     }
 
+    for (port, xdp) in status.ports.iter().filter_map(|port| Some((port, port.xdp.as_ref()?))) {
+        writeln!(out, "{}: {}", port.name, XdpManner::from(xdp))?;
+    }
     for (port, health) in status.ports.iter().filter_map(|port| Some((port, port.health.as_ref()?))) {
         writeln!(
             out,

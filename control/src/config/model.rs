@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv6Network};
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 
 use super::kernel_table::FromKernel;
@@ -134,6 +135,10 @@ pub enum Driver {
     Xdp {
         /// The interface's name.
         device: String,
+        /// Where in the kernel its program runs.
+        mode: XdpMode,
+        /// Whether the kernel copies.
+        zero_copy: ZeroCopy,
     },
     /// A DPDK device.
     Dpdk {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 
 use sekisho_dataplane::policy::Role;
+use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 
 use super::error::{quoted, shown};
 use super::health;
@@ -41,8 +42,8 @@ pub(super) static SHAPE: Shape = Shape {
             Takes::word::<DriverName>(),
             Without::Refused,
             "What moves the frames. \"packet\": AF_PACKET rings, any interface of Linux. \"pcap\": captures in and out. \
-             \"memory\": nothing, for tests. \"xdp\" (AF_XDP) and \"dpdk\" are read and checked; where a build has not \
-             got them, run refuses them.",
+             \"memory\": nothing, for tests. \"xdp\": AF_XDP sockets, which \
+             carry more, above all where the card's driver has XDP. \"dpdk\" is read and checked, and run refuses it.",
         ),
         Key::new(
             "device",
@@ -77,6 +78,20 @@ pub(super) static SHAPE: Shape = Shape {
              does not forward frames whose checksums a sender on a virtual link left open.",
         ),
         Key::new(
+            "mode",
+            Takes::word::<XdpMode>(),
+            Without::Is("\"auto\""),
+            "Of xdp: where in the kernel frames are taken. \"native\": in the card's driver. \"generic\": in the network \
+             stack, for any interface. \"auto\": native, else generic.",
+        ),
+        Key::new(
+            "zero-copy",
+            Takes::word::<ZeroCopy>(),
+            Without::Is("\"auto\""),
+            "Of xdp: whether the card reads and writes frames where the workers do. \"on\": it must. \"off\": the kernel \
+             copies them. \"auto\": if the card's driver can.",
+        ),
+        Key::new(
             "health",
             Takes::Inline(&health::SHAPE),
             Without::Means("the link alone tells"),
@@ -108,7 +123,8 @@ impl Word for DriverName {
 
 impl DriverName {
     /// The keys that belong to some driver.
-    const KEYS: &'static [&'static str] = &["read", "write", "rate", "device", "receive-ring"];
+    const KEYS: &'static [&'static str] =
+        &["read", "write", "rate", "device", "receive-ring", "mode", "zero-copy"];
 
     /// Its own keys.
     fn keys(self) -> &'static [&'static str] {
@@ -116,7 +132,8 @@ impl DriverName {
             Self::Pcap => &["read", "write", "rate"],
             Self::Memory => &[],
             Self::Packet => &["device", "receive-ring"],
-            Self::Xdp | Self::Dpdk => &["device"],
+            Self::Xdp => &["device", "mode", "zero-copy"],
+            Self::Dpdk => &["device"],
         }
     }
 
@@ -317,7 +334,12 @@ fn driver(report: &mut Report, table: &Table<'_>, folder: &Path, files: &mut Fil
                     let ring = table.get("receive-ring").and_then(|entry| entry.word(report));
                     Driver::Packet { device, receive: ring.unwrap_or(ReceiveRing::Blocks) }
                 }
-                DriverName::Xdp => Driver::Xdp { device },
+                DriverName::Xdp => {
+                    let mode = table.get("mode").and_then(|entry| entry.word(report)).unwrap_or_default();
+                    let zero_copy =
+                        table.get("zero-copy").and_then(|entry| entry.word(report)).unwrap_or_default();
+                    Driver::Xdp { device, mode, zero_copy }
+                }
                 DriverName::Dpdk | DriverName::Pcap | DriverName::Memory => Driver::Dpdk { device },
             })
         }

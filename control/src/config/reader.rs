@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -451,6 +452,16 @@ impl Word for Rate {
 
 impl Word for ReceiveRing {
     const WORDS: &'static [(&'static str, Self)] = &[("blocks", Self::Blocks), ("slots", Self::Slots)];
+}
+
+impl Word for XdpMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("native", Self::Native), ("generic", Self::Generic)];
+}
+
+impl Word for ZeroCopy {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
 }
 
 impl Word for Kind {

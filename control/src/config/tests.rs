@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 
 use super::*;
@@ -56,6 +57,8 @@ role = "servers"
 peer = "mail-up"
 driver = "xdp"
 device = "eth2"
+mode = "native"
+zero-copy = "off"
 
 [[port]]
 name = "mail-up"
@@ -177,7 +180,12 @@ mod taken {
             [
                 port("access", Role::Subscriber, Some(1), capture),
                 port("core", Role::Internet, Some(0), slots),
-                port("mail", Role::Servers, Some(3), Driver::Xdp { device: "eth2".into() }),
+                port(
+                    "mail",
+                    Role::Servers,
+                    Some(3),
+                    Driver::Xdp { device: "eth2".into(), mode: XdpMode::Native, zero_copy: ZeroCopy::Off }
+                ),
                 port("mail-up", Role::Internet, Some(2), Driver::Dpdk { device: "0000:01:00.0".into() }),
                 port("filter", Role::Filter, None, Driver::Memory),
             ]
@@ -814,6 +822,13 @@ mod ports {
             ]
         );
         assert_eq!(with("driver = \"xdp\""), ["2:1: port `access` has no `device`; add `device = \"eth1\"`"]);
+        assert_eq!(with("driver = \"xdp\"\ndevice = \"eth1\""), Vec::<String>::new());
+        assert_eq!(with("driver = \"xdp\"\ndevice = \"eth1\"\nmode = \"skb\"").len(), 1);
+        assert_eq!(
+            with("driver = \"packet\"\ndevice = \"eth1\"\nzero-copy = \"on\""),
+            ["8:1: `zero-copy` is no key of the driver `packet`; the driver `packet` takes `device`; \
+              `zero-copy` belongs to `xdp`"]
+        );
         assert_eq!(with("driver = \"afpacket\"").len(), 1);
         assert_eq!(with("driver = \"pcap\"\nrate = \"slow\"").len(), 1);
         assert_eq!(

@@ -8,7 +8,8 @@ use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::cycles;
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::{PoolId, PortId};
-use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWatch};
+use sekisho_dataplane::port::xdp::XdpManner;
+use sekisho_dataplane::port::{Outage, PortState, PortStatistics, PortWatch};
 use sekisho_dataplane::worker::Pulse;
 
 use super::kernel::KernelBooks;
@@ -198,10 +199,17 @@ impl Books {
         down.or_else(|| (!self.common.answers(port)).then(|| "the filter does not answer".to_owned()))
     }
 
+    /// How a port's interface is used by driver `xdp`: the same for all workers.
+    pub fn manner(&self, port: PortId) -> Option<XdpManner> {
+        self.watches(port).find_map(PortWatch::manner)
+    }
+
     /// What a port's driver counted, if it counts by itself.
     pub fn statistics(&self, port: PortId) -> Option<PortStatistics> {
         self.watches(port).map(PortWatch::statistics).reduce(|a, b| PortStatistics {
             kernel_drops: a.kernel_drops + b.kernel_drops,
+            receive_ring_full: a.receive_ring_full + b.receive_ring_full,
+            fill_ring_empty: a.fill_ring_empty + b.fill_ring_empty,
             truncated: a.truncated + b.truncated,
             merged: a.merged + b.merged,
             checksum_completed: a.checksum_completed + b.checksum_completed,

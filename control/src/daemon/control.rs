@@ -163,6 +163,7 @@ pub(crate) fn run_with(
         server,
         watchdog: notify::Watchdog::new(),
         outages: vec![None; slot.get().config.ports.len()],
+        manners: vec![None; slot.get().config.ports.len()],
         books: Arc::clone(&books),
         slot: Arc::clone(&slot),
         history,
@@ -267,6 +268,8 @@ struct Control {
     noted: HashSet<PhaseKey>,
     /// By port: why it was down when last looked at.
     outages: Vec<Option<String>>,
+    /// By port: how its interface is used, as was told.
+    manners: Vec<Option<String>>,
     ports_due: Instant,
     failures: Vec<String>,
     metrics: Option<SocketAddr>,
@@ -475,6 +478,12 @@ impl Control {
         self.ports_due = now + TICK;
         let in_force = self.slot.get();
         for at in 0..self.outages.len() {
+            let manner = self.books.manner(PortId(at as u8)).map(|manner| manner.to_string());
+            if let Some(manner) = manner.filter(|manner| self.manners[at].as_ref() != Some(manner)) {
+                self.manners[at] = Some(manner.clone());
+                let port = in_force.config.ports[at].name.clone();
+                self.tell(Event::PortAttached { port, manner });
+            }
             let outage = self.books.outage(PortId(at as u8));
             if outage == self.outages[at] {
                 continue;

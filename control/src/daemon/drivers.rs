@@ -1,11 +1,14 @@
 //! Opens the ports of a configuration, for each worker, and closes them.
 
 use sekisho_dataplane::policy::PortId;
-use sekisho_dataplane::port::packet::{PortWatch, Receive};
+use sekisho_dataplane::port::packet::Receive;
 use sekisho_dataplane::port::pcap::{self, Share, merge};
 use sekisho_dataplane::port::{
-    AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, Route,
+    AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, PortWatch, Route, XdpDriver,
+    XdpPort,
 };
+
+use sekisho_dataplane::worker::Poll;
 
 use super::Error;
 use crate::config::{Config, Driver, Port, Rate, ReceiveRing};
@@ -15,6 +18,7 @@ use crate::config::{Config, Driver, Port, Rate, ReceiveRing};
 enum Kind {
     Pcap,
     Packet,
+    Xdp,
 }
 
 /// Which driver serves a port.
@@ -23,11 +27,11 @@ fn kind(port: &Port) -> Result<Kind, Error> {
     match port.driver {
         Driver::Pcap { .. } => Ok(Kind::Pcap),
         Driver::Packet { .. } => Ok(Kind::Packet),
+        Driver::Xdp { .. } => Ok(Kind::Xdp),
         Driver::Memory => refused(
             "driver \"memory\" is for tests and benches, nothing would ever arrive; use \"pcap\" or \"packet\", or \
              give captures to `sekisho replay`",
         ),
-        Driver::Xdp { .. } => refused("this build has no driver \"xdp\" yet; use driver \"packet\""),
         Driver::Dpdk { .. } => refused("this build has no driver \"dpdk\" yet; use driver \"packet\""),
     }
 }
@@ -51,6 +55,7 @@ pub(super) fn open(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Er
         columns.push(match kind {
             Kind::Pcap => open_pcap(config, workers)?,
             Kind::Packet => open_packet(config, workers)?,
+            Kind::Xdp => open_xdp(config, workers)?,
         });
     }
     if columns.len() == 1 {
@@ -96,6 +101,21 @@ fn open_packet(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error>
     Ok(PacketDriver::open(&ports, workers)?.into_iter().map(AnyDriver::Packet).collect())
 }
 
+fn open_xdp(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+    let ports = config.ports.iter().filter_map(|port| match &port.driver {
+        Driver::Xdp { device, mode, zero_copy } => Some(XdpPort {
+            mode: *mode,
+            zero_copy: *zero_copy,
+            // A worker that sleeps has to be woken by an interrupt.
+            busy_poll: config.dataplane.poll == Poll::Busy,
+            ..XdpPort::new(device)
+        }),
+        _ => None,
+    });
+    let ports: Vec<XdpPort> = ports.collect();
+    Ok(XdpDriver::open(&ports, workers)?.into_iter().map(AnyDriver::Xdp).collect())
+}
+
 fn captures(config: &Config) -> Vec<PcapPort> {
     let ports = config.ports.iter().filter_map(|port| match &port.driver {
         Driver::Pcap { read, write, rate } => Some(PcapPort {
@@ -116,9 +136,11 @@ pub(super) fn watches(driver: &AnyDriver, ports: usize) -> Vec<Option<PortWatch>
     let all = (0..ports).map(|port| PortId(port as u8));
     match driver {
         AnyDriver::Packet(driver) => all.map(|port| Some(driver.watch(port))).collect(),
+        AnyDriver::Xdp(driver) => all.map(|port| Some(driver.watch(port))).collect(),
         AnyDriver::Mixed(mixed) => all
             .map(|port| match mixed.driver_of(port) {
                 (AnyDriver::Packet(driver), port) => Some(driver.watch(port)),
+                (AnyDriver::Xdp(driver), port) => Some(driver.watch(port)),
                 _ => None,
             })
             .collect(),
@@ -151,7 +173,7 @@ fn close_one(driver: AnyDriver) -> Result<Vec<String>, Error> {
             }
             Ok(said)
         }
-        AnyDriver::Packet(_) | AnyDriver::Memory(_) => Ok(Vec::new()),
+        AnyDriver::Packet(_) | AnyDriver::Xdp(_) | AnyDriver::Memory(_) => Ok(Vec::new()),
     }
 }
 

@@ -65,6 +65,13 @@ pub enum Event {
         /// Its instant, as the configuration writes it.
         from: String,
     },
+    /// A port's interface is used in this way from now on: driver `xdp`.
+    PortAttached {
+        /// Its name.
+        port: String,
+        /// Mode, zero-copy or copy, queues, with the reasons.
+        manner: String,
+    },
     /// A port works again.
     PortUp {
         /// Its name.
@@ -232,6 +239,7 @@ impl fmt::Display for Event {
             Event::PhaseBegun { policy, phase, from } => {
                 write!(f, "phase {phase} of policy {policy} has begun (from {from})")
             }
+            Event::PortAttached { port, manner } => write!(f, "port {port} is attached: {manner}"),
             Event::PortUp { port } => write!(f, "port {port} is up"),
             Event::PortDown { port, why } => write!(f, "port {port} is down: {why}"),
             Event::PortFailed { port, worker, why } => {

@@ -89,7 +89,10 @@ fn driver(driver: &Driver) -> String {
         Driver::Memory => "memory".into(),
         Driver::Packet { device, receive: ReceiveRing::Blocks } => format!("packet {device}"),
         Driver::Packet { device, receive: ReceiveRing::Slots } => format!("packet {device} in slots"),
-        Driver::Xdp { device } => format!("xdp {device}"),
+        Driver::Xdp { device, mode, zero_copy } => {
+            let (mode, zero_copy) = (words::xdp_mode(*mode), words::zero_copy(*zero_copy));
+            format!("xdp {device}, mode {mode}, zero-copy {zero_copy}")
+        }
         Driver::Dpdk { device } => format!("dpdk {device}"),
     }
 }

@@ -58,7 +58,7 @@ pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sekisho_dataplane::port::packet::PacketError;
+use sekisho_dataplane::port::InterfaceError;
 use sekisho_dataplane::port::pcap::CaptureError;
 
 use crate::compile;
@@ -76,7 +76,7 @@ pub enum Error {
     Capture(#[from] CaptureError),
     /// A network interface can't be used.
     #[error(transparent)]
-    Packet(#[from] PacketError),
+    Packet(#[from] InterfaceError),
     /// There is no place for the control socket.
     #[error("the control socket can't be made: {0}")]
     Socket(#[from] SocketError),

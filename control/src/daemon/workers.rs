@@ -12,8 +12,7 @@ use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Common, Pipeline};
 use sekisho_dataplane::policy::PortId;
-use sekisho_dataplane::port::packet::PortWatch;
-use sekisho_dataplane::port::{AnyDriver, Driver};
+use sekisho_dataplane::port::{AnyDriver, Driver, PortWatch};
 use sekisho_dataplane::publication::Reader;
 use sekisho_dataplane::worker::{Corridor, Poll, PortFailure, Pulse, Worker};
 
@@ -107,6 +106,7 @@ impl Workers {
             AnyDriver::Memory(driver) => AnyDriver::Memory(seat.run(driver)),
             AnyDriver::Pcap(driver) => AnyDriver::Pcap(seat.run(driver)),
             AnyDriver::Packet(driver) => AnyDriver::Packet(seat.run(driver)),
+            AnyDriver::Xdp(driver) => AnyDriver::Xdp(seat.run(driver)),
             AnyDriver::Mixed(driver) => AnyDriver::Mixed(seat.run(driver)),
         };
         self.spawn(config, (core, workers), watches, generations, (common, affected), run)

@@ -1,7 +1,7 @@
 //! The interfaces of a configuration's ports.
 
 use nix::ifaddrs::getifaddrs;
-use sekisho_dataplane::port::packet::{Offload, Offloads, Rings};
+use sekisho_dataplane::port::{Offload, Offloads, Rings};
 
 use super::{Finding, Host};
 use crate::config::{Driver, Port};
@@ -12,8 +12,8 @@ const SMALL_RING: u32 = 1024;
 pub(super) fn examine(host: &Host, port: &Port, workers: usize, findings: &mut Vec<Finding>) {
     let subject = format!("port {}", port.name);
     let device = match &port.driver {
-        Driver::Packet { device, .. } => device,
-        Driver::Xdp { .. } | Driver::Dpdk { .. } => {
+        Driver::Packet { device, .. } | Driver::Xdp { device, .. } => device,
+        Driver::Dpdk { .. } => {
             findings.push(Finding::fail(
                 subject,
                 "its driver is not in this build",

@@ -10,10 +10,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for port in &config.ports {
         match &port.driver {
-            Driver::Xdp { .. } => warnings.push(format!(
-                "port {}: this build has no driver \"xdp\" yet, `run` refuses it; use driver \"packet\"",
-                port.name
-            )),
             Driver::Dpdk { .. } => warnings.push(format!(
                 "port {}: this build has no driver \"dpdk\" yet, `run` refuses it; use driver \"packet\"",
                 port.name

@@ -81,6 +81,8 @@ struct PortReading<'a> {
     totals: Totals,
     told: PortTold,
     missed: u64,
+    ring_full: u64,
+    fill_empty: u64,
     transmit_missed: u64,
     up: bool,
 }
@@ -250,6 +252,8 @@ impl Families {
                 name: &port.name,
                 told: *told,
                 missed: statistics.kernel_drops,
+                ring_full: statistics.receive_ring_full,
+                fill_empty: statistics.fill_ring_empty,
                 transmit_missed: statistics.oversize
                     + statistics.transmit_full
                     + statistics.transmit_failed
@@ -448,6 +452,16 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
         ("rx_missed", None),
         "Packets that the interface received and no worker was given: the ring was full.",
         series(|port| port.missed),
+    )?;
+    sheet.counters(
+        ("rx_ring_full", None),
+        "Of these, packets for which the receive ring of an AF_XDP socket had no room.",
+        series(|port| port.ring_full),
+    )?;
+    sheet.counters(
+        ("fill_ring_empty", None),
+        "Times that the kernel found no free frame in the fill ring of an AF_XDP socket.",
+        series(|port| port.fill_empty),
     )?;
     sheet.counters(
         ("tx_missed", None),

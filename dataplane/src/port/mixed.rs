@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use super::{Burst, Driver, Held, Lost, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError};
+use super::{
+    Burst, Driver, Held, Lost, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError, XdpDriver,
+};
 use crate::frame::Link;
 use crate::policy::PortId;
 
@@ -21,6 +23,8 @@ pub enum AnyDriver {
     Pcap(PcapDriver),
     /// AF_PACKET rings.
     Packet(PacketDriver),
+    /// AF_XDP sockets.
+    Xdp(XdpDriver),
     /// Several together.
     Mixed(MixedDriver),
 }
@@ -32,6 +36,7 @@ macro_rules! each {
             AnyDriver::Memory($driver) => $call,
             AnyDriver::Pcap($driver) => $call,
             AnyDriver::Packet($driver) => $call,
+            AnyDriver::Xdp($driver) => $call,
             AnyDriver::Mixed($driver) => $call,
         }
     };

@@ -5,17 +5,31 @@
 //! moves that place. A [`Held`] frame can't be duplicated; whoever has it gives it back by transmitting or
 //! releasing it.
 
+mod berth;
+mod error;
+mod interface;
+mod mapping;
 pub mod memory;
 mod mixed;
+mod offloads;
 pub mod packet;
 pub mod pcap;
 mod spread;
+mod system;
+mod watch;
+pub mod xdp;
 
+pub use error::InterfaceError;
+pub use interface::Rings;
 pub use memory::MemoryDriver;
 pub use mixed::{AnyDriver, MixedDriver, Route};
-pub use packet::{PacketDriver, PacketError, PacketPort};
+pub use offloads::{Offload, Offloads};
+pub use packet::{PacketDriver, PacketPort};
 pub use pcap::{PcapDriver, PcapPort, Rate};
 pub use spread::worker_for;
+pub use system::Errno;
+pub use watch::{Outage, PortState, PortStatistics, PortWatch};
+pub use xdp::{XdpDriver, XdpPort};
 
 use std::time::Duration;
 
@@ -79,7 +93,7 @@ pub enum PortError {
     Capture(#[from] pcap::CaptureError),
     /// A network interface can't be used.
     #[error(transparent)]
-    Packet(#[from] PacketError),
+    Interface(#[from] InterfaceError),
 }
 
 /// The ports of one worker.

@@ -14,6 +14,15 @@ pub fn in_future(after: Duration) -> String {
     instant.to_string()
 }
 
+/// The driver that this run of the lab is about: the test program says it by its name, `lab` or `lab_xdp`.
+pub fn driver() -> &'static str {
+    let program = std::env::current_exe().ok().and_then(|path| Some(path.file_stem()?.to_owned()));
+    match program.is_some_and(|name| name.to_string_lossy().starts_with("lab_xdp")) {
+        true => "xdp",
+        false => "packet",
+    }
+}
+
 /// A phase of the policy for customers with dynamic addresses.
 #[derive(Clone, Debug)]
 pub struct Phase {
@@ -63,6 +72,8 @@ pub struct Configuration {
     pub reject_burst: u32,
     /// After how long it gets one more.
     pub reject_interval: &'static str,
+    /// The ports' driver, and keys of its own, as TOML.
+    pub driver: String,
     /// Whether there is a filter port, and what TOML it has beside the keys that it needs.
     pub filter: Option<String>,
     /// The dynamic customers' prefixes, as TOML.
@@ -92,6 +103,7 @@ impl Configuration {
             // Tests ask more often than people.
             reject_burst: 1000,
             reject_interval: "10s",
+            driver: format!("driver = \"{}\"", driver()),
             filter: None,
             dynamic: r#"["203.0.113.0/25", "2001:db8:d000::/36"]"#,
             pools: "",
@@ -123,6 +135,11 @@ impl Configuration {
         Configuration { action: "divert", filter: Some(keys.to_owned()), ..self }
     }
 
+    /// With driver `xdp` in this mode.
+    pub fn xdp(self, mode: &str) -> Configuration {
+        Configuration { driver: format!("driver = \"xdp\"\nmode = \"{mode}\""), ..self }
+    }
+
     /// How many ports there are.
     pub fn ports(&self) -> usize {
         4 + usize::from(self.filter.is_some())
@@ -131,12 +148,14 @@ impl Configuration {
     /// As a file.
     pub fn to_toml(&self) -> String {
         let Configuration { phases, action, poll, cores, reject_with, reject_burst, .. } = self;
-        let Configuration { reject_interval, filter, allow, dynamic, pools, .. } = self;
+        let Configuration { reject_interval, filter, allow, driver, dynamic, pools, .. } = self;
         let filter = filter.as_ref().map_or(String::new(), |keys| {
             format!(
-                "\n[[port]]\nname = \"filter\"\nrole = \"filter\"\ndriver = \"packet\"\ndevice = \"filter\"\n{keys}\n"
+                "\n[[port]]\nname = \"filter\"\nrole = \"filter\"\n{driver}\ndevice = \"filter\"\n{keys}\n"
             )
         });
+        // One port of driver `packet` receives the other way.
+        let ring = if driver.contains("packet") { "receive-ring = \"slots\"" } else { "" };
         let mut listed = String::new();
         for Phase { name, from, block, watched } in phases {
             let action = if *watched { ", action = \"monitor\"" } else { "" };
@@ -154,29 +173,29 @@ poll = "{poll}"
 name = "access"
 role = "subscriber"
 peer = "core"
-driver = "packet"
+{driver}
 device = "access"
 
 [[port]]
 name = "core"
 role = "internet"
 peer = "access"
-driver = "packet"
+{driver}
 device = "core"
 
 [[port]]
 name = "mail"
 role = "servers"
 peer = "mail-up"
-driver = "packet"
+{driver}
 device = "mail"
-receive-ring = "slots"
+{ring}
 
 [[port]]
 name = "mail-up"
 role = "internet"
 peer = "mail"
-driver = "packet"
+{driver}
 device = "mail-up"
 {filter}
 [sets]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{CARRIER, DYNAMIC, WORLD};
-use sekisho_tests::lab::configuration::Configuration;
+use sekisho_tests::lab::configuration::{Configuration, driver};
 use sekisho_tests::lab::frame::{SERVICE_TAG, Segment, Side, TAG, Wrap, tcp};
 use sekisho_tests::lab::mail::{Handed, Letter};
 use sekisho_tests::lab::tcp::{Outcome, outcome};
@@ -96,7 +96,9 @@ fn over_the_budget_there_is_silence_whichever_worker_the_customer_comes_to() {
         let ports = worker["ports"].as_array().expect("ports are listed");
         ports.iter().any(|port| port["reasons"].get("port25-egress").is_some())
     });
-    assert_eq!(seen.count(), 2, "both workers judged some of it: {shares}");
+    // A veth pair has one queue to receive by, and a queue belongs to one worker with driver `xdp`.
+    let judges = if driver() == "xdp" { 1 } else { 2 };
+    assert_eq!(seen.count(), judges, "so many workers judged some of it: {shares}");
 }
 
 #[test]

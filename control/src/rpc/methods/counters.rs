@@ -218,11 +218,13 @@ impl Counters {
     }
 }
 
-/// What the driver `packet` counts by itself.
+/// What the drivers of interfaces count by themselves.
 fn driver(view: &View<'_>, port: PortId) -> BTreeMap<String, u64> {
     let Some(counted) = view.books.statistics(port) else { return BTreeMap::new() };
     let counted = [
         ("kernel_drops", counted.kernel_drops),
+        ("receive_ring_full", counted.receive_ring_full),
+        ("fill_ring_empty", counted.fill_ring_empty),
         ("truncated", counted.truncated),
         ("merged", counted.merged),
         ("checksum_completed", counted.checksum_completed),

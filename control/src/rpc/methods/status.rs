@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sekisho_dataplane::counters::Totals;
 use sekisho_dataplane::policy::{PortId, Role};
+use sekisho_dataplane::port::xdp::XdpManner;
 use sekisho_dataplane::stages::{Stage, StageTotals};
 use serde::{Deserialize, Serialize};
 
@@ -79,10 +80,13 @@ pub struct PortStatus {
     pub role: String,
     /// The port that its frames leave by.
     pub peer: Option<String>,
-    /// `packet` or `pcap`.
+    /// `packet`, `xdp` or `pcap`.
     pub driver: String,
     /// The interface, if it is one.
     pub device: Option<String>,
+    /// How the interface is used, once it has been there: driver `xdp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<XdpStatus>,
     /// Whether it works.
     pub up: bool,
     /// Why not.
@@ -100,6 +104,48 @@ pub struct PortStatus {
     pub transmitted_bytes: u64,
     /// Frames that the interface received and the worker could not be given: the ring was full.
     pub missed_packets: u64,
+}
+
+/// How an interface is used by driver `xdp`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct XdpStatus {
+    /// `native` or `generic`.
+    pub mode: String,
+    /// Why not native, where that was tried.
+    pub why_generic: Option<String>,
+    /// Whether frames come and go without being copied by the kernel.
+    pub zero_copy: bool,
+    /// Why not.
+    pub why_copy: Option<String>,
+    /// Queues that frames are received by.
+    pub queues: u32,
+    /// Whether frames are in huge pages.
+    pub huge_pages: bool,
+    /// Whether workers poll the device, in place of interrupts.
+    pub busy_poll: bool,
+}
+
+impl From<XdpManner> for XdpStatus {
+    fn from(manner: XdpManner) -> XdpStatus {
+        let XdpManner { native, why_generic, zero_copy, why_copy, queues, huge_pages, busy_poll } = manner;
+        let mode = if native { "native" } else { "generic" }.to_owned();
+        XdpStatus { mode, why_generic, zero_copy, why_copy, queues, huge_pages, busy_poll }
+    }
+}
+
+impl From<&XdpStatus> for XdpManner {
+    fn from(status: &XdpStatus) -> XdpManner {
+        let XdpStatus { mode, why_generic, zero_copy, why_copy, queues, huge_pages, busy_poll } = status;
+        XdpManner {
+            native: mode == "native",
+            why_generic: why_generic.clone(),
+            zero_copy: *zero_copy,
+            why_copy: why_copy.clone(),
+            queues: *queues,
+            huge_pages: *huge_pages,
+            busy_poll: *busy_poll,
+        }
+    }
 }
 
 /// A worker.
@@ -282,7 +328,7 @@ fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
         Driver::Pcap { .. } => ("pcap", None),
         Driver::Memory => ("memory", None),
         Driver::Packet { device, .. } => ("packet", Some(device)),
-        Driver::Xdp { device } => ("xdp", Some(device)),
+        Driver::Xdp { device, .. } => ("xdp", Some(device)),
         Driver::Dpdk { device } => ("dpdk", Some(device)),
     };
     PortStatus {
@@ -291,6 +337,7 @@ fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
         peer: port.peer.map(|peer| view.in_force.config.ports[peer].name.clone()),
         driver: driver.to_owned(),
         device: device.cloned(),
+        xdp: view.books.manner(id).map(XdpStatus::from),
         up: outage.is_none(),
         outage,
         health: view.filter.clone().filter(|_| port.role == Role::Filter),

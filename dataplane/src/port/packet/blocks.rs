@@ -15,7 +15,8 @@ use libc::{sockaddr_ll, tpacket_block_desc, tpacket_hdr_v1, tpacket_hdr_variant1
 
 use super::arrival::{Arrival, Tag, Unfinished, offload_header};
 use super::mapping::Mapping;
-use super::socket::{Errno, RingShape, Socket, Version};
+use super::socket::{RingShape, Socket, Version};
+use super::system::Errno;
 
 /// A block is handed over at the latest after as many milliseconds: the least that there is. It is also how
 /// long a frame may wait on a quiet link; kernels before 6.18 count in ticks, which may be 4 or 10 ms.

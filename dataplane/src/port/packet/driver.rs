@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::berth::{Answer, Berth, dismiss};
-use super::error::PacketError;
+use super::berth::{Answer, dismiss};
+use super::error::InterfaceError;
 use super::inlet::Inlet;
 use super::interface::Interfaces;
 use super::line::{HEADER, Line, Opener, TAG};
 use super::outlet::{Flushed, Outlet};
 use super::settings::PacketPort;
-use super::socket::sleep_on;
-use super::statistics::{Outage, PortState, PortStatistics, PortWatch};
+use super::system::sleep_on;
+use super::watch::{Outage, PortState, PortStatistics, PortWatch};
 use crate::frame::Link;
 use crate::policy::PortId;
 use crate::port::{Burst, Driver, Held, PortError};
 
 /// A place has as many bits, since [`MixedDriver`](crate::port::MixedDriver) wants the others.
 const PLACE_BITS: u32 = 29;
+
+type Berth = super::berth::Berth<Opener>;
 
 /// How often a port is looked at while it works, and while it does not.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -79,9 +81,9 @@ impl PacketDriver {
     ///
     /// # Errors
     /// An interface is not there or can't be used as it is, or the process may not.
-    pub fn open(ports: &[PacketPort], workers: usize) -> Result<Vec<PacketDriver>, PacketError> {
+    pub fn open(ports: &[PacketPort], workers: usize) -> Result<Vec<PacketDriver>, InterfaceError> {
         let interfaces = Interfaces::new()
-            .map_err(|errno| PacketError::system("packet ports", "open a packet socket", errno))?;
+            .map_err(|errno| InterfaceError::system("packet ports", "open a packet socket", errno))?;
         let mut berths = Vec::with_capacity(ports.len());
         for port in ports {
             let berth = Berth::new(Opener::new(port, workers)?);
@@ -98,9 +100,9 @@ impl PacketDriver {
         (0..workers).map(|worker| PacketDriver::new(worker, &berths, offset_bits)).collect()
     }
 
-    fn new(worker: usize, berths: &[Arc<Berth>], offset_bits: u32) -> Result<PacketDriver, PacketError> {
+    fn new(worker: usize, berths: &[Arc<Berth>], offset_bits: u32) -> Result<PacketDriver, InterfaceError> {
         let interfaces = Interfaces::new()
-            .map_err(|errno| PacketError::system("packet ports", "open a packet socket", errno))?;
+            .map_err(|errno| InterfaceError::system("packet ports", "open a packet socket", errno))?;
         let ports = berths.iter().map(|berth| Port {
             berth: Arc::clone(berth),
             area: None,
@@ -183,7 +185,7 @@ impl PacketDriver {
         let berth = Arc::clone(&self.ports[port].berth);
         let name = &berth.opener.name;
         let refused =
-            |action| move |errno| Outage::Refused(PacketError::system(name.as_str(), action, errno));
+            |action| move |errno| Outage::Refused(InterfaceError::system(name.as_str(), action, errno));
         let index = match self.interfaces.index(name).map_err(refused("look for it")) {
             Ok(Some(index)) => index,
             Ok(None) => {
@@ -376,7 +378,7 @@ impl PacketDriver {
 }
 
 /// How many bits say where in its ring a frame is: rings of 2^n bytes at even places need n - 1.
-fn offset_bits(berths: &[Arc<Berth>]) -> Result<u32, PacketError> {
+fn offset_bits(berths: &[Arc<Berth>]) -> Result<u32, InterfaceError> {
     let largest = berths.iter().map(|berth| berth.opener.port.receive_bytes).max().unwrap_or(2);
     let bits_for = |bytes: usize| bytes.trailing_zeros() - 1;
     // One more than there are ports, so that a port can be picked up while frames of its former ring are held.
@@ -385,7 +387,7 @@ fn offset_bits(berths: &[Arc<Berth>]) -> Result<u32, PacketError> {
         bits if bits <= most_bits => Ok(bits),
         _ => {
             let most = 2usize << most_bits;
-            Err(PacketError::LargeRings { ports: berths.len(), bytes: largest, most })
+            Err(InterfaceError::LargeRings { ports: berths.len(), bytes: largest, most })
         }
     }
 }

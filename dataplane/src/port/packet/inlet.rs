@@ -6,8 +6,9 @@ use super::arrival::{Arrival, Tag, Unfinished};
 use super::blocks::Blocks;
 use super::settings::Receive;
 use super::slots::Slots;
-use super::socket::{Errno, Socket};
-use super::statistics::Cells;
+use super::socket::Socket;
+use super::system::Errno;
+use super::watch::Cells;
 use crate::port::{Burst, Held};
 
 /// Two MAC addresses: a tag stands behind them.

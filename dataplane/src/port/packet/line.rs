@@ -1,13 +1,15 @@
 //! What one worker has at a port while its interface is there: a socket and ring in, a socket and ring out.
 
-use super::error::PacketError;
+use super::berth::Opens;
+use super::error::InterfaceError;
 use super::fanout;
 use super::inlet::Inlet;
 use super::interface::{Interfaces, Name};
 use super::offloads::Offloads;
 use super::outlet::Outlet;
 use super::settings::PacketPort;
-use super::socket::{Errno, Socket};
+use super::socket::Socket;
+use super::system::Errno;
 
 /// An Ethernet header, and a VLAN tag behind it (IEEE 802.3 §3.1.1, IEEE 802.1Q §9.3).
 pub(super) const HEADER: usize = 14;
@@ -33,35 +35,35 @@ pub(super) struct Opener {
 
 impl Opener {
     /// Looks at a port's name and the form of its rings.
-    pub(super) fn new(port: &PacketPort, workers: usize) -> Result<Opener, PacketError> {
+    pub(super) fn new(port: &PacketPort, workers: usize) -> Result<Opener, InterfaceError> {
         let name = Name::new(&port.interface)
-            .ok_or_else(|| PacketError::Name { interface: port.interface.clone() })?;
+            .ok_or_else(|| InterfaceError::Name { interface: port.interface.clone() })?;
         let mut port = port.clone();
         port.receive_bytes = port.receive_bytes.next_power_of_two();
         port.transmit_bytes = port.transmit_bytes.next_power_of_two();
         Ok(Opener { port, name, workers })
     }
 
-    fn error(&self, action: &'static str) -> impl Fn(Errno) -> PacketError {
+    fn error(&self, action: &'static str) -> impl Fn(Errno) -> InterfaceError {
         let interface = self.name.as_str().to_owned();
-        move |errno| PacketError::system(&interface, action, errno)
+        move |errno| InterfaceError::system(&interface, action, errno)
     }
 
     /// Whether the interface is one that can be used; its number and MTU.
-    pub(super) fn check(&self, interfaces: &Interfaces) -> Result<(u32, usize), PacketError> {
+    pub(super) fn check(&self, interfaces: &Interfaces) -> Result<(u32, usize), InterfaceError> {
         let interface = || self.name.as_str().to_owned();
         let index = interfaces.index(&self.name).map_err(self.error("look for it"))?;
-        let index = index.ok_or_else(|| PacketError::Absent { interface: interface() })?;
+        let index = index.ok_or_else(|| InterfaceError::Absent { interface: interface() })?;
         let hardware = interfaces.hardware(&self.name).map_err(self.error("read its hardware type"))?;
         if hardware != libc::ARPHRD_ETHER {
-            return Err(PacketError::NotEthernet { interface: interface(), hardware });
+            return Err(InterfaceError::NotEthernet { interface: interface(), hardware });
         }
         let merging = Offloads::ask(interfaces, &self.name)?.merging();
         if !merging.on().is_empty() {
-            return Err(PacketError::Merges { interface: interface(), on: merging });
+            return Err(InterfaceError::Merges { interface: interface(), on: merging });
         }
         let mtu = interfaces.mtu(&self.name).map_err(self.error("read its MTU"))?;
-        let small = |bytes, least| PacketError::SmallRing { interface: interface(), bytes, mtu, least };
+        let small = |bytes, least| InterfaceError::SmallRing { interface: interface(), bytes, mtu, least };
         let (inward, outward) = (Inlet::least(self.port.receive, longest(mtu)), Outlet::least(longest(mtu)));
         if self.port.receive_bytes < LEAST * inward {
             return Err(small(self.port.receive_bytes, LEAST * inward));
@@ -72,21 +74,7 @@ impl Opener {
         Ok((index, mtu))
     }
 
-    /// Opens the lines of all workers, in their order. The interface must be switched on: a socket of one that
-    /// is not can't join a fanout group.
-    pub(super) fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, PacketError> {
-        let (index, mtu) = self.check(interfaces)?;
-        let mut lines = Vec::with_capacity(self.workers);
-        for _ in 0..self.workers {
-            lines.push(self.open_one(index, mtu)?);
-        }
-        if self.workers > 1 {
-            self.spread(&lines)?;
-        }
-        Ok(lines)
-    }
-
-    fn open_one(&self, index: u32, mtu: usize) -> Result<Line, PacketError> {
+    fn open_one(&self, index: u32, mtu: usize) -> Result<Line, InterfaceError> {
         let PacketPort { receive, receive_bytes, transmit_bytes, .. } = self.port;
         let open = || Socket::new().map_err(self.error("open a packet socket"));
 
@@ -108,7 +96,7 @@ impl Opener {
     }
 
     /// Puts the workers' sockets into one fanout group, in their order, and only then lets frames in.
-    fn spread(&self, lines: &[Line]) -> Result<(), PacketError> {
+    fn spread(&self, lines: &[Line]) -> Result<(), InterfaceError> {
         let mut sockets = lines.iter().map(|line| line.inlet.socket());
         let Some(first) = sockets.next() else { return Ok(()) };
         let group =
@@ -120,6 +108,28 @@ impl Opener {
             line.inlet.socket().unmute().map_err(self.error("detach a filter"))?;
         }
         Ok(())
+    }
+}
+
+impl Opens for Opener {
+    type Line = Line;
+
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Opens the lines of all workers, in their order. The interface must be switched on: a socket of one that
+    /// is not can't join a fanout group.
+    fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, InterfaceError> {
+        let (index, mtu) = self.check(interfaces)?;
+        let mut lines = Vec::with_capacity(self.workers);
+        for _ in 0..self.workers {
+            lines.push(self.open_one(index, mtu)?);
+        }
+        if self.workers > 1 {
+            self.spread(&lines)?;
+        }
+        Ok(lines)
     }
 }
 

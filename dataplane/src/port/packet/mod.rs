@@ -68,30 +68,21 @@
 //! queueing discipline make no difference that could be told from noise. From one far end to the other a lone frame
 //! takes 9 µs with slots and 550 µs with blocks (medians), which is the retire timeout.
 
+use super::{berth, error, interface, mapping, offloads, system, watch};
+
 mod arrival;
-mod berth;
 mod blocks;
 mod checksum;
 mod driver;
-mod error;
 mod fanout;
 mod inlet;
-mod interface;
 mod line;
-mod mapping;
-mod offloads;
 mod outlet;
 mod settings;
 mod slots;
-mod socket;
-mod statistics;
+pub(super) mod socket;
 #[cfg(test)]
-mod tests;
+pub(in crate::port) mod tests;
 
 pub use driver::PacketDriver;
-pub use error::PacketError;
-pub use interface::Rings;
-pub use offloads::{Offload, Offloads};
 pub use settings::{PacketPort, Receive};
-pub use socket::Errno;
-pub use statistics::{Outage, PortState, PortStatistics, PortWatch};

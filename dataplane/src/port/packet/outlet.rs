@@ -33,7 +33,8 @@ use libc::{sockaddr_ll, tpacket2_hdr};
 
 use super::arrival::offload_header;
 use super::mapping::Mapping;
-use super::socket::{Errno, RingShape, Socket, Version};
+use super::socket::{RingShape, Socket, Version};
+use super::system::Errno;
 
 const STATUS: usize = offset_of!(tpacket2_hdr, tp_status);
 const LENGTH: usize = offset_of!(tpacket2_hdr, tp_len);

@@ -2,33 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::{c_int, c_uint, c_void, sock_filter, socklen_t};
 
-/// What the kernel answered where it refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    fn last() -> Errno {
-        Errno::from(io::Error::last_os_error())
-    }
-}
-
-impl From<io::Error> for Errno {
-    fn from(error: io::Error) -> Errno {
-        Errno(error.raw_os_error().unwrap_or(libc::EIO))
-    }
-}
-
-impl std::fmt::Display for Errno {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        io::Error::from_raw_os_error(self.0).fmt(f)
-    }
-}
+use crate::port::system::{self, Errno};
 
 /// How a ring is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,30 +38,12 @@ pub(super) enum Version {
 pub(super) struct FanoutGroup(u16);
 
 /// An AF_PACKET socket for whole frames.
-pub(super) struct Socket(OwnedFd);
+pub(in crate::port) struct Socket(OwnedFd);
 
 impl Socket {
-    /// A socket that needs no privilege, to ask about interfaces by ioctl(2) and for nothing else (netdevice(7)).
-    pub(super) fn to_ask() -> Result<Socket, Errno> {
-        // SAFETY: takes no pointers.
-        let number = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        match number {
-            // SAFETY: a new descriptor that nobody else has.
-            0.. => Ok(Socket(unsafe { OwnedFd::from_raw_fd(number) })),
-            _ => Err(Errno::last()),
-        }
-    }
-
     /// A socket that is bound to nothing and receives nothing.
-    pub(super) fn new() -> Result<Socket, Errno> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: takes no pointers.
-        let number = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if number < 0 {
-            return Err(Errno::last());
-        }
-        // SAFETY: the number was just given to us and nobody else has it.
-        Ok(Socket(unsafe { OwnedFd::from_raw_fd(number) }))
+    pub(in crate::port) fn new() -> Result<Socket, Errno> {
+        system::socket(libc::AF_PACKET, libc::SOCK_RAW).map(Socket)
     }
 
     /// `T` is the plain structure that packet(7) or socket(7) names for the option.
@@ -229,7 +189,7 @@ impl Socket {
     }
 
     /// Frames for any station are received.
-    pub(super) fn listen_to_all(&self, interface: u32) -> Result<(), Errno> {
+    pub(in crate::port) fn listen_to_all(&self, interface: u32) -> Result<(), Errno> {
         let request = libc::packet_mreq {
             mr_ifindex: interface as c_int,
             mr_type: libc::PACKET_MR_PROMISC as u16,
@@ -303,35 +263,4 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-/// Sleeps until one of the sockets has frames or an error, or a signal comes, or `timeout` is over. Gives the
-/// places of those with errors.
-pub(super) fn sleep_on<'a>(
-    sockets: impl Iterator<Item = &'a Socket>,
-    polled: &mut Vec<libc::pollfd>,
-    timeout: Duration,
-) -> impl Iterator<Item = usize> {
-    polled.clear();
-    polled.extend(sockets.map(|socket| libc::pollfd {
-        fd: socket.0.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    }));
-    let timeout = libc::timespec {
-        tv_sec: timeout.as_secs().min(86_400) as libc::time_t,
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    // SAFETY: the pointer and the count describe `polled`; `timeout` outlives the call; no signal mask.
-    let ready =
-        unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, &timeout, std::ptr::null()) };
-    let polled = if ready > 0 { polled.as_slice() } else { &[] };
-    polled.iter().enumerate().filter(|(_, socket)| socket.revents & libc::POLLERR != 0).map(|(at, _)| at)
-}
-
-/// Lets this thread run on any core, whatever the core of the one that started it.
-pub(super) fn leave_core() {
-    let everywhere = [u64::MAX; 128];
-    // SAFETY: the pointer and the size describe `everywhere`, which the kernel only reads; a mask is bits.
-    unsafe { libc::sched_setaffinity(0, size_of_val(&everywhere), everywhere.as_ptr().cast()) };
 }

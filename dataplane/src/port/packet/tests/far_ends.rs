@@ -3,7 +3,7 @@
 use super::frames::{Wrap, udp4, udp6, wrapped};
 use super::lab::{Station, in_namespace, ip};
 use super::*;
-use crate::port::packet::{Offload, Offloads, PacketError};
+use crate::port::{InterfaceError, Offload, Offloads};
 
 const TCP_SEGMENTS: u8 = 1;
 const UDP_SEGMENTS: u8 = 5;
@@ -118,7 +118,7 @@ fn an_interface_that_merges_what_it_receives_is_refused_with_the_command_that_he
         let Err(error) = PacketDriver::open(&[PacketPort::new("near0")], 1) else {
             panic!("a bridge has GRO on");
         };
-        assert!(matches!(&error, PacketError::Merges { on, .. } if on.on() == [Offload::Gro]), "{error}");
+        assert!(matches!(&error, InterfaceError::Merges { on, .. } if on.on() == [Offload::Gro]), "{error}");
         assert!(error.to_string().ends_with("ethtool -K near0 gro off"), "{error}");
         Offloads::switch_off("near0").unwrap();
         assert_eq!(Offloads::of("near0").unwrap().merging().remedy(), None);

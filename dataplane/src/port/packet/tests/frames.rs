@@ -2,7 +2,7 @@
 
 /// What stands in front of an IP packet, behind the addresses.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wrap {
+pub(in crate::port) enum Wrap {
     Plain,
     Vlan(u16),
     QinQ,
@@ -13,7 +13,7 @@ pub(super) enum Wrap {
 }
 
 impl Wrap {
-    pub(super) const ALL: [Wrap; 7] = [
+    pub(in crate::port) const ALL: [Wrap; 7] = [
         Wrap::Plain,
         Wrap::Vlan(0x2064),
         Wrap::QinQ,
@@ -52,7 +52,7 @@ impl Wrap {
 }
 
 /// An Ethernet frame around `packet`.
-pub(super) fn wrapped(wrap: Wrap, packet: &[u8]) -> Vec<u8> {
+pub(in crate::port) fn wrapped(wrap: Wrap, packet: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     frame.extend(wrap.header(packet[0] >> 4 == 6, packet.len()));
     frame.extend(packet);
@@ -60,7 +60,7 @@ pub(super) fn wrapped(wrap: Wrap, packet: &[u8]) -> Vec<u8> {
 }
 
 /// A frame of `length` bytes that says `number`, of a kind that no stack answers.
-pub(super) fn numbered(number: u32, length: usize) -> Vec<u8> {
+pub(in crate::port) fn numbered(number: u32, length: usize) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
     frame.extend(number.to_be_bytes());
     let from = frame.len();
@@ -70,13 +70,13 @@ pub(super) fn numbered(number: u32, length: usize) -> Vec<u8> {
 }
 
 /// The number of a frame that [`numbered`] made.
-pub(super) fn number(frame: &[u8]) -> u32 {
+pub(in crate::port) fn number(frame: &[u8]) -> u32 {
     assert_eq!(frame[12..14], [0x88, 0xb5], "an unexpected frame: {frame:02x?}");
     u32::from_be_bytes(frame[14..18].try_into().unwrap())
 }
 
 /// A fragment of a UDP datagram over IPv4, or a whole one: `offset` in units of eight bytes.
-pub(super) fn udp4(from: [u8; 4], to: [u8; 4], ports: [u16; 2], offset: u16, more: u16) -> Vec<u8> {
+pub(in crate::port) fn udp4(from: [u8; 4], to: [u8; 4], ports: [u16; 2], offset: u16, more: u16) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 44, 0x47, 0x11];
     packet.extend((more << 13 | offset).to_be_bytes());
     packet.extend([64, 17, 0, 0]);
@@ -87,7 +87,7 @@ pub(super) fn udp4(from: [u8; 4], to: [u8; 4], ports: [u16; 2], offset: u16, mor
 }
 
 /// A UDP datagram over IPv6, or its first or a later fragment.
-pub(super) fn udp6(from: u8, to: u8, ports: [u16; 2], fragment: Option<u16>) -> Vec<u8> {
+pub(in crate::port) fn udp6(from: u8, to: u8, ports: [u16; 2], fragment: Option<u16>) -> Vec<u8> {
     let address = |last: u8| {
         let mut address = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         (address[5], address[15]) = (last.wrapping_mul(7), last);

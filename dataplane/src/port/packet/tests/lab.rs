@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::port::interface::{Interfaces, Name};
 use crate::port::packet::arrival::offload_header;
-use crate::port::packet::interface::{Interfaces, Name};
 use crate::port::packet::socket::Socket;
 
 /// Runs a test in a network namespace of its own.
-pub(super) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+pub(in crate::port) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     let run = || {
         // SAFETY: takes no pointers; concerns this thread alone.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
@@ -32,28 +32,28 @@ pub(super) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
 }
 
 /// `ip` with these words.
-pub(super) fn ip(words: &str) {
+pub(in crate::port) fn ip(words: &str) {
     let output = Command::new("ip").args(words.split_whitespace()).output();
     let output = output.expect("this test needs the program `ip` (Debian: iproute2)");
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Makes a pair of interfaces, both on.
-pub(super) fn pair(near: &str, far: &str) {
+pub(in crate::port) fn pair(near: &str, far: &str) {
     ip(&format!("link add {near} type veth peer name {far}"));
     ip(&format!("link set {near} up"));
     ip(&format!("link set {far} up"));
 }
 
 /// Who sends and receives at the far end of a pair, by system calls and without a ring.
-pub(super) struct Station {
+pub(in crate::port) struct Station {
     socket: Socket,
     /// Sends frames that the device shall finish.
     unfinished: Socket,
 }
 
 impl Station {
-    pub(super) fn at(interface: &str) -> Station {
+    pub(in crate::port) fn at(interface: &str) -> Station {
         let interfaces = Interfaces::new().unwrap();
         let index =
             interfaces.index(&Name::new(interface).unwrap()).unwrap().expect("the interface is there");
@@ -71,17 +71,17 @@ impl Station {
     }
 
     /// Sends a frame.
-    pub(super) fn send(&self, frame: &[u8]) {
+    pub(in crate::port) fn send(&self, frame: &[u8]) {
         send(&self.socket, frame);
     }
 
     /// Sends a frame whose checksum, from `start` on, is not there yet.
-    pub(super) fn send_without_checksum(&self, frame: &[u8], start: u16, offset: u16) {
+    pub(in crate::port) fn send_without_checksum(&self, frame: &[u8], start: u16, offset: u16) {
         self.send_unfinished(frame, [1, 0], start as usize, [0, start, offset]);
     }
 
     /// Sends a frame that is to be cut into segments of `size` bytes after its `headers`; `kind` says of what.
-    pub(super) fn send_uncut(
+    pub(in crate::port) fn send_uncut(
         &self,
         frame: &[u8],
         kind: u8,
@@ -103,8 +103,8 @@ impl Station {
     }
 
     /// The next frame that comes, with the tag that the kernel took out; none if none does for long.
-    pub(super) fn receive(&self) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + super::PATIENCE;
+    pub(in crate::port) fn receive(&self) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + crate::port::packet::tests::PATIENCE;
         loop {
             match receive(&self.socket) {
                 None if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(200)),
@@ -114,7 +114,7 @@ impl Station {
     }
 
     /// The next frame, if there is one already.
-    pub(super) fn receive_now(&self) -> Option<Vec<u8>> {
+    pub(in crate::port) fn receive_now(&self) -> Option<Vec<u8>> {
         receive(&self.socket)
     }
 }

@@ -3,7 +3,7 @@
 use super::frames::numbered;
 use super::lab::{Station, in_namespace, ip, pair};
 use super::*;
-use crate::port::packet::{Offloads, PacketError};
+use crate::port::{InterfaceError, Offloads};
 
 #[test]
 fn a_link_that_goes_down_is_told_and_comes_up_again() {
@@ -142,7 +142,7 @@ fn an_interface_that_is_made_again_but_merges_frames_stays_down_until_that_is_sw
         let began = Instant::now();
         loop {
             match driver.state(A) {
-                PortState::Down(Outage::Refused(PacketError::Merges { .. })) => break,
+                PortState::Down(Outage::Refused(InterfaceError::Merges { .. })) => break,
                 state => assert!(began.elapsed() < Duration::from_secs(10), "{state:?}"),
             }
         }
@@ -191,8 +191,8 @@ fn what_can_t_be_a_port_is_refused_with_its_reason() {
         let refused = |interface: &str| {
             PacketDriver::open(&[PacketPort::new(interface)], 1).err().expect("this can't be a port")
         };
-        assert_eq!(refused("eth/0"), PacketError::Name { interface: "eth/0".to_owned() });
-        assert_eq!(refused("eth9"), PacketError::Absent { interface: "eth9".to_owned() });
-        assert_eq!(refused("lo"), PacketError::NotEthernet { interface: "lo".to_owned(), hardware: 772 });
+        assert_eq!(refused("eth/0"), InterfaceError::Name { interface: "eth/0".to_owned() });
+        assert_eq!(refused("eth9"), InterfaceError::Absent { interface: "eth9".to_owned() });
+        assert_eq!(refused("lo"), InterfaceError::NotEthernet { interface: "lo".to_owned(), hardware: 772 });
     });
 }

@@ -1,17 +1,17 @@
 //! The driver at real interfaces: veth pairs in network namespaces that the tests make. They need root.
 
 mod far_ends;
-mod frames;
-mod lab;
+pub(in crate::port) mod frames;
+pub(in crate::port) mod lab;
 mod links;
 mod sizes;
 mod spreading;
 
 use std::time::{Duration, Instant};
 
-use super::{Outage, PacketDriver, PacketPort, PortState, PortStatistics, Receive};
+use super::{PacketDriver, PacketPort, Receive};
 use crate::policy::PortId;
-use crate::port::{Burst, Driver, Held, MAX_BURST};
+use crate::port::{Burst, Driver, Held, MAX_BURST, Outage, PortState, PortStatistics};
 use frames::Wrap;
 use lab::{Station, in_namespace, pair};
 

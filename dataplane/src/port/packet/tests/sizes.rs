@@ -3,7 +3,7 @@
 use super::frames::{Wrap, numbered, wrapped};
 use super::lab::{Station, in_namespace, ip, pair};
 use super::*;
-use crate::port::packet::PacketError;
+use crate::port::InterfaceError;
 
 #[test]
 fn the_smallest_and_the_largest_frames_pass_and_larger_ones_are_counted() {
@@ -177,12 +177,12 @@ fn rings_that_are_too_small_or_too_large_are_refused_with_the_size_that_would_do
             PacketDriver::open(&vec![port; count], 1).err().expect("these rings can't be")
         };
         let small = PacketPort { receive_bytes: 4096, ..PacketPort::new("near0") };
-        assert!(matches!(refused(small, 1), PacketError::SmallRing { least: 32_768, mtu: 1500, .. }));
+        assert!(matches!(refused(small, 1), InterfaceError::SmallRing { least: 32_768, mtu: 1500, .. }));
         let small = PacketPort { transmit_bytes: 65_536, ..PacketPort::new("near0") };
-        assert!(matches!(refused(small, 1), PacketError::SmallRing { least: 262_144, .. }));
+        assert!(matches!(refused(small, 1), InterfaceError::SmallRing { least: 262_144, .. }));
         let large = PacketPort { receive_bytes: 1 << 30, ..PacketPort::new("near0") };
         let error = refused(large, 3);
-        assert!(matches!(error, PacketError::LargeRings { ports: 3, most: 0x1000_0000, .. }), "{error}");
+        assert!(matches!(error, InterfaceError::LargeRings { ports: 3, most: 0x1000_0000, .. }), "{error}");
     });
 }
 

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::error::PacketError;
+use super::error::InterfaceError;
 use super::interface::{Interfaces, Name};
 
 /// A group of features, as `ethtool -K` switches them.
@@ -91,18 +91,18 @@ impl Offloads {
     ///
     /// # Errors
     /// There is no such interface, or it may not be asked.
-    pub fn of(interface: &str) -> Result<Offloads, PacketError> {
+    pub fn of(interface: &str) -> Result<Offloads, InterfaceError> {
         let (name, interfaces) = named(interface)?;
         Offloads::ask(&interfaces, &name)
     }
 
-    pub(super) fn ask(interfaces: &Interfaces, name: &Name) -> Result<Offloads, PacketError> {
+    pub(super) fn ask(interfaces: &Interfaces, name: &Name) -> Result<Offloads, InterfaceError> {
         let interface = name.as_str().to_owned();
         let features = match interfaces.features(name) {
             Ok(features) => features,
             // A device that knows no such question has no such features.
             Err(errno) if errno.0 == libc::EOPNOTSUPP => Vec::new(),
-            Err(errno) => return Err(PacketError::system(&interface, "read its offload features", errno)),
+            Err(errno) => return Err(InterfaceError::system(&interface, "read its offload features", errno)),
         };
         let is_on = |offload: &Offload| features.iter().any(|feature| offload.has(feature));
         Ok(Offloads { interface, on: Offload::ALL.into_iter().filter(is_on).collect() })
@@ -113,12 +113,12 @@ impl Offloads {
     ///
     /// # Errors
     /// There is no such interface, or the privilege (CAP_NET_ADMIN) is missing.
-    pub fn switch_off(interface: &str) -> Result<(), PacketError> {
+    pub fn switch_off(interface: &str) -> Result<(), InterfaceError> {
         let (name, interfaces) = named(interface)?;
         let unwanted = |feature: &str| Offload::ALL.iter().any(|offload| offload.has(feature));
         interfaces
             .switch_off(&name, unwanted)
-            .map_err(|errno| PacketError::system(interface, "switch its offloads off", errno))
+            .map_err(|errno| InterfaceError::system(interface, "switch its offloads off", errno))
     }
 
     /// Those that are on.
@@ -149,14 +149,15 @@ impl fmt::Display for Offloads {
     }
 }
 
-pub(super) fn named(interface: &str) -> Result<(Name, Interfaces), PacketError> {
-    let name = Name::new(interface).ok_or_else(|| PacketError::Name { interface: interface.to_owned() })?;
+pub(super) fn named(interface: &str) -> Result<(Name, Interfaces), InterfaceError> {
+    let name =
+        Name::new(interface).ok_or_else(|| InterfaceError::Name { interface: interface.to_owned() })?;
     let interfaces =
-        Interfaces::to_ask().map_err(|errno| PacketError::system(interface, "open a socket", errno))?;
+        Interfaces::to_ask().map_err(|errno| InterfaceError::system(interface, "open a socket", errno))?;
     match interfaces.index(&name) {
         Ok(Some(_)) => Ok((name, interfaces)),
-        Ok(None) => Err(PacketError::Absent { interface: interface.to_owned() }),
-        Err(errno) => Err(PacketError::system(interface, "look for it", errno)),
+        Ok(None) => Err(InterfaceError::Absent { interface: interface.to_owned() }),
+        Err(errno) => Err(InterfaceError::system(interface, "look for it", errno)),
     }
 }
 

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::error::PacketError;
-use super::socket::{Errno, Socket};
+use super::error::InterfaceError;
+use super::system::{self, Errno};
 
 /// The longest name of an interface.
 const MAX_NAME: usize = libc::IFNAMSIZ - 1;
@@ -17,6 +17,10 @@ mod ethtool {
     pub(super) const SET_FEATURES: u32 = 0x3b;
     pub(super) const GET_STRING_COUNTS: u32 = 0x37;
     pub(super) const GET_RINGS: u32 = 0x10;
+    pub(super) const GET_CHANNELS: u32 = 0x3c;
+    pub(super) const SET_CHANNELS: u32 = 0x3d;
+    pub(super) const GET_FLOW_HASH: u32 = 0x29;
+    pub(super) const SET_FLOW_HASH: u32 = 0x2a;
     pub(super) const FEATURE_NAMES: u32 = 4;
     pub(super) const NAME_SIZE: usize = 32;
     /// More features than a kernel has; bounds what it may write.
@@ -76,25 +80,36 @@ impl Rings {
     ///
     /// # Errors
     /// There is no such interface, or it does not say.
-    pub fn of(interface: &str) -> Result<Option<Rings>, PacketError> {
+    pub fn of(interface: &str) -> Result<Option<Rings>, InterfaceError> {
         let (name, interfaces) = super::offloads::named(interface)?;
         interfaces
             .rings(&name)
-            .map_err(|errno| PacketError::system(interface, "read the size of its rings", errno))
+            .map_err(|errno| InterfaceError::system(interface, "read the size of its rings", errno))
     }
 }
 
+/// A device's queues: those that only receive, that only send, that do both, and the most of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Channels {
+    pub(super) receive: u32,
+    pub(super) transmit: u32,
+    pub(super) both: u32,
+    pub(super) most_receive: u32,
+    pub(super) most_transmit: u32,
+    pub(super) most_both: u32,
+}
+
 /// The interfaces of the network namespace in which this was made.
-pub(super) struct Interfaces(Socket);
+pub(super) struct Interfaces(OwnedFd);
 
 impl Interfaces {
     pub(super) fn new() -> Result<Interfaces, Errno> {
-        Socket::new().map(Interfaces)
+        system::socket(libc::AF_PACKET, libc::SOCK_RAW).map(Interfaces)
     }
 
     /// The same for whoever has no privilege: interfaces can be asked, and nothing else.
     pub(super) fn to_ask() -> Result<Interfaces, Errno> {
-        Socket::to_ask().map(Interfaces)
+        system::socket(libc::AF_INET, libc::SOCK_DGRAM).map(Interfaces)
     }
 
     fn ask(
@@ -106,7 +121,7 @@ impl Interfaces {
         let mut question = libc::ifreq { ifr_name: name.bytes, ifr_ifru: with };
         // SAFETY: the requests of this file all take an `ifreq`, which is what they get; a pointer in it is
         // the caller's matter.
-        match unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), request, &mut question) } {
+        match unsafe { libc::ioctl(self.0.as_raw_fd(), request, &mut question) } {
             0.. => Ok(question),
             _ => Err(Errno::from(std::io::Error::last_os_error())),
         }
@@ -173,6 +188,60 @@ impl Interfaces {
         }
     }
 
+    /// The device's queues; none where it does not say.
+    pub(super) fn channels(&self, name: &Name) -> Result<Option<Channels>, Errno> {
+        // struct ethtool_channels: command; the most of rx, tx, other and combined; then how many there are.
+        let mut channels = [0u32; 9];
+        channels[0] = ethtool::GET_CHANNELS;
+        // SAFETY: as laid out above; the kernel writes these nine words.
+        match unsafe { self.ethtool(name, &mut channels) } {
+            Ok(()) => Ok(Some(Channels {
+                most_receive: channels[1],
+                most_transmit: channels[2],
+                most_both: channels[4],
+                receive: channels[5],
+                transmit: channels[6],
+                both: channels[8],
+            })),
+            Err(Errno(libc::EOPNOTSUPP)) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Changes how many queues the device has.
+    pub(super) fn set_channels(&self, name: &Name, wanted: Channels) -> Result<(), Errno> {
+        let mut channels = [0u32; 9];
+        channels[0] = ethtool::GET_CHANNELS;
+        // SAFETY: as in `channels`. The queues for other things stay as they are.
+        unsafe { self.ethtool(name, &mut channels)? };
+        channels[0] = ethtool::SET_CHANNELS;
+        (channels[5], channels[6], channels[8]) = (wanted.receive, wanted.transmit, wanted.both);
+        // SAFETY: the same structure, which the kernel only reads.
+        unsafe { self.ethtool(name, &mut channels) }
+    }
+
+    /// What the device looks at to choose a queue for frames of a kind: bits of RXH_*; none where it does not say.
+    pub(super) fn flow_hash(&self, name: &Name, flow: u32) -> Result<Option<u64>, Errno> {
+        let mut question = flow_hash(ethtool::GET_FLOW_HASH, flow, 0);
+        // SAFETY: struct ethtool_rxnfc, which is shorter, begins with these four words.
+        match unsafe { self.ethtool(name, &mut question) } {
+            Ok(()) => {
+                let mut bytes = [0; 8];
+                bytes[..4].copy_from_slice(&question[2].to_ne_bytes());
+                bytes[4..].copy_from_slice(&question[3].to_ne_bytes());
+                Ok(Some(u64::from_ne_bytes(bytes)))
+            }
+            Err(Errno(libc::EOPNOTSUPP)) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Has the device look at these.
+    pub(super) fn set_flow_hash(&self, name: &Name, flow: u32, bits: u64) -> Result<(), Errno> {
+        // SAFETY: as in `flow_hash`; the kernel only reads it.
+        unsafe { self.ethtool(name, &mut flow_hash(ethtool::SET_FLOW_HASH, flow, bits)) }
+    }
+
     /// The names of all features, by number.
     fn feature_names(&self, name: &Name) -> Result<Vec<String>, Errno> {
         // struct ethtool_sset_info: command, reserved, a 64-bit mask, then one count.
@@ -223,6 +292,17 @@ impl Interfaces {
         // SAFETY: as laid out above; the kernel only reads it.
         unsafe { self.ethtool(name, &mut features) }
     }
+}
+
+/// `struct ethtool_rxnfc` with room to spare: command, kind of flow, then the bits.
+fn flow_hash(command: u32, flow: u32, bits: u64) -> [u32; 64] {
+    let mut words = [0u32; 64];
+    (words[0], words[1]) = (command, flow);
+    let bytes = bits.to_ne_bytes();
+    for (word, bytes) in words[2..].iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::utils::CachePadded;
 
-use super::error::PacketError;
+use super::error::InterfaceError;
+use super::xdp::XdpManner;
 use crate::counters::Cell;
 
 /// Whether a port works.
@@ -28,14 +29,18 @@ pub enum Outage {
     /// The interface is there again, and sockets are being opened.
     Opening,
     /// The interface is there again, but can't be used.
-    Refused(PacketError),
+    Refused(InterfaceError),
 }
 
 /// What a worker counted on a port, beside what the pipeline counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortStatistics {
-    /// Received by the interface, but the ring was full.
+    /// Received by the interface, but the ring was full, or there was nothing to put them into.
     pub kernel_drops: u64,
+    /// Of these, those for which the receive ring had no room (driver `xdp`).
+    pub receive_ring_full: u64,
+    /// How often the kernel found no free frame in the fill ring (driver `xdp`); a device may have some in its own.
+    pub fill_ring_empty: u64,
     /// Longer than a ring has room for. Not forwarded.
     pub truncated: u64,
     /// Several segments in one, as GRO, LRO and TSO make them. Not forwarded.
@@ -69,6 +74,8 @@ impl PortStatistics {
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     pub(super) kernel_drops: Cell,
+    pub(super) receive_ring_full: Cell,
+    pub(super) fill_ring_empty: Cell,
     pub(super) truncated: Cell,
     pub(super) merged: Cell,
     pub(super) checksum_completed: Cell,
@@ -84,8 +91,9 @@ pub(super) struct Cells {
 #[derive(Debug)]
 struct Board {
     cells: CachePadded<Cells>,
-    /// Written when it changes, which is seldom.
+    /// Both are written when they change, which is seldom.
     state: Mutex<PortState>,
+    manner: Mutex<Option<XdpManner>>,
 }
 
 /// What one worker knows of one port, for any thread to read.
@@ -94,7 +102,11 @@ pub struct PortWatch(Arc<Board>);
 
 impl PortWatch {
     pub(super) fn new(state: PortState) -> PortWatch {
-        PortWatch(Arc::new(Board { cells: CachePadded::default(), state: Mutex::new(state) }))
+        PortWatch(Arc::new(Board {
+            cells: CachePadded::default(),
+            state: Mutex::new(state),
+            manner: Mutex::default(),
+        }))
     }
 
     pub(super) fn cells(&self) -> &Cells {
@@ -110,11 +122,22 @@ impl PortWatch {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn set_manner(&self, manner: XdpManner) {
+        *self.0.manner.lock().unwrap_or_else(PoisonError::into_inner) = Some(manner);
+    }
+
+    /// How the interface is used, if that is by driver `xdp` and it has been there.
+    pub fn manner(&self) -> Option<XdpManner> {
+        self.0.manner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What was counted so far.
     pub fn statistics(&self) -> PortStatistics {
         let cells = self.cells();
         PortStatistics {
             kernel_drops: cells.kernel_drops.get(),
+            receive_ring_full: cells.receive_ring_full.get(),
+            fill_ring_empty: cells.fill_ring_empty.get(),
             truncated: cells.truncated.get(),
             merged: cells.merged.get(),
             checksum_completed: cells.checksum_completed.get(),

@@ -1,59 +1,71 @@
 //! Where the workers get a port's sockets when its interface has been removed and is there again.
 //!
-//! The sockets of all workers are opened by one thread, in the workers' order, because that order says which of
-//! them gets which frames ([`fanout`](super::fanout)). The first worker that misses its socket has a thread do
+//! The sockets of all workers are opened by one thread, in the workers' order: what the interface has once (a
+//! fanout group, whose order says which worker gets which frames; an XDP program) is made together with them. The first worker that misses its socket has a thread do
 //! it; the others find theirs here. Opening and closing rings takes tens of milliseconds (the kernel waits
 //! until no other core can be using them), during which the worker serves its other ports.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::error::PacketError;
+use super::error::InterfaceError;
 use super::interface::Interfaces;
-use super::line::{Line, Opener};
-use super::socket::leave_core;
+use super::interface::Name;
+use super::system::leave_core;
 
 /// After a failure, how long until the next attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// One port's place for sockets that wait for their workers.
-pub(super) struct Berth {
-    pub(super) opener: Opener,
-    moored: Mutex<Moored>,
+/// Opens the sockets of all workers at one port.
+pub(super) trait Opens: Send + Sync + 'static {
+    /// What one worker has there.
+    type Line: Send;
+
+    /// The interface.
+    fn name(&self) -> &Name;
+
+    /// Opens the lines of all workers, in their order.
+    fn open(&self, interfaces: &Interfaces) -> Result<Vec<Self::Line>, InterfaceError>;
 }
 
-#[derive(Default)]
-struct Moored {
+/// One port's place for sockets that wait for their workers.
+pub(super) struct Berth<O: Opens> {
+    pub(super) opener: O,
+    moored: Mutex<Moored<O::Line>>,
+}
+
+struct Moored<Line> {
     /// How often sockets have been opened.
     generation: u64,
     /// By worker.
     lines: Vec<Option<Line>>,
     opening: bool,
-    failure: Option<(Instant, PacketError)>,
+    failure: Option<(Instant, InterfaceError)>,
 }
 
 /// What a worker that misses its sockets gets.
-pub(super) enum Answer {
+pub(super) enum Answer<Line> {
     /// Here they are, and which generation they belong to.
     Line(u64, Line),
     /// They are being opened.
     Opening,
     /// They can't be opened now.
-    Refused(PacketError),
+    Refused(InterfaceError),
 }
 
-impl Berth {
-    pub(super) fn new(opener: Opener) -> Berth {
-        Berth { opener, moored: Mutex::default() }
+impl<O: Opens> Berth<O> {
+    pub(super) fn new(opener: O) -> Berth<O> {
+        let moored = Moored { generation: 0, lines: Vec::new(), opening: false, failure: None };
+        Berth { opener, moored: Mutex::new(moored) }
     }
 
-    fn moored(&self) -> MutexGuard<'_, Moored> {
+    fn moored(&self) -> MutexGuard<'_, Moored<O::Line>> {
         // What is in there is whole between any two statements.
         self.moored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the sockets of all workers now.
-    pub(super) fn open(&self, interfaces: &Interfaces) -> Result<(), PacketError> {
+    pub(super) fn open(&self, interfaces: &Interfaces) -> Result<(), InterfaceError> {
         let lines = self.opener.open(interfaces)?.into_iter().map(Some).collect();
         let mut moored = self.moored();
         moored.generation += 1;
@@ -65,7 +77,7 @@ impl Berth {
     }
 
     /// Asks for a worker's sockets that are newer than those of `generation`, and has them opened if nobody does.
-    pub(super) fn ask(self: &Arc<Berth>, worker: usize, generation: u64) -> Answer {
+    pub(super) fn ask(self: &Arc<Self>, worker: usize, generation: u64) -> Answer<O::Line> {
         let mut moored = self.moored();
         if moored.generation > generation
             && let Some(line) = moored.lines.get_mut(worker).and_then(Option::take)
@@ -82,9 +94,9 @@ impl Berth {
         }
         moored.opening = true;
         let berth = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("packet-open".to_owned());
+        let thread = std::thread::Builder::new().name("port-open".to_owned());
         if let Err(error) = thread.spawn(move || berth.open_for_all()) {
-            let error = PacketError::system(&self.opener.port.interface, "start a thread", error.into());
+            let error = InterfaceError::system(self.opener.name().as_str(), "start a thread", error.into());
             moored.opening = false;
             moored.failure = Some((Instant::now(), error.clone()));
             return Answer::Refused(error);
@@ -94,8 +106,9 @@ impl Berth {
 
     fn open_for_all(&self) {
         leave_core();
-        let interfaces = Interfaces::new()
-            .map_err(|errno| PacketError::system(&self.opener.port.interface, "open a packet socket", errno));
+        let interfaces = Interfaces::new().map_err(|errno| {
+            InterfaceError::system(self.opener.name().as_str(), "open a packet socket", errno)
+        });
         let opened = interfaces.and_then(|interfaces| self.open(&interfaces));
         let mut moored = self.moored();
         moored.opening = false;
@@ -105,7 +118,7 @@ impl Berth {
 
 /// Closes sockets and rings elsewhere, since it takes long.
 pub(super) fn dismiss(old: impl Send + 'static) {
-    let thread = std::thread::Builder::new().name("packet-close".to_owned());
+    let thread = std::thread::Builder::new().name("port-close".to_owned());
     // Where no thread can be had, they are closed here.
     let _ = thread.spawn(move || {
         leave_core();

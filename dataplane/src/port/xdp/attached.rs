@@ -1,0 +1,137 @@
+//! What the kernel says of an interface by netlink (rtnetlink(7)): whether an XDP program is there, and how many
+//! receive queues it has at most.
+//!
+//! One question and one answer, so no crate: the message is laid out here.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use crate::port::system::{self, Errno};
+
+/// Of linux/rtnetlink.h, linux/netlink.h and linux/if_link.h.
+const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
+const RTM_GETLINK: u16 = libc::RTM_GETLINK;
+const NLM_F_REQUEST: u16 = libc::NLM_F_REQUEST as u16;
+const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
+const IFLA_NUM_RX_QUEUES: u16 = libc::IFLA_NUM_RX_QUEUES;
+const IFLA_XDP: u16 = libc::IFLA_XDP;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_XDP_DRV_PROG_ID: u16 = 5;
+const IFLA_XDP_SKB_PROG_ID: u16 = 6;
+/// Uppermost bits of an attribute's kind are flags.
+const KIND: u16 = 0x3fff;
+
+const HEADER: usize = 16;
+const LINK: usize = 16;
+const ATTRIBUTE: usize = 4;
+
+/// What an interface has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// The number of the program that is there.
+    pub(super) program: Option<u32>,
+    pub(super) receive_queues: u32,
+}
+
+/// Asks for the interface of this number, in the network namespace of this thread.
+pub(super) fn link(interface: u32) -> Result<Link, Errno> {
+    let mut socket = File::from(system::socket(libc::AF_NETLINK, libc::SOCK_RAW)?);
+    let mut question = Vec::with_capacity(HEADER + LINK);
+    question.extend(((HEADER + LINK) as u32).to_ne_bytes());
+    question.extend([RTM_GETLINK.to_ne_bytes(), NLM_F_REQUEST.to_ne_bytes()].concat());
+    question.extend([0; 8]);
+    question.extend([0; 4]);
+    question.extend(interface.to_ne_bytes());
+    question.extend([0; 8]);
+    socket.write_all(&question)?;
+    // The answer is there when the question has been taken.
+    let mut answer = vec![0u8; 64 << 10];
+    let length = socket.read(&mut answer)?;
+    read(&answer[..length])
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn read(message: &[u8]) -> Result<Link, Errno> {
+    match half(message, 4) {
+        Some(RTM_NEWLINK) => {}
+        Some(NLMSG_ERROR) => {
+            return Err(Errno(word(message, HEADER).map_or(libc::EIO, |code| -(code as i32))));
+        }
+        _ => return Err(Errno(libc::EIO)),
+    }
+    let mut link = Link { program: None, receive_queues: 1 };
+    for (kind, value) in attributes(message.get(HEADER + LINK..).unwrap_or_default()) {
+        match kind {
+            IFLA_NUM_RX_QUEUES => link.receive_queues = word(value, 0).unwrap_or(1),
+            IFLA_XDP => {
+                let programs = attributes(value).filter(|(kind, _)| {
+                    matches!(*kind, IFLA_XDP_PROG_ID | IFLA_XDP_DRV_PROG_ID | IFLA_XDP_SKB_PROG_ID)
+                });
+                link.program = programs.filter_map(|(_, value)| word(value, 0)).find(|number| *number != 0);
+            }
+            _ => {}
+        }
+    }
+    Ok(link)
+}
+
+/// Attributes one behind the other: length, kind, value, and padding to four bytes.
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = usize::from(half(rest, 0)?);
+        let (kind, value) = (half(rest, 2)? & KIND, rest.get(ATTRIBUTE..length)?);
+        rest = rest.get(length.next_multiple_of(ATTRIBUTE)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = ((ATTRIBUTE + value.len()) as u16).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn message(kind: u16, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = ((HEADER + rest.len()) as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(rest);
+        bytes
+    }
+
+    #[test]
+    fn the_program_and_the_queues_are_found_among_other_attributes() {
+        let xdp = [attribute(2, &[1]), attribute(IFLA_XDP_PROG_ID, &77u32.to_ne_bytes())].concat();
+        let rest = [
+            vec![0; LINK],
+            attribute(3, b"eth0\0"),
+            attribute(IFLA_XDP | 0x8000, &xdp),
+            attribute(IFLA_NUM_RX_QUEUES, &4u32.to_ne_bytes()),
+        ];
+        let read = read(&message(RTM_NEWLINK, &rest.concat())).unwrap();
+        assert_eq!(read, Link { program: Some(77), receive_queues: 4 });
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_an_error_is_told_as_such() {
+        let refused = message(NLMSG_ERROR, &(-libc::ENODEV).to_ne_bytes());
+        assert_eq!(read(&refused), Err(Errno(libc::ENODEV)));
+        assert_eq!(read(&refused[..3]), Err(Errno(libc::EIO)));
+        let cut = message(RTM_NEWLINK, &[vec![0; LINK], vec![40, 0, 43, 0, 1]].concat());
+        assert_eq!(read(&cut), Ok(Link { program: None, receive_queues: 1 }));
+    }
+}

@@ -1,0 +1,300 @@
+//! What one worker has at a port while its interface is there: a socket with its rings. And what the interface has
+//! once: the program.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::attached;
+use super::bpf::{self, SocketMap};
+use super::lane::Rings;
+use super::program;
+use super::queues;
+use super::region::Region;
+use super::settings::{XdpManner, XdpMode, XdpPort, ZeroCopy};
+use super::socket::Socket;
+use crate::port::berth::Opens;
+use crate::port::error::InterfaceError;
+use crate::port::interface::{Interfaces, Name};
+use crate::port::offloads::Offloads;
+use crate::port::packet::socket::Socket as PacketSocket;
+use crate::port::system::Errno;
+
+/// An Ethernet header, and a VLAN tag behind it (IEEE 802.3 §3.1.1, IEEE 802.1Q §9.3).
+pub(super) const HEADER: usize = 14;
+pub(super) const TAG: usize = 4;
+
+/// What the kernel keeps free before each frame (XDP_PACKET_HEADROOM).
+const HEADROOM: usize = 256;
+
+/// The largest MTU that frames of 2^`shift` bytes have room for, with two tags.
+pub(super) const fn most_mtu(shift: u32) -> usize {
+    (1 << shift) - HEADROOM - HEADER - 2 * TAG
+}
+
+/// Frames are of the first size that they fit into; a larger one than a page the kernel does not take.
+pub(super) const SHIFTS: [u32; 2] = [11, 12];
+
+/// The features that take VLAN tags out, as the kernel calls them.
+const TAKE_TAGS: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
+
+/// A worker's socket and rings at a port.
+pub(super) struct Line {
+    pub(super) socket: Arc<Socket>,
+    pub(super) rings: Rings,
+    pub(super) attachment: Arc<Attachment>,
+    pub(super) queue: u32,
+    pub(super) manner: XdpManner,
+}
+
+/// The program on an interface, and what keeps the interface listening to all; undone when this is dropped.
+pub(super) struct Attachment {
+    map: SocketMap,
+    link: OwnedFd,
+    _promiscuous: PacketSocket,
+    native: bool,
+    why_generic: Option<String>,
+    queues: u32,
+}
+
+impl Attachment {
+    /// Has what comes by a queue go to a socket.
+    pub(super) fn enter(&self, queue: u32, socket: &Socket) -> Result<(), Errno> {
+        self.map.set(queue, socket.as_fd())
+    }
+}
+
+/// Opens the ports' lines, in the network namespace in which this was made.
+pub(super) struct Opener {
+    pub(super) port: XdpPort,
+    pub(super) name: Name,
+    /// By worker.
+    regions: Vec<Arc<Region>>,
+    /// The program, while it is in use.
+    attached: Mutex<Weak<Attachment>>,
+}
+
+impl Opener {
+    pub(super) fn new(port: &XdpPort, name: Name, regions: Vec<Arc<Region>>) -> Opener {
+        Opener { port: port.clone(), name, regions, attached: Mutex::default() }
+    }
+
+    fn error(&self, action: &'static str) -> impl Fn(Errno) -> InterfaceError {
+        let interface = self.name.as_str().to_owned();
+        move |errno| InterfaceError::of_xdp(&interface, action, errno)
+    }
+
+    fn shift(&self) -> u32 {
+        self.regions.first().map_or(SHIFTS[0], |region| region.shift)
+    }
+
+    /// Whether the interface is one that can be used; its number.
+    pub(super) fn check(&self, interfaces: &Interfaces) -> Result<u32, InterfaceError> {
+        let (index, mtu) = found(interfaces, &self.name)?;
+        let most = most_mtu(self.shift());
+        if mtu > most {
+            return Err(InterfaceError::LongFrames { interface: self.name.as_str().to_owned(), mtu, most });
+        }
+        Ok(index)
+    }
+
+    /// Has the interface leave VLAN tags where they are.
+    fn keep_tags(&self, interfaces: &Interfaces) -> Result<(), InterfaceError> {
+        let takes = || match interfaces.features(&self.name) {
+            Ok(features) => Ok(features.iter().any(|feature| TAKE_TAGS.contains(&feature.as_str()))),
+            Err(Errno(libc::EOPNOTSUPP)) => Ok(false),
+            Err(errno) => Err(self.error("read its offload features")(errno)),
+        };
+        if takes()? {
+            // Whether that was done is asked again.
+            let _ = interfaces.switch_off(&self.name, |feature| TAKE_TAGS.contains(&feature));
+            if takes()? {
+                return Err(InterfaceError::TakesTags { interface: self.name.as_str().to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the program onto the interface, or finds it there.
+    fn attach(&self, interfaces: &Interfaces, index: u32) -> Result<Arc<Attachment>, InterfaceError> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attachment) = attached.upgrade()
+            && bpf::interface_of(attachment.link.as_fd()) == Some(index)
+        {
+            return Ok(attachment);
+        }
+        let interface = || self.name.as_str().to_owned();
+        let link = attached::link(index).map_err(self.error("ask what program it has"))?;
+        if let Some(id) = link.program {
+            let program = bpf::name_of(id).unwrap_or_else(|| "without a name".to_owned());
+            return Err(InterfaceError::Occupied { interface: interface(), program, id });
+        }
+        self.keep_tags(interfaces)?;
+        let queues = queues::settle(interfaces, &self.name, self.regions.len(), link.receive_queues)?;
+        let map = SocketMap::new(self.regions.len() as u32).map_err(|errno| match errno {
+            Errno(libc::EINVAL | libc::ENOSYS) => InterfaceError::Lacks {
+                interface: interface(),
+                feature: "map of sockets for XDP",
+                since: "4.18",
+            },
+            errno => self.error("make a map of sockets")(errno),
+        })?;
+        let program =
+            bpf::load(&program::redirect(map.descriptor())).map_err(|rejected| match rejected.errno.0 {
+                libc::EPERM | libc::EACCES if rejected.log.is_empty() => {
+                    self.error("load an XDP program")(rejected.errno)
+                }
+                _ => InterfaceError::Program {
+                    interface: interface(),
+                    errno: rejected.errno,
+                    log: rejected.log,
+                },
+            })?;
+        let (link, native, why_generic) = self.put(&program, interfaces, index)?;
+        let promiscuous = PacketSocket::new().map_err(self.error("open a packet socket"))?;
+        promiscuous.listen_to_all(index).map_err(self.error("make it promiscuous"))?;
+        let attachment =
+            Arc::new(Attachment { map, link, _promiscuous: promiscuous, native, why_generic, queues });
+        *attached = Arc::downgrade(&attachment);
+        Ok(attachment)
+    }
+
+    /// Puts the program there in native mode or, where that is not to be had or not wanted, in generic mode: whether
+    /// native, and why not.
+    fn put(
+        &self,
+        program: &OwnedFd,
+        interfaces: &Interfaces,
+        index: u32,
+    ) -> Result<(OwnedFd, bool, Option<String>), InterfaceError> {
+        let interface = || self.name.as_str().to_owned();
+        let failed = |errno, mode, key| match errno {
+            Errno(libc::EBUSY | libc::EEXIST) => InterfaceError::Occupied {
+                interface: interface(),
+                program: "put there just now".to_owned(),
+                id: 0,
+            },
+            Errno(libc::EPERM | libc::ENODEV) => self.error("attach an XDP program")(errno),
+            Errno(libc::ENOSYS) => {
+                InterfaceError::Lacks { interface: interface(), feature: "BPF link for XDP", since: "5.9" }
+            }
+            errno => InterfaceError::Mode { interface: interface(), mode, key, errno },
+        };
+        let mut why = None;
+        if self.port.mode != XdpMode::Generic {
+            match bpf::link(program.as_fd(), index, true) {
+                Ok(link) => return Ok((link, true, None)),
+                Err(errno) => {
+                    let is_final = matches!(
+                        errno.0,
+                        libc::EBUSY | libc::EEXIST | libc::EPERM | libc::ENODEV | libc::ENOSYS
+                    );
+                    if is_final || self.port.mode == XdpMode::Native {
+                        return Err(failed(errno, "native mode", "mode"));
+                    }
+                    why = Some(format!("native mode: {errno}"));
+                }
+            }
+        }
+        // Here frames come after they have been merged, as far as anybody does.
+        let merging = Offloads::ask(interfaces, &self.name)?.merging();
+        if !merging.on().is_empty() {
+            return Err(InterfaceError::Merges { interface: interface(), on: merging });
+        }
+        match bpf::link(program.as_fd(), index, false) {
+            Ok(link) => Ok((link, false, why)),
+            Err(errno) => Err(failed(errno, "generic mode", "mode")),
+        }
+    }
+
+    fn open_one(
+        &self,
+        region: &Region,
+        queue: u32,
+        index: u32,
+        attachment: &Arc<Attachment>,
+    ) -> Result<Line, InterfaceError> {
+        let mut why_copy = None;
+        let mut opened = None;
+        if self.port.zero_copy != ZeroCopy::Off {
+            let tried = match attachment.native {
+                true => region.socket(index, queue, true),
+                // A device that fills a socket's frames would fill them past the program.
+                false => Err(Errno(libc::EOPNOTSUPP)),
+            };
+            match tried {
+                Ok(socket) => opened = Some(socket),
+                Err(errno) if self.port.zero_copy == ZeroCopy::On => {
+                    let (mode, key) = ("zero-copy mode", "zero-copy");
+                    let interface = self.name.as_str().to_owned();
+                    return Err(InterfaceError::Mode { interface, mode, key, errno });
+                }
+                Err(errno) => {
+                    why_copy = Some(match attachment.native {
+                        true => format!("zero-copy: {errno}"),
+                        false => "generic mode copies".to_owned(),
+                    });
+                }
+            }
+        }
+        let (socket, rings) = match opened {
+            Some(opened) => opened,
+            None => region.socket(index, queue, false).map_err(|errno| match errno {
+                Errno(libc::EAFNOSUPPORT) => InterfaceError::Lacks {
+                    interface: self.name.as_str().to_owned(),
+                    feature: "AF_XDP sockets",
+                    since: "5.11, CONFIG_XDP_SOCKETS",
+                },
+                errno => self.error("open an AF_XDP socket")(errno),
+            })?,
+        };
+        let busy_poll = self.port.busy_poll && socket.prefer_busy_polling().is_ok();
+        let manner = XdpManner {
+            native: attachment.native,
+            why_generic: attachment.why_generic.clone(),
+            zero_copy: socket.is_zero_copy(),
+            why_copy,
+            queues: attachment.queues,
+            huge_pages: region.huge_pages,
+            busy_poll,
+        };
+        Ok(Line { socket, rings, attachment: Arc::clone(attachment), queue, manner })
+    }
+}
+
+impl Opens for Opener {
+    type Line = Line;
+
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Opens the lines of all workers, in their order. The interface must be switched on: a socket can't be bound to one
+    /// that is not.
+    fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, InterfaceError> {
+        let index = self.check(interfaces)?;
+        let attachment = self.attach(interfaces, index)?;
+        let workers = self.regions.iter().zip(0..);
+        workers.map(|(region, queue)| self.open_one(region, queue, index, &attachment)).collect()
+    }
+}
+
+/// Whether there is an interface of this name that carries Ethernet; its number and MTU.
+pub(super) fn found(interfaces: &Interfaces, name: &Name) -> Result<(u32, usize), InterfaceError> {
+    let interface = || name.as_str().to_owned();
+    let failed = |action| move |errno| InterfaceError::of_xdp(name.as_str(), action, errno);
+    let index = interfaces.index(name).map_err(failed("look for it"))?;
+    let index = index.ok_or_else(|| InterfaceError::Absent { interface: interface() })?;
+    let hardware = interfaces.hardware(name).map_err(failed("read its hardware type"))?;
+    if hardware != libc::ARPHRD_ETHER {
+        return Err(InterfaceError::NotEthernet { interface: interface(), hardware });
+    }
+    let mtu = interfaces.mtu(name).map_err(failed("read its MTU"))?;
+    Ok((index, mtu))
+}
+
+/// The node of memory that an interface's device is near to.
+pub(super) fn node_of(name: &Name) -> Option<u32> {
+    let path = format!("/sys/class/net/{}/device/numa_node", name.as_str());
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
