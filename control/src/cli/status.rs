@@ -87,6 +87,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if let Some(metrics) = &status.metrics {
         writeln!(out, "  metrics at {metrics}")?;
     }
+    if let Some(why) = &status.metrics_trouble {
+        writeln!(out, "  no metrics: {}", shorten(why, 86))?;
+    }
     let phases = &status.phases;
     write!(out, "  phases: {} begun, {} to come", phases.begun, phases.to_come)?;
     match &phases.next {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,17 +24,17 @@ use super::event::{Event, Happened};
 use super::followed::Followed;
 use super::history::{Author, Awaited, History, Recorded};
 use super::kernel::Kernel;
+use super::metrics::Metrics;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
-use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify};
 use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
 use crate::config::{Config, Contents};
 use crate::cores;
 use crate::grants::Grants;
-use crate::metrics::{Families, Listener};
 use crate::progress::Progress;
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
@@ -74,7 +73,6 @@ pub(crate) fn run_with(
     };
 
     let server = config.socket().map(Socket::bind).transpose()?.map(Server::new);
-    let metrics = config.metrics.listen.map(Listener::bind).transpose()?;
     let (mut state, mut compiler) = (None, Compiler::default());
     if let Some(folder) = config.state() {
         let (opened, trouble) = State::open(folder);
@@ -151,14 +149,8 @@ pub(crate) fn run_with(
         .spawn(move || tables.run(&to_do))
         .map_err(system("the tables' thread can't be started"))?;
 
-    let metrics_address = metrics.as_ref().map(|listener| listener.address);
-    let metrics = metrics
-        .map(|listener| listener.serve(Families::new(Arc::clone(&books), Arc::clone(&slot))))
-        .transpose()
-        .map_err(system("the metrics' thread can't be started"))?;
-
     let control = Control {
-        metrics: metrics_address,
+        metrics: Metrics::new(&slot.get().config, &books, &slot, Instant::now()),
         progress: Progress::new(server.is_none()),
         server,
         watchdog: notify::Watchdog::new(),
@@ -182,7 +174,6 @@ pub(crate) fn run_with(
         _kernel: kernel,
     };
     let (workers, failures) = control.run();
-    drop(metrics);
     let joined = workers.end(END_PATIENCE);
     let begun = Instant::now();
     while !tables.is_finished() && begun.elapsed() < TABLES_PATIENCE {
@@ -221,7 +212,9 @@ pub(crate) struct View<'a> {
     /// How the filter is, if it is checked.
     pub(crate) filter: Option<FilterHealth>,
     /// Where metrics are served.
-    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) metrics: Option<String>,
+    /// Why they are not, though they should be.
+    pub(crate) metrics_trouble: Option<&'a str>,
     pub(super) history: &'a History,
 }
 
@@ -272,7 +265,7 @@ struct Control {
     manners: Vec<Option<String>>,
     ports_due: Instant,
     failures: Vec<String>,
-    metrics: Option<SocketAddr>,
+    metrics: Metrics,
     /// A reload that a signal asked for has not begun yet.
     reload_waits: Arc<AtomicBool>,
     /// Checks the filter.
@@ -306,6 +299,7 @@ impl Control {
             self.serve(&ready, now);
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.books, now);
+        self.note_metrics(Instant::now());
             }
             self.progress.show(now, || format!("{} packets judged", self.books.totals().received));
         }
@@ -318,6 +312,7 @@ impl Control {
         // Dropped here are the socket, which is removed, and the way to the tables' thread, which ends with that.
         (self.workers, self.failures)
     }
+            self.note_metrics(now);
 
     /// Waits until there is something to do; gives back what the server's descriptors are ready for.
     fn wait(&mut self) -> Vec<PollFlags> {
@@ -367,9 +362,6 @@ impl Control {
                 cores.join(", "),
                 server.socket().path().display()
             );
-        }
-        if let Some(address) = self.metrics {
-            let _ = writeln!(std::io::stderr(), "sekisho: metrics at http://{address}/metrics");
         }
         notify::ready(&self.status_line());
     }
@@ -443,6 +435,17 @@ impl Control {
         }
         !panicked.is_empty()
     }
+    /// Has metrics served, if that has still to be done.
+    fn note_metrics(&mut self, now: Instant) {
+        if let Some(event) = self.metrics.look(now) {
+            // What reads captures through tells no events.
+            if let (Event::MetricsUnavailable { .. }, false) = (&event, self.is_served()) {
+                warn(&event.to_string());
+            }
+            self.tell(event);
+        }
+    }
+
 
     /// Begins the phases whose instant has come, for the case that no frame comes, and has those written down that a
     /// worker has begun.
@@ -505,7 +508,8 @@ impl Control {
             start: &self.start,
             clients: server.clients(),
             filter: self.filter.as_ref().map(health::Monitor::shown),
-            metrics: self.metrics,
+            metrics: self.metrics.address().map(metrics::url),
+            metrics_trouble: self.metrics.trouble(),
             history: &self.history,
         };
         let mut desk = Desk { view, tasks: &self.tasks, captures: &mut self.captures };

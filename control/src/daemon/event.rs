@@ -130,6 +130,16 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// Metrics are served from now on.
+    MetricsServed {
+        /// Where.
+        url: String,
+    },
+    /// Metrics can't be served. It is tried again.
+    MetricsUnavailable {
+        /// Why.
+        why: String,
+    },
     /// Somebody sees traffic from now on.
     CaptureBegun {
         /// Which.
@@ -264,6 +274,10 @@ impl fmt::Display for Event {
             Event::GrantExpired { address } => write!(f, "the grant of {address} is over"),
             Event::GrantsUnwritable { why } => {
                 write!(f, "grants can't be written down, and would be forgotten by a restart: {why}")
+            }
+            Event::MetricsServed { url } => write!(f, "metrics at {url}"),
+            Event::MetricsUnavailable { why } => {
+                write!(f, "metrics can't be served, which is tried again: {why}")
             }
             Event::CaptureBegun { what, uid, pid } => {
                 write!(f, "capture begun: {what}, by uid {uid}, process {pid}")

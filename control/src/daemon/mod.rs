@@ -33,6 +33,7 @@ mod history;
 mod kernel;
 mod load;
 mod notify;
+mod metrics;
 mod tables;
 mod wake;
 mod workers;
@@ -62,7 +63,6 @@ use sekisho_dataplane::port::InterfaceError;
 use sekisho_dataplane::port::pcap::CaptureError;
 
 use crate::compile;
-use crate::metrics::ListenError;
 use crate::rpc::SocketError;
 
 /// Why the daemon did not start, or did not end well.
@@ -80,9 +80,6 @@ pub enum Error {
     /// There is no place for the control socket.
     #[error("the control socket can't be made: {0}")]
     Socket(#[from] SocketError),
-    /// There is no place for metrics.
-    #[error("metrics can't be served on {0}")]
-    Metrics(#[from] ListenError),
     /// A core is not there.
     #[error("{0}")]
     Cores(String),

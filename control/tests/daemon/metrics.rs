@@ -213,14 +213,37 @@ fn a_client_that_says_nothing_is_parted_with() {
 }
 
 #[test]
-fn an_address_in_use_is_refused_at_the_start_and_a_change_needs_a_restart() {
+fn an_address_that_another_program_has_keeps_nothing_from_starting_and_is_served_when_it_is_free() {
     let host = Host::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     host.configure(&format!("{TABLES}{}", listen(&address)));
-    let told = host.refused(&["run", "-c", "sekisho.toml"]);
-    assert!(told.contains(&address) && told.contains("another program listens there"), "{told}");
-    assert!(!host.socket().exists(), "nothing is left behind");
+    let daemon = host.start();
+    let (mut client, mut subscriber) = (host.client(), host.client());
+    subscriber.call("subscribe", json!({ "counters": false })).unwrap();
+    client.wait_for_traffic();
+    let status = client.ask("status");
+    assert_eq!(status["metrics"], Value::Null);
+    let trouble = status["metrics_trouble"].as_str().expect("why there are none");
+    assert!(trouble.contains(&address) && trouble.contains("another program listens there"), "{trouble}");
+    let shown = host.ok(&["status"]);
+    assert!(shown.contains(&format!("no metrics: {address}: another program")), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+
+    drop(taken);
+    let event = subscriber.line().unwrap()["params"].clone();
+    let url = format!("http://{address}/metrics");
+    assert_eq!((&event["event"], &event["url"]), (&json!("metrics-served"), &json!(url)), "{event}");
+    let status = client.ask("status");
+    assert_eq!((&status["metrics"], &status["metrics_trouble"]), (&json!(url), &Value::Null));
+    assert!(scrape(&address, OPEN).contains("sekisho_received_packets_total"));
+    let told = daemon.stop().stderr;
+    assert_eq!(told.matches("metrics can't be served").count(), 1, "{told}");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_and_a_change_needs_a_restart() {
+    let host = Host::new();
     host.configure(&format!("{TABLES}{}", listen("127.0.0.1")));
     let told = host.refused(&["check", "-c", "sekisho.toml"]);
     assert!(told.contains("no address to listen on") && told.contains("sekisho.toml:"), "{told}");

@@ -67,6 +67,9 @@ pub struct Status {
     pub kernel: Option<KernelRead>,
     /// Where metrics are served, if they are.
     pub metrics: Option<String>,
+    /// Why they are not, though they should be; it is tried again.
+    #[serde(default)]
+    pub metrics_trouble: Option<String>,
     /// Connections to the control socket, this one included.
     pub clients: usize,
 }
@@ -292,7 +295,8 @@ impl Status {
         let config = &in_force.config;
         let reloads = books.reloads.read();
         Status {
-            metrics: view.metrics.map(|address| format!("http://{address}/metrics")),
+            metrics: view.metrics.clone(),
+            metrics_trouble: view.metrics_trouble.map(str::to_owned),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: clock::show(books.started_micros),
