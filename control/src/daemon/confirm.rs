@@ -27,10 +27,8 @@ pub const TIMES: std::ops::RangeInclusive<u64> = 1_000_000..=86_400 * 1_000_000;
 pub(super) struct Pending {
     /// The generation in force.
     generation: u64,
-    /// What was before.
+    /// What was before, with its tables.
     before: Arc<InForce>,
-    /// Its tables, without grants.
-    tables: Generation,
     /// When they come back.
     until: Instant,
     /// How long that is altogether.
@@ -66,8 +64,8 @@ pub struct Confirmed {
 }
 
 impl Pending {
-    pub(super) fn new(before: Arc<InForce>, tables: Generation, generation: u64, time: Duration) -> Pending {
-        Pending { generation, before, tables, until: Instant::now() + time, time }
+    pub(super) fn new(before: Arc<InForce>, generation: u64, time: Duration) -> Pending {
+        Pending { generation, before, until: Instant::now() + time, time }
     }
 }
 
@@ -178,10 +176,10 @@ impl Tables {
     }
 
     fn restore_pending(&mut self, pending: Pending, author: Author, why: String) -> RolledBack {
-        let Pending { before, tables, .. } = pending;
+        let Pending { before, .. } = pending;
         let begun = Instant::now();
         let number = self.compiler.next_number();
-        let generation = tables.with_grants(self.grants.table()).renumbered(number);
+        let generation = before.bare.with_grants(self.grants.table()).renumbered(number);
         let in_force = before.again(number);
         let restores = before.generation;
         self.restore(generation, in_force, Restoration { restores, author, why, begun })

@@ -21,10 +21,11 @@ use super::books::Books;
 use super::capture::Captures;
 use super::difference::Difference;
 use super::event::{Event, Happened};
-use super::followed::Followed;
+use super::followed::FollowedTables;
 use super::history::{Author, Awaited, History, Recorded};
 use super::kernel::Kernel;
 use super::metrics::Metrics;
+use super::readers::{self, Asked, Readers};
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
@@ -117,14 +118,24 @@ pub(crate) fn run_with(
 
     let (tasks, to_do) = crossbeam::channel::unbounded();
     let (reports, reported) = crossbeam::channel::unbounded();
+    let (questions, asked) = crossbeam::channel::bounded(readers::WAITING);
     let history = Arc::new(History::default());
     books.grants.store(grants.len(), Ordering::Relaxed);
     let kernel =
         Kernel::start(config.kernel_tables(), &books, (tasks.clone(), reports.clone(), bell.clone()))
             .map_err(system("the thread for the kernel's routes can't be started"))?;
-    let mut followed = Followed::default();
-    followed.follow(config, &contents(config));
+    let followed = FollowedTables::default();
+    followed.with(|followed| followed.follow(config, &contents(config)));
     let slot = Arc::new(Slot::new(in_force));
+    let readers = Readers {
+        slot: Arc::clone(&slot),
+        books: Arc::clone(&books),
+        followed: followed.clone(),
+        grants: grants.register(),
+        start: options.path.clone(),
+        reports: reports.clone(),
+        bell: bell.clone(),
+    };
     let tables = Tables {
         followed,
         kernel: kernel.line(),
@@ -148,6 +159,11 @@ pub(crate) fn run_with(
         .name("sekisho-tables".to_owned())
         .spawn(move || tables.run(&to_do))
         .map_err(system("the tables' thread can't be started"))?;
+    // It ends when nobody can ask any more, and is not waited for.
+    std::thread::Builder::new()
+        .name("sekisho-readers".to_owned())
+        .spawn(move || readers.run(&asked))
+        .map_err(system("the readers' thread can't be started"))?;
 
     let control = Control {
         metrics: Metrics::new(&slot.get().config, &books, &slot, Instant::now()),
@@ -161,6 +177,7 @@ pub(crate) fn run_with(
         history,
         start: options.path.clone(),
         tasks,
+        questions,
         reported,
         workers,
         signals,
@@ -230,16 +247,25 @@ impl View<'_> {
     }
 }
 
-/// Serves requests with a view, and the tables' thread.
+/// To the threads that do what the control thread does not.
+#[derive(Clone, Copy)]
+pub(crate) struct Ways<'a> {
+    /// To what changes something.
+    pub(crate) tasks: &'a Sender<Task>,
+    /// To what reads, which can be full.
+    pub(crate) questions: &'a Sender<Asked>,
+}
+
+/// Serves requests with a view, and the other threads.
 struct Desk<'a> {
     view: View<'a>,
-    tasks: &'a Sender<Task>,
+    ways: Ways<'a>,
     captures: &'a mut Captures,
 }
 
 impl Serve for Desk<'_> {
     fn serve(&mut self, method: &str, params: Option<&RawValue>, peer: Peer, ticket: Ticket) -> Served {
-        methods::serve(&self.view, self.tasks, self.captures, method, params, peer, ticket)
+        methods::serve(&self.view, self.ways, self.captures, method, params, peer, ticket)
     }
 }
 
@@ -253,6 +279,7 @@ struct Control {
     history: Arc<History>,
     start: PathBuf,
     tasks: Sender<Task>,
+    questions: Sender<Asked>,
     reported: Receiver<Report>,
     workers: Workers,
     signals: Signals,
@@ -279,6 +306,7 @@ impl Control {
     /// The loop. Gives the workers back when they are to end.
     fn run(mut self) -> (Workers, Vec<String>) {
         self.say_that_it_runs();
+        self.note_metrics(Instant::now());
         loop {
             let ready = self.wait();
             let now = Instant::now();
@@ -291,6 +319,7 @@ impl Control {
                 let _ = self.tasks.send(Task::Reload(Arc::clone(&self.reload_waits)));
             }
             self.take_reports();
+            self.note_metrics(now);
             self.note_phases();
             if self.filter.as_mut().is_some_and(|filter| filter.look(now)) {
                 self.ports_due = now;
@@ -299,7 +328,6 @@ impl Control {
             self.serve(&ready, now);
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.look(&self.books, now);
-        self.note_metrics(Instant::now());
             }
             self.progress.show(now, || format!("{} packets judged", self.books.totals().received));
         }
@@ -312,7 +340,6 @@ impl Control {
         // Dropped here are the socket, which is removed, and the way to the tables' thread, which ends with that.
         (self.workers, self.failures)
     }
-            self.note_metrics(now);
 
     /// Waits until there is something to do; gives back what the server's descriptors are ready for.
     fn wait(&mut self) -> Vec<PollFlags> {
@@ -415,6 +442,17 @@ impl Control {
         }
     }
 
+    /// Has metrics served, if that has still to be done.
+    fn note_metrics(&mut self, now: Instant) {
+        if let Some(event) = self.metrics.look(now) {
+            // What reads captures through tells no events.
+            if let (Event::MetricsUnavailable { .. }, false) = (&event, self.is_served()) {
+                warn(&event.to_string());
+            }
+            self.tell(event);
+        }
+    }
+
     fn note_failed_ports(&mut self) {
         while let Ok(PortFailure { worker, port, error }) = self.workers.failed.try_recv() {
             let name = self.slot.get().names.port(port).to_owned();
@@ -435,17 +473,6 @@ impl Control {
         }
         !panicked.is_empty()
     }
-    /// Has metrics served, if that has still to be done.
-    fn note_metrics(&mut self, now: Instant) {
-        if let Some(event) = self.metrics.look(now) {
-            // What reads captures through tells no events.
-            if let (Event::MetricsUnavailable { .. }, false) = (&event, self.is_served()) {
-                warn(&event.to_string());
-            }
-            self.tell(event);
-        }
-    }
-
 
     /// Begins the phases whose instant has come, for the case that no frame comes, and has those written down that a
     /// worker has begun.
@@ -512,7 +539,11 @@ impl Control {
             metrics_trouble: self.metrics.trouble(),
             history: &self.history,
         };
-        let mut desk = Desk { view, tasks: &self.tasks, captures: &mut self.captures };
+        let mut desk = Desk {
+            view,
+            ways: Ways { tasks: &self.tasks, questions: &self.questions },
+            captures: &mut self.captures,
+        };
         // A fault of ours in here costs the clients their connections, and nobody else anything.
         let served = catch_unwind(AssertUnwindSafe(|| {
             server.turn(ready, now, &mut desk);

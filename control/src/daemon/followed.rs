@@ -10,7 +10,7 @@
 //!   `reload --allow-empty`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
@@ -49,7 +49,7 @@ struct Rule {
     hold: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Table {
     in_force: Arc<[IpNetwork]>,
     latest: Arc<[IpNetwork]>,
@@ -65,8 +65,23 @@ struct Held {
 }
 
 /// All tables that are followed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Followed(BTreeMap<u32, Table>);
+
+/// The same for all threads: the tables' thread changes them, the readers' thread copies them. Contents are shared.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FollowedTables(Arc<Mutex<Followed>>);
+
+impl FollowedTables {
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Followed) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As they are now, for what takes a while.
+    pub(super) fn copy(&self) -> Followed {
+        self.with(|followed| followed.clone())
+    }
+}
 
 impl Table {
     fn lost(&self) -> usize {

@@ -18,9 +18,9 @@ use crate::config::Config;
 impl Tables {
     /// Takes what tables contain now.
     pub(super) fn take_tables(&mut self, mailbox: &Mailbox) {
-        for (table, content) in mailbox.take() {
-            self.followed.told(table, content);
-        }
+        self.followed.with(|followed| {
+            mailbox.take().into_iter().for_each(|(table, content)| followed.told(table, content));
+        });
     }
 
     /// Puts in force what the tables of the configuration in force contain, as far as it is not held, if it is not in force
@@ -31,7 +31,7 @@ impl Tables {
             return;
         }
         let begun = Instant::now();
-        for notice in self.followed.settle(begun) {
+        for notice in self.followed.with(|followed| followed.settle(begun)) {
             self.happened(match notice {
                 Notice::Held { table, lost, had, hold } => {
                     Event::KernelTableHeld { table, lost, had, seconds: hold.map(|hold| hold.as_secs_f64()) }
@@ -39,8 +39,9 @@ impl Tables {
                 Notice::Accepted { table, lost } => Event::KernelTableShrunk { table, lost },
             });
         }
-        self.books.kernel.show_tables(self.followed.states(begun));
-        let (changed, conflicts) = before.config.with_tables(&self.followed.contents());
+        self.books.kernel.show_tables(self.followed.with(|followed| followed.states(begun)));
+        let (changed, conflicts) =
+            before.config.with_tables(&self.followed.with(|followed| followed.contents()));
         self.books.kernel.show_conflicts(conflicts);
         if let Some(config) = changed {
             self.put_tables_in_force(&before, config, begun);
@@ -75,7 +76,7 @@ impl Tables {
 
     /// The configuration that a reload has put in force names other tables, perhaps.
     pub(super) fn follow_configuration(&mut self, config: &Config, read: &crate::config::Contents) {
-        self.followed.follow(config, read);
+        self.followed.with(|followed| followed.follow(config, read));
         self.kernel.follow(config.kernel_tables());
     }
 }

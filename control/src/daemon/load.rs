@@ -1,7 +1,12 @@
 //! Reads a configuration for a daemon that has one already.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
+use super::difference::Difference;
+use super::fixed;
+use super::tables::{InForce, ReloadError};
 use crate::config::{Config, ConfigError, KernelTables, LoadOptions};
 
 /// Where a configuration comes from.
@@ -46,6 +51,36 @@ pub(super) fn load(
         Source::Start | Source::Path(_) => Config::load_from(&path, options, Some(in_force), kernel),
         Source::Text(text) => Config::from_toml_from(text, &path, options, Some(in_force), kernel),
     }
+}
+
+/// A configuration that could be put in force.
+pub(super) struct Comparison {
+    pub(super) config: Arc<Config>,
+    /// What it says that the one in force does not.
+    pub(super) difference: Difference,
+    /// How long it took to read, to check and to compare.
+    pub(super) seconds: f64,
+}
+
+/// Reads a configuration that is to replace what is in force, or that is asked whether it could.
+///
+/// # Errors
+/// When it is refused, or needs a restart.
+pub(super) fn compare(
+    source: &Source,
+    start: &Path,
+    options: LoadOptions,
+    in_force: &InForce,
+    kernel: &dyn KernelTables,
+) -> Result<Comparison, ReloadError> {
+    let begun = Instant::now();
+    let config = Arc::new(load(source, start, options, &in_force.config, kernel)?);
+    let fixed = fixed::changes(&in_force.config, &config);
+    if !fixed.is_empty() {
+        return Err(ReloadError::NeedsRestart(fixed));
+    }
+    let difference = Difference::between(&in_force.config, &config);
+    Ok(Comparison { config, difference, seconds: begun.elapsed().as_secs_f64() })
 }
 
 #[cfg(test)]

@@ -4,14 +4,15 @@
 //!   signals ───┐                               ┌─▶ worker 0, on its core ──┐
 //!   clients ──▶│ control ──tasks──▶ tables ────┼─▶ worker 1, on its core ──┼─▶ counters, pulses, port states
 //!   systemd ◀──┤ (poll(2))  ◀─reports─        publish                      │
+//!              │         ──questions──▶ readers                            │
 //!              └──────────────────────◀────────────────────────────────────┘
 //! ```
 //!
-//! Three kinds of threads. The *workers* poll their ports and nothing else. The *control* thread waits in poll(2) for
+//! Four kinds of threads. The *workers* poll their ports and nothing else. The *control* thread waits in poll(2) for
 //! clients, signals and the clock; it reads what the workers show, and never does what takes long. The *tables*
-//! thread does what takes long, one thing after the other: it validates and compiles configurations, publishes
-//! generations and frees the old ones, explains, and writes down which phases have begun. Both keep off the workers'
-//! cores where there is another core.
+//! thread does what changes something, one thing after the other: it validates and compiles configurations, publishes
+//! generations and frees the old ones, and writes down which phases have begun. The *readers'* thread answers what takes
+//! long and changes nothing. All keep off the workers' cores where there is another core.
 //!
 //! What fails takes only itself down: a request that fails, or panics, leaves the tables as they were; a port that dies
 //! leaves the other ports; only a worker that panics ends the process, with the others stopped and exit code 1, since
@@ -32,8 +33,9 @@ mod health;
 mod history;
 mod kernel;
 mod load;
-mod notify;
 mod metrics;
+mod notify;
+mod readers;
 mod tables;
 mod wake;
 mod workers;
@@ -41,10 +43,10 @@ mod workers;
 pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
 pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
-pub(crate) use control::View;
 pub use control::run;
 #[cfg(test)]
 pub(crate) use control::run_with;
+pub(crate) use control::{View, Ways};
 pub use difference::{Changed, Counted, Difference, Moved, NAMED, Part, PhaseName};
 pub use event::{Event, Happened};
 pub use followed::TableState;
@@ -52,6 +54,7 @@ pub use health::FilterHealth;
 pub use history::{Author, Awaited, KEPT, MOST_BYTES, Recorded, State};
 pub use kernel::{KernelBooks, KernelRead};
 pub(crate) use load::Source;
+pub(crate) use readers::{Asked, Readers};
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};
 pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};

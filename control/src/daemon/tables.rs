@@ -1,11 +1,13 @@
 //! The tables in force, and the thread that makes new ones.
 //!
+//! Who only reads is answered elsewhere (`readers.rs`): what stands on this thread changes something.
+//!
 //! A reload validates, compiles, publishes, waits until every worker has left the old generation, and frees it, in
 //! this order and on this thread alone. Up to the publication it has touched nothing that is in force; the publication
 //! is one pointer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,11 +23,10 @@ use super::books::Books;
 use super::confirm::Pending;
 use super::difference::Difference;
 use super::event::Event;
-use super::fixed;
-use super::followed::Followed;
+use super::followed::FollowedTables;
 use super::history::{Author, Awaited, History};
 use super::kernel::{Line, Mailbox};
-use super::load::{self, Source};
+use super::load::{self, Comparison, Source};
 use super::wake::Bell;
 use super::workers::panic_message;
 use crate::clock;
@@ -49,6 +50,8 @@ pub struct InForce {
     pub since_micros: i64,
     /// The tables' sizes.
     pub tables: Vec<TableLine>,
+    /// The tables themselves, for who reads: the generation without grants.
+    pub(crate) bare: Arc<Generation>,
     /// The phases, in the order of the configuration.
     phases: Vec<(PhaseKey, Arc<Latch>)>,
 }
@@ -63,6 +66,7 @@ impl InForce {
             generation: generation.number(),
             since_micros: clock::now(),
             tables: generation.sizes().map(TableLine::from).into(),
+            bare: Arc::new(generation.with_grants(Vec::new())),
             phases,
         };
         (generation, in_force)
@@ -70,7 +74,8 @@ impl InForce {
 
     /// The same under another number, from now on.
     pub(super) fn again(&self, generation: u64) -> InForce {
-        InForce { generation, since_micros: clock::now(), ..self.clone() }
+        let bare = self.bare.with_grants(Vec::new()).renumbered(generation);
+        InForce { generation, since_micros: clock::now(), bare: Arc::new(bare), ..self.clone() }
     }
 
     /// Each phase, its policy, and whether it has begun.
@@ -214,6 +219,24 @@ pub struct Reloaded {
     pub confirmation: Option<Awaited>,
 }
 
+impl Reloaded {
+    /// What a reload from this file, of what was before, came to.
+    pub(super) fn new(path: &Path, before: &InForce, now: &InForce, difference: Difference) -> Reloaded {
+        Reloaded {
+            dry_run: false,
+            generation: now.generation,
+            previous: before.generation,
+            config: path.display().to_string(),
+            difference,
+            seconds: Steps::default(),
+            prefixes: now.tables.iter().map(|table| table.prefixes).sum(),
+            memory_bytes: now.tables.iter().map(|table| table.bytes).sum(),
+            still_held: 0,
+            confirmation: None,
+        }
+    }
+}
+
 /// How long the steps of a reload took, in seconds; none for those that a dry run leaves out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Steps {
@@ -242,7 +265,6 @@ impl Steps {
 pub(crate) struct ReloadOptions {
     pub(crate) source: Source,
     pub(crate) load: LoadOptions,
-    pub(crate) dry_run: bool,
     /// How long to wait for a confirmation; none if none is needed.
     pub(crate) confirm: Option<Duration>,
     pub(crate) author: Author,
@@ -275,7 +297,7 @@ pub(crate) struct Tables {
     /// What a reload replaced that is to be confirmed.
     pub(super) pending: Option<Pending>,
     /// The kernel's tables that pools and sets follow.
-    pub(super) followed: Followed,
+    pub(super) followed: FollowedTables,
     /// Where they come from.
     pub(super) kernel: Line,
     /// Why a table's contents can't be put in force, as it was told last.
@@ -309,7 +331,6 @@ impl Tables {
                     let options = ReloadOptions {
                         source: Source::Start,
                         load: LoadOptions::default(),
-                        dry_run: false,
                         confirm: None,
                         author: Author::Signal,
                     };
@@ -377,95 +398,57 @@ impl Tables {
         self.publisher.current()
     }
 
-    /// What the workers show.
-    pub(crate) fn books(&self) -> &Books {
-        &self.books
-    }
-
-    /// Reads and checks a configuration, for comparison with the one in force.
-    pub(crate) fn load(&self, source: &Source, options: LoadOptions) -> Result<Config, ConfigError> {
-        let reading = self.followed.reading(options);
-        load::load(source, &self.start, options, &self.in_force().config, &reading)
-    }
-
-    /// Puts a configuration in force, or says what that would change.
+    /// Puts a configuration in force.
     pub(crate) fn reload(&mut self, options: &ReloadOptions) -> Result<Reloaded, ReloadError> {
-        if !options.dry_run {
-            self.happened(Event::ReloadBegun);
-        }
+        self.happened(Event::ReloadBegun);
         let result = self.try_reload(options);
-        if !options.dry_run {
-            self.happened(match &result {
-                Ok(reloaded) => Event::Reload {
-                    generation: reloaded.generation,
-                    config: reloaded.config.clone(),
-                    seconds: reloaded.seconds.sum(),
-                },
-                Err(error) => Event::ReloadRefused { message: error.to_string() },
-            });
-            if let Ok(Reloaded { confirmation: Some(awaited), .. }) = &result {
-                let Awaited { generation, previous, seconds_left: seconds } = *awaited;
-                self.happened(Event::ConfirmationAwaited { generation, previous, seconds });
-            }
+        self.happened(match &result {
+            Ok(reloaded) => Event::Reload {
+                generation: reloaded.generation,
+                config: reloaded.config.clone(),
+                seconds: reloaded.seconds.sum(),
+            },
+            Err(error) => Event::ReloadRefused { message: error.to_string() },
+        });
+        if let Ok(Reloaded { confirmation: Some(awaited), .. }) = &result {
+            let Awaited { generation, previous, seconds_left: seconds } = *awaited;
+            self.happened(Event::ConfirmationAwaited { generation, previous, seconds });
         }
         result
     }
 
     fn try_reload(&mut self, options: &ReloadOptions) -> Result<Reloaded, ReloadError> {
-        if !options.dry_run {
-            self.must_not_be_pending()?;
-        }
+        self.must_not_be_pending()?;
         let before = self.in_force();
+        let followed = self.followed.copy();
+        let reading = followed.reading(options.load);
+        let Comparison { config, difference, seconds } =
+            load::compare(&options.source, &self.start, options.load, &before, &reading)?;
+        let read = reading.read.take();
         let mut clock = Stopwatch(Instant::now());
-        let reading = self.followed.reading(options.load);
-        let config = load::load(&options.source, &self.start, options.load, &before.config, &reading)?;
-        let (config, read) = (Arc::new(config), reading.read.take());
-        let fixed = fixed::changes(&before.config, &config);
-        if !fixed.is_empty() {
-            return Err(ReloadError::NeedsRestart(fixed));
-        }
-        let difference = Difference::between(&before.config, &config);
-        let mut seconds = Steps { validate: clock.lap(), ..Steps::default() };
-        let mut reloaded = Reloaded {
-            dry_run: options.dry_run,
-            generation: before.generation,
-            previous: before.generation,
-            config: options.source.path(&self.start).display().to_string(),
-            difference,
-            seconds,
-            prefixes: 0,
-            memory_bytes: 0,
-            still_held: 0,
-            confirmation: None,
-        };
-        // A dry run takes no number for a pool, and begins no phase.
-        let mut scratch = Compiler::numbering_from(before.generation);
-        let compiler = if options.dry_run { &mut scratch } else { &mut self.compiler };
-        let compiled = compiler.compile(&config, self.grants.table())?;
+        let compiled = self.compiler.compile(&config, self.grants.table())?;
         let (generation, in_force) = InForce::of(Arc::clone(&config), compiled);
-        seconds.compile = clock.lap();
-        reloaded.prefixes = in_force.tables.iter().map(|table| table.prefixes).sum();
-        reloaded.memory_bytes = in_force.tables.iter().map(|table| table.bytes).sum();
-        if !options.dry_run {
-            reloaded.generation = in_force.generation;
-            in_force.advance(clock::now());
-            // Shares the tables, which stay then.
-            let old = options.confirm.map(|time| (time, self.publisher.current().with_grants(Vec::new())));
-            self.publisher.publish(generation);
-            self.slot.put(in_force);
-            seconds.publish = Some(clock.lap());
-            self.followed.accept(options.load);
-            self.follow_configuration(&config, &read);
-            self.record(options.author, &config, None, &reloaded.difference);
-            reloaded.confirmation = old.map(|(time, tables)| {
-                let number = reloaded.generation;
-                self.hold(Pending::new(Arc::clone(&before), tables, number, time))
-            });
-            reloaded.still_held = self.wait_for_workers();
-            seconds.quiesce = Some(clock.lap());
-            self.publisher.reclaim();
-            seconds.free = Some(clock.lap());
+        let path = options.source.path(&self.start);
+        let mut reloaded = Reloaded::new(&path, &before, &in_force, difference);
+        let mut seconds = Steps { validate: seconds, compile: clock.lap(), ..Steps::default() };
+        in_force.advance(clock::now());
+        self.publisher.publish(generation);
+        self.slot.put(in_force);
+        seconds.publish = Some(clock.lap());
+        self.followed.with(|followed| followed.accept(options.load));
+        self.follow_configuration(&config, &read);
+        self.record(options.author, &config, None, &reloaded.difference);
+        match options.confirm {
+            Some(time) => {
+                reloaded.confirmation = Some(self.hold(Pending::new(before, reloaded.generation, time)));
+            }
+            // The tables that it shares are freed below.
+            None => drop(before),
         }
+        reloaded.still_held = self.wait_for_workers();
+        seconds.quiesce = Some(clock.lap());
+        self.publisher.reclaim();
+        seconds.free = Some(clock.lap());
         reloaded.seconds = seconds;
         Ok(reloaded)
     }
@@ -474,7 +457,10 @@ impl Tables {
     fn patience(&self) -> Duration {
         let nothing_to_do = self.grants.is_empty() && !self.grants.is_unsaved();
         let patience = if nothing_to_do { TRY_AGAIN } else { Duration::from_secs(1) };
-        let held = self.followed.due().map(|due| due.saturating_duration_since(Instant::now()));
+        let held = self
+            .followed
+            .with(|followed| followed.due())
+            .map(|due| due.saturating_duration_since(Instant::now()));
         [self.until_rollback(), held].into_iter().flatten().fold(patience, Duration::min)
     }
 

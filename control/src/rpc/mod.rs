@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  client ──line──▶ Server ──▶ message ──▶ methods ──▶ here: counters, names, phases as they stand
-//!         ◀─line──  (poll(2), one thread)     └──────▶ the tables' thread: check, reload, explain
+//!         ◀─line──  (poll(2), one thread)     ├──────▶ the readers' thread: check, explain, lists
+//!                                             └──────▶ the tables' thread: reload, confirm, grant
 //! ```
 //!
 //! One thread serves all clients and never waits for one of them. What a client can make it do is bounded: how many

@@ -11,5 +11,6 @@ mod lifecycle;
 mod methods;
 mod metrics;
 mod phases;
+mod readers;
 mod reload;
 mod top;

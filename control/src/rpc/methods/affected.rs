@@ -10,7 +10,7 @@ use super::{Call, Params, give};
 use crate::affected::{Accuracy, Row};
 use crate::clock;
 use crate::config::Privacy;
-use crate::daemon::Tables;
+use crate::daemon::Readers;
 use crate::rpc::Error;
 use crate::words;
 
@@ -66,13 +66,13 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     if wish.reset {
         params.must_change("to have the list of affected customers forgotten")?;
     }
-    Ok(Box::new(move |tables| give(&List::of(tables, wish)?)))
+    Ok(Call::read(move |readers| give(&List::of(readers, wish)?)))
 }
 
 impl List {
-    fn of(tables: &Tables, wish: Wish) -> Result<List, Error> {
-        let in_force = tables.in_force();
-        let Some(affected) = &tables.books().affected else {
+    fn of(readers: &Readers, wish: Wish) -> Result<List, Error> {
+        let in_force = readers.in_force();
+        let Some(affected) = &readers.books().affected else {
             return Err(Error::params("nobody is booked: the configuration says `[affected] customers = 0`"));
         };
         let pool = wish.pool.map(|name| {

@@ -11,7 +11,7 @@ use super::{Answer, Call, Params, give};
 use crate::clock;
 use crate::compile::Compiler;
 use crate::config::LoadOptions;
-use crate::daemon::{ReloadError, Source, Tables};
+use crate::daemon::{Readers, ReloadError, Source};
 use crate::outline::Outline;
 use crate::rpc::Error;
 
@@ -48,20 +48,20 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     if source.is_some() {
         params.must_change("to have the daemon read another configuration than its own")?;
     }
-    Ok(Box::new(move |tables| match &source {
-        None => in_force(tables),
-        Some(source) => another(tables, source, load),
+    Ok(Call::read(move |readers| match &source {
+        None => in_force(readers),
+        Some(source) => another(readers, source, load),
     }))
 }
 
-fn in_force(tables: &Tables) -> Answer {
-    let in_force = tables.in_force();
+fn in_force(readers: &Readers) -> Answer {
+    let in_force = readers.in_force();
     let begun = |policy: &_, phase: &_| in_force.has_begun(policy, phase);
-    give(&Outline::new(&in_force.config, tables.generation(), begun))
+    give(&Outline::new(&in_force.config, &in_force.bare, begun))
 }
 
-fn another(tables: &Tables, source: &Source, options: LoadOptions) -> Answer {
-    let config = tables.load(source, options).map_err(ReloadError::from)?;
+fn another(readers: &Readers, source: &Source, options: LoadOptions) -> Answer {
+    let config = readers.load(source, options).map_err(ReloadError::from)?;
     let compiled = Compiler::default().compile(&config, Vec::new()).map_err(ReloadError::from)?;
     let now = clock::now();
     give(&Outline::new(&config, &compiled.generation, |_, phase| phase.from_micros <= now))

@@ -24,12 +24,12 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     let Which { generation } = params.read()?;
     params.must_change("to confirm")?;
     let who = (params.peer.uid, params.peer.pid);
-    Ok(Box::new(move |tables| give(&tables.confirm(generation, who)?)))
+    Ok(Call::change(move |tables| give(&tables.confirm(generation, who)?)))
 }
 
 pub(super) fn rollback(params: &Params<'_>) -> Result<Call, Error> {
     let Which { generation } = params.read()?;
     params.must_change("to roll back")?;
     let who = (params.peer.uid, params.peer.pid);
-    Ok(Box::new(move |tables| give(&tables.roll_back(generation, who)?)))
+    Ok(Call::change(move |tables| give(&tables.roll_back(generation, who)?)))
 }

@@ -10,7 +10,7 @@ use super::{Answer, Call, Params, give};
 use crate::clock;
 use crate::compile::{Compiled, Compiler};
 use crate::config::parse_instant;
-use crate::daemon::Tables;
+use crate::daemon::Readers;
 use crate::explain::{self, Protocol, Question, SOURCE_PORT};
 use crate::rpc::Error;
 
@@ -57,11 +57,11 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     let packet: Packet = params.read()?;
     let at = packet.at.as_deref().map(parse_instant).transpose();
     let at = at.map_err(|error| Error::params(format!("at: {error}")))?;
-    Ok(Box::new(move |tables| answer(tables, &packet, at)))
+    Ok(Call::read(move |readers| answer(readers, &packet, at)))
 }
 
-fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
-    let in_force = tables.in_force();
+fn answer(readers: &Readers, packet: &Packet, at: Option<i64>) -> Answer {
+    let in_force = readers.in_force();
     let (config, number) = (&in_force.config, in_force.generation);
     let question = Question {
         port: packet.port.clone(),
@@ -72,18 +72,19 @@ fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
         protocol: packet.protocol,
         at: packet.at.clone(),
     };
-    let down = |port| tables.books().outage(port).is_some();
+    let down = |port| readers.books().outage(port).is_some();
     // Judging at an instant begins the phases up to it. So only now is asked of the generation in force, and for
     // another instant there is one of its own, with latches of its own.
     let scratch = match at {
         None => None,
         Some(_) => {
-            let compiled = Compiler::numbering_from(number).compile(config, tables.grants.table());
+            let compiled = Compiler::numbering_from(number).compile(config, readers.grants.table());
             Some(compiled.map_err(|error| Error::internal(error.to_string()))?)
         }
     };
+    let now = readers.generation(&in_force);
     let (generation, names) = match &scratch {
-        None => (tables.generation(), &*in_force.names),
+        None => (&now, &*in_force.names),
         Some(Compiled { generation, names, .. }) => (generation, names),
     };
     let at = at.unwrap_or_else(clock::now);

@@ -54,7 +54,7 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     let micros = parse_duration(&r#for)
         .map_err(|error| Error::params(format!("{error}: write how long, such as 30m or 1h30m")))?;
     let who = (params.peer.uid, params.peer.pid);
-    Ok(Box::new(move |tables| give(&tables.grant(prefix, micros, &reason, who)?)))
+    Ok(Call::change(move |tables| give(&tables.grant(prefix, micros, &reason, who)?)))
 }
 
 pub(super) fn revoke(params: &Params<'_>) -> Result<Call, Error> {
@@ -62,5 +62,5 @@ pub(super) fn revoke(params: &Params<'_>) -> Result<Call, Error> {
     params.must_change("to revoke")?;
     let prefix = grants::prefix(&address).map_err(|error| Error::params(error.to_string()))?;
     let who = (params.peer.uid, params.peer.pid);
-    Ok(Box::new(move |tables| give(&tables.revoke(prefix, who)?)))
+    Ok(Call::change(move |tables| give(&tables.revoke(prefix, who)?)))
 }

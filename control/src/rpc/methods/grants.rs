@@ -22,13 +22,13 @@ pub struct Grants {
 
 pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     let Nothing {} = params.read()?;
-    Ok(Box::new(|tables| {
-        tables.expire_grants();
+    Ok(Call::read(|readers| {
+        let in_force = readers.in_force();
         give(&Grants {
             now: clock::show(clock::now()),
-            limit: tables.in_force().config.limits.grants,
-            survive_restart: tables.grants.persist(),
-            grants: tables.grants.list(),
+            limit: in_force.config.limits.grants,
+            survive_restart: in_force.config.state().is_some(),
+            grants: readers.grants.page(None, usize::MAX),
         })
     }))
 }

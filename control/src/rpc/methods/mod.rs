@@ -32,22 +32,41 @@ pub mod reload;
 pub mod status;
 pub mod subscribe;
 
-use crossbeam::channel::Sender;
+use crossbeam::channel::TrySendError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Error, Peer, Rights, Served, Ticket};
-use crate::daemon::{Captures, Tables, Task, View};
+use crate::daemon::{Asked, Captures, Readers, Tables, Task, View, Ways};
 
 type Answer = Result<Box<RawValue>, Error>;
-type Call = Box<dyn FnOnce(&mut Tables) -> Answer + Send>;
+type Change = Box<dyn FnOnce(&mut Tables) -> Answer + Send>;
+type Question = Box<dyn FnOnce(&Readers) -> Answer + Send>;
+
+/// What is left to do for another thread, once the parameters are found good.
+enum Call {
+    /// For the tables' thread.
+    Change(Change),
+    /// For the readers' thread.
+    Read(Question),
+}
+
+impl Call {
+    fn change(change: impl FnOnce(&mut Tables) -> Answer + Send + 'static) -> Call {
+        Call::Change(Box::new(change))
+    }
+
+    fn read(question: impl FnOnce(&Readers) -> Answer + Send + 'static) -> Call {
+        Call::Read(Box::new(question))
+    }
+}
 
 /// Who does a method's work.
 enum Work {
     /// The control thread, from what stands.
     Here(fn(&View<'_>, &Params<'_>) -> Answer),
-    /// The tables' thread, once the parameters are found good.
+    /// Another thread, once the parameters are found good.
     There(fn(&Params<'_>) -> Result<Call, Error>),
     /// The control thread, from what workers copy.
     Capture,
@@ -77,7 +96,7 @@ const METHODS: &[(&str, Work)] = &[
 /// Carries a request out, or starts to.
 pub(crate) fn serve(
     view: &View<'_>,
-    tasks: &Sender<Task>,
+    ways: Ways<'_>,
     captures: &mut Captures,
     method: &str,
     params: Option<&RawValue>,
@@ -99,14 +118,24 @@ pub(crate) fn serve(
         },
         Work::There(call) => match call(&params) {
             Err(error) => Served::Answer(Err(error)),
-            Ok(call) => match tasks.send(Task::Call(ticket, call)) {
+            Ok(Call::Change(change)) => match ways.tasks.send(Task::Call(ticket, change)) {
                 Ok(()) => Served::Later,
-                Err(_) => {
-                    Served::Answer(Err(Error::internal("the tables' thread is gone; restart the daemon")))
+                Err(_) => gone("tables'"),
+            },
+            Ok(Call::Read(question)) => match ways.questions.try_send(Asked(ticket, question)) {
+                Ok(()) => Served::Later,
+                Err(TrySendError::Full(_)) => {
+                    let message = "too many wait for answers that take a while; try again later";
+                    Served::Answer(Err(Error::new(Error::BUSY, message)))
                 }
+                Err(TrySendError::Disconnected(_)) => gone("readers'"),
             },
         },
     }
+}
+
+fn gone(whose: &str) -> Served {
+    Served::Answer(Err(Error::internal(format!("the {whose} thread is gone; restart the daemon"))))
 }
 
 /// What a request brings.

@@ -53,11 +53,13 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     let options = ReloadOptions {
         source: source.unwrap_or(Source::Start),
         load: LoadOptions { allow_empty, allow_shrink },
-        dry_run,
         confirm: confirm.as_deref().map(time).transpose()?,
         author: Author::Peer { uid: params.peer.uid, pid: params.peer.pid },
     };
-    Ok(Box::new(move |tables| give(&tables.reload(&options)?)))
+    Ok(match dry_run {
+        true => Call::read(move |readers| give(&readers.dry_run(&options)?)),
+        false => Call::change(move |tables| give(&tables.reload(&options)?)),
+    })
 }
 
 /// How long a confirmation is waited for.

@@ -5,7 +5,8 @@
 //! replaced as a whole at most a second after a change, and at once if nothing was written within the last second. A file that can't be read costs the grants
 //! that it held and nothing else; it is kept under another name. Without a state folder grants end with the daemon.
 
-use std::collections::BTreeMap;
+mod register;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -19,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{format_duration, parse_instant};
 use crate::durable;
+
+use register::Entry;
+pub use register::Register;
 
 const FILE: &str = "grants.json";
 const REFUSED: &str = "grants.json.refused";
@@ -56,21 +60,6 @@ pub struct Held {
 struct Remembered {
     version: u32,
     grants: Vec<Held>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    grant: Grant,
-    reason: String,
-    uid: u32,
-    pid: i32,
-}
-
-/// In the order of the tables: sorting them again then costs one pass.
-type Key = (bool, u8, IpAddr);
-
-fn key(prefix: IpNetwork) -> Key {
-    (prefix.is_ipv6(), prefix.prefix(), prefix.network())
 }
 
 /// Why an address or a prefix can't be granted anything.
@@ -117,7 +106,7 @@ pub fn shown(prefix: IpNetwork) -> String {
 /// All grants of a daemon.
 #[derive(Debug, Default)]
 pub struct Grants {
-    entries: BTreeMap<Key, Entry>,
+    entries: Register,
     folder: Option<PathBuf>,
     dirty: bool,
     tried: Option<Instant>,
@@ -140,8 +129,13 @@ impl Grants {
             }
         };
         let live = entries.into_iter().filter(|entry| entry.grant.until > now);
-        grants.entries = live.map(|entry| (key(entry.grant.prefix), entry)).collect();
+        grants.entries = live.collect();
         (grants, trouble)
+    }
+
+    /// The entries, for those who read.
+    pub fn register(&self) -> Register {
+        self.entries.clone()
     }
 
     /// How many there are.
@@ -166,17 +160,17 @@ impl Grants {
 
     /// Whether this very prefix has one.
     pub fn has(&self, prefix: IpNetwork) -> bool {
-        self.entries.contains_key(&key(prefix))
+        self.entries.has(prefix)
     }
 
     /// What the tables need.
     pub fn table(&self) -> Vec<Grant> {
-        self.entries.values().map(|entry| entry.grant).collect()
+        self.entries.table()
     }
 
     /// All, for people, IPv4 first, by length and address.
     pub fn list(&self) -> Vec<Held> {
-        self.entries.values().map(held).collect()
+        self.entries.page(None, usize::MAX)
     }
 
     /// Another prefix with a grant that holds this one, for advice.
@@ -207,7 +201,7 @@ impl Grants {
             return Err(Refused::Reason);
         }
         let fresh = Grant { prefix, given: now, until: now.saturating_add_unsigned(micros) };
-        let grant = match self.entries.get(&key(prefix)) {
+        let grant = match self.entries.get(prefix) {
             // One that begins later is from before the clock stepped back.
             Some(entry) => Grant {
                 given: entry.grant.given.min(now),
@@ -216,29 +210,25 @@ impl Grants {
             },
             None => fresh,
         };
-        let entry = Entry { grant, reason: reason.to_owned(), uid, pid };
-        let told = held(&entry);
-        self.entries.insert(key(prefix), entry);
+        let entry = Entry { grant, reason: reason.into(), uid, pid };
+        let told = entry.held();
+        self.entries.insert(entry);
         self.dirty = true;
         Ok(told)
     }
 
     /// Takes one back.
     pub fn revoke(&mut self, prefix: IpNetwork) -> Option<Held> {
-        let entry = self.entries.remove(&key(prefix))?;
+        let entry = self.entries.remove(prefix)?;
         self.dirty = true;
-        Some(held(&entry))
+        Some(entry.held())
     }
 
     /// Forgets those that are over.
     pub fn expire(&mut self, now: i64) -> Vec<Held> {
-        let over = |entry: &&Entry| entry.grant.until <= now;
-        let expired: Vec<Held> = self.entries.values().filter(over).map(held).collect();
-        if !expired.is_empty() {
-            self.entries.retain(|_, entry| entry.grant.until > now);
-            self.dirty = true;
-        }
-        expired
+        let expired = self.entries.expire(now);
+        self.dirty |= !expired.is_empty();
+        expired.iter().map(Entry::held).collect()
     }
 
     /// Writes them down if that is due; in any case where `last`.
@@ -256,18 +246,6 @@ impl Grants {
     }
 }
 
-fn held(entry: &Entry) -> Held {
-    let Entry { grant, reason, uid, pid } = entry;
-    Held {
-        address: shown(grant.prefix),
-        given: crate::clock::show(grant.given),
-        until: crate::clock::show(grant.until),
-        reason: reason.clone(),
-        uid: *uid,
-        pid: *pid,
-    }
-}
-
 fn read(path: &Path) -> io::Result<Vec<Entry>> {
     let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let Some(bytes) = durable::read(path, LARGEST)? else { return Ok(Vec::new()) };
@@ -279,7 +257,7 @@ fn read(path: &Path) -> io::Result<Vec<Entry>> {
         let instant = |text: &str| parse_instant(text).map_err(|error| bad(format!("{text}: {error}")));
         let prefix = prefix(&held.address).map_err(|error| bad(error.to_string()))?;
         let grant = Grant { prefix, given: instant(&held.given)?, until: instant(&held.until)? };
-        Ok(Entry { grant, reason: held.reason, uid: held.uid, pid: held.pid })
+        Ok(Entry { grant, reason: held.reason.into(), uid: held.uid, pid: held.pid })
     });
     entries.collect()
 }
