@@ -50,13 +50,13 @@ struct SetLine<'a> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct PolicyLine<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) kind: &'static str,
-    pub(crate) action: &'static str,
-    pub(crate) allow: Vec<&'a str>,
-    pub(crate) mirror: bool,
-    pub(crate) phases: Vec<PhaseLine<'a>>,
+struct PolicyLine<'a> {
+    name: &'a str,
+    kind: &'static str,
+    action: &'static str,
+    allow: Vec<&'a str>,
+    mirror: bool,
+    phases: Vec<PhaseLine<'a>>,
 }
 
 #[derive(Serialize)]
@@ -180,15 +180,31 @@ impl<'a> Outline<'a> {
 }
 
 /// One policy and its phases.
-pub(crate) fn policy_line<'a>(
+fn policy_line<'a>(
     config: &'a Config,
     policy: &'a Policy,
     begun: &impl Fn(&Policy, &Phase) -> bool,
 ) -> PolicyLine<'a> {
-    let set = |at: &usize| config.sets[*at].name.as_str();
+    PolicyLine {
+        name: &policy.name,
+        kind: words::kind(policy.kind),
+        action: words::action(policy.action),
+        allow: policy.allow.iter().map(|at| config.sets[*at].name.as_str()).collect(),
+        mirror: policy.mirror,
+        phases: policy.phases.iter().map(|phase| phase_line(config, policy, phase, begun)).collect(),
+    }
+}
+
+/// One phase of a policy.
+pub(crate) fn phase_line<'a>(
+    config: &'a Config,
+    policy: &'a Policy,
+    phase: &'a Phase,
+    begun: &impl Fn(&Policy, &Phase) -> bool,
+) -> PhaseLine<'a> {
     let done = |phase: &Phase| phase.action.unwrap_or(policy.action);
     // Phases are a union: once a later one denies all in the same way, an earlier one has nothing to add.
-    let is_past = |phase: &Phase| {
+    let is_past = || {
         policy.phases.iter().any(|later| {
             later.block == Block::All
                 && begun(policy, later)
@@ -196,29 +212,18 @@ pub(crate) fn policy_line<'a>(
                 && done(later) == done(phase)
         })
     };
-    PolicyLine {
-        name: &policy.name,
-        kind: words::kind(policy.kind),
-        action: words::action(policy.action),
-        allow: policy.allow.iter().map(set).collect(),
-        mirror: policy.mirror,
-        phases: policy
-            .phases
-            .iter()
-            .map(|phase| PhaseLine {
-                name: &phase.name,
-                from: &phase.from_text,
-                state: match phase {
-                    phase if !begun(policy, phase) => "to come",
-                    phase if is_past(phase) => "past",
-                    _ => "in force",
-                },
-                block: match &phase.block {
-                    Block::All => vec!["all"],
-                    Block::Sets(sets) => sets.iter().map(set).collect(),
-                },
-                action: words::action(done(phase)),
-            })
-            .collect(),
+    PhaseLine {
+        name: &phase.name,
+        from: &phase.from_text,
+        state: match phase {
+            phase if !begun(policy, phase) => "to come",
+            _ if is_past() => "past",
+            _ => "in force",
+        },
+        block: match &phase.block {
+            Block::All => vec!["all"],
+            Block::Sets(sets) => sets.iter().map(|at| config.sets[*at].name.as_str()).collect(),
+        },
+        action: words::action(done(phase)),
     }
 }

@@ -8,7 +8,6 @@ use super::remote::Remote;
 use super::{Failure, shorten};
 use crate::clock::whole_second;
 use crate::grants::{Held, left};
-use crate::rpc::methods::Nothing;
 use crate::rpc::methods::grant::{Granted, Request, Whom};
 use crate::rpc::methods::grants::Grants;
 
@@ -58,7 +57,7 @@ pub(super) fn revoke(arguments: &RevokeArguments, out: &mut impl Write) -> Resul
 }
 
 pub(super) fn list(arguments: &ListArguments, out: &mut impl Write) -> Result<(), Failure> {
-    arguments.remote.show("grants", &Nothing {}, out, print_list)
+    arguments.remote.show_list("grants", out, print_list)
 }
 
 fn print(granted: &Granted, out: &mut dyn Write) -> io::Result<()> {

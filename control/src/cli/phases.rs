@@ -6,7 +6,6 @@ use unicode_width::UnicodeWidthStr;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
-use crate::rpc::methods::Nothing;
 use crate::rpc::methods::phases::Phases;
 
 /// What `phases` is asked.
@@ -17,7 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    arguments.remote.show("phases", &Nothing {}, out, print)
+    arguments.remote.show_list("phases", out, print)
 }
 
 /// Columns that are left for the sets of a phase beside the rest.
@@ -82,7 +81,13 @@ mod tests {
             block: block.iter().map(|set| (*set).to_owned()).collect(),
             action: "reject".into(),
         };
-        let phases = Phases { generation: 1, phases: vec![phase(&["all"]), phase(&sets)], now: "now".into() };
+        let phases = Phases {
+            generation: 1,
+            phases: vec![phase(&["all"]), phase(&sets)],
+            now: "now".into(),
+            found: 2,
+            next: None,
+        };
         let mut out = Vec::new();
         print(&phases, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use super::remote::Remote;
 use super::{Failure, shorten};
-use crate::rpc::methods::Nothing;
 use crate::rpc::methods::pools::{Counted, Pools};
 
 /// What `pools` is asked.
@@ -15,7 +14,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    arguments.remote.show("pools", &Nothing {}, out, print)
+    arguments.remote.show_list("pools", out, print)
 }
 
 fn print(pools: &Pools, out: &mut dyn Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use crate::rpc::methods::page::{self, Pages};
 use crate::rpc::{CallError, Client, Error, socket_of};
 
 /// Options of every command that asks the daemon.
@@ -36,6 +37,19 @@ impl Remote {
         let mut client = connect(self.socket.as_deref())?;
         client.patience(Some(PATIENCE))?;
         let result: R = heard(client.call(method, params), self.json, out)?;
+        self.print(&result, out, print)
+    }
+
+    /// The same for a list that comes in pages.
+    pub(super) fn show_list<R: Pages + Serialize>(
+        &self,
+        method: &str,
+        out: &mut impl Write,
+        print: impl FnOnce(&R, &mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut client = connect(self.socket.as_deref())?;
+        client.patience(Some(PATIENCE))?;
+        let result: R = heard(page::all(&mut client, method), self.json, out)?;
         self.print(&result, out, print)
     }
 

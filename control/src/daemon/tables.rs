@@ -31,7 +31,7 @@ use super::wake::Bell;
 use super::workers::panic_message;
 use crate::clock;
 use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
-use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy};
+use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy, Pool};
 use crate::grants::Grants;
 use crate::outline::TableLine;
 use crate::rpc::{Error, Ticket};
@@ -52,6 +52,8 @@ pub struct InForce {
     pub tables: Vec<TableLine>,
     /// The tables themselves, for who reads: the generation without grants.
     pub(crate) bare: Arc<Generation>,
+    /// By pool, in the order of the configuration: how many prefixes of its are IPv4's.
+    pub(crate) pool_prefixes_v4: Arc<[usize]>,
     /// The phases, in the order of the configuration.
     phases: Vec<(PhaseKey, Arc<Latch>)>,
 }
@@ -60,7 +62,9 @@ impl InForce {
     /// What stands beside a generation that is about to be published.
     pub(crate) fn of(config: Arc<Config>, compiled: Compiled) -> (Generation, InForce) {
         let Compiled { generation, names, phases } = compiled;
+        let v4 = |pool: &Pool| pool.prefixes.iter().filter(|prefix| prefix.is_ipv4()).count();
         let in_force = InForce {
+            pool_prefixes_v4: config.pools.iter().map(v4).collect(),
             config,
             names: Arc::new(names),
             generation: generation.number(),

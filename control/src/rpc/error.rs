@@ -36,7 +36,7 @@ impl Error {
     pub const CONFIGURATION: i64 = -32002;
     /// The configuration differs in what can't change while the daemon runs. `data` has `changes`, a list of texts.
     pub const NEEDS_RESTART: i64 = -32003;
-    /// The request is longer than 16 MiB. The connection is closed.
+    /// The request is longer than 16 MiB, and the connection is closed; or the answer would be longer than 64 MiB.
     pub const TOO_LARGE: i64 = -32004;
     /// The request did not come to its end in time. The connection is closed.
     pub const TIMEOUT: i64 = -32005;

@@ -32,6 +32,8 @@ pub(crate) struct Bounds {
     request_time: Duration,
     /// Requests a second of one client, and at once.
     rate: u32,
+    /// Bytes of an answer.
+    answer: usize,
     /// Bytes of answers that wait to be taken, above which a client is not read from.
     answers: usize,
     /// Bytes that wait to be taken, above which a subscriber misses notifications.
@@ -51,6 +53,7 @@ impl Default for Bounds {
             requests: 64 << 20,
             request_time: Duration::from_secs(5),
             rate: 1000,
+            answer: 64 << 20,
             answers: 64 << 10,
             notifications: 1 << 20,
             answer_time: Duration::from_secs(10),
@@ -240,7 +243,7 @@ impl Server {
     pub(crate) fn finish(&mut self, ticket: Ticket, answer: Result<&RawValue, &Error>) {
         if let Some(client) = self.clients.iter_mut().find(|client| client.id == ticket.client) {
             client.busy = false;
-            client.answer(ticket.id.as_deref(), answer);
+            client.answer(&self.bounds, ticket.id.as_deref(), answer);
         }
     }
 
@@ -451,20 +454,20 @@ impl Client {
                 let ticket = Ticket { client: self.id, id: id.clone() };
                 match serve.serve(&method, params, self.peer, ticket) {
                     Served::Answer(answer) => {
-                        self.answer(id.as_deref(), answer.as_deref());
+                        self.answer(bounds, id.as_deref(), answer.as_deref());
                     }
                     Served::Later => self.busy = true,
                     Served::Subscribed(_, Some(_)) if self.subscription.is_none() && *seats == 0 => {
                         let message =
                             format!("{} clients are subscribed; try again later", bounds.subscribers);
-                        self.answer(id.as_deref(), Err(&Error::new(Error::BUSY, message)));
+                        self.answer(bounds, id.as_deref(), Err(&Error::new(Error::BUSY, message)));
                     }
                     Served::Subscribed(answer, subscription) => {
                         *seats -= usize::from(subscription.is_some() && self.subscription.is_none());
                         self.subscription = subscription;
                         let every = subscription.and_then(|subscription| subscription.counters);
                         self.counters_due = every.map(|_| now);
-                        self.answer(id.as_deref(), Ok(&answer));
+                        self.answer(bounds, id.as_deref(), Ok(&answer));
                     }
                 }
             }
@@ -472,9 +475,17 @@ impl Client {
     }
 
     /// A notification is not answered (JSON-RPC 2.0, section 4.1).
-    fn answer(&mut self, id: Option<&RawValue>, answer: Result<&RawValue, &Error>) {
-        if id.is_some() {
-            self.answer_always(id, answer);
+    fn answer(&mut self, bounds: &Bounds, id: Option<&RawValue>, answer: Result<&RawValue, &Error>) {
+        if id.is_none() {
+            return;
+        }
+        match answer {
+            Ok(value) if value.get().len() > bounds.answer => {
+                let (is, most) = (value.get().len(), bounds.answer);
+                let message = format!("the answer has {is} bytes, more than {most}; ask for less at once");
+                self.answer_always(id, Err(&Error::new(Error::TOO_LARGE, message)));
+            }
+            answer => self.answer_always(id, answer),
         }
     }
 
@@ -605,6 +616,7 @@ mod tests {
         requests: 150_000,
         request_time: Duration::from_secs(5),
         rate: 10,
+        answer: 100_000,
         answers: 1000,
         notifications: 5000,
         answer_time: Duration::from_secs(10),
@@ -700,6 +712,20 @@ mod tests {
         bench.turns(3);
         assert_eq!(heard(&mut one).unwrap()["error"]["code"], -32603);
         assert_eq!(heard(&mut one).unwrap()["id"], 2, "its time does not pass while it waits for us");
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_is_an_error_in_its_place() {
+        let mut bench = Bench::new();
+        let mut one = bench.client();
+        say(&mut one, &(echo(1, "a").replace("echo", "later") + &echo(2, "b")));
+        bench.turns(3);
+        let large = to_raw_value(&"x".repeat(BOUNDS.answer)).unwrap();
+        let ticket = bench.echo.later.pop().unwrap();
+        bench.server.finish(ticket, Ok(&large));
+        bench.turns(3);
+        assert_eq!(heard(&mut one).unwrap()["error"]["code"], Error::TOO_LARGE);
+        assert_eq!(heard(&mut one).unwrap()["id"], 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, bounded};
 
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::counters::{Counters, Wanted};
+use crate::rpc::methods::page;
 use crate::rpc::methods::phases::Phases;
 use crate::rpc::methods::pools::Pools;
 use crate::rpc::methods::status::Status;
@@ -83,8 +84,8 @@ fn ask(client: &mut Client) -> Result<Sample, CallError> {
     Ok(Sample {
         status: client.call("status", &Nothing {})?,
         counters: client.call("counters", &Wanted { workers: false })?,
-        pools: client.call("pools", &Nothing {})?,
-        phases: client.call("phases", &Nothing {})?,
+        pools: page::all(client, "pools")?,
+        phases: page::all(client, "phases")?,
         at: Instant::now(),
     })
 }

@@ -10,6 +10,7 @@ mod host;
 mod lifecycle;
 mod methods;
 mod metrics;
+mod pages;
 mod phases;
 mod readers;
 mod reload;

@@ -1,4 +1,5 @@
 //! `generations`: the last generations, and what is to be confirmed. Takes [`Nothing`], gives [`Generations`].
+//! It has no pages: [`KEPT`](crate::daemon::KEPT) generations are listed, each with a bounded difference.
 
 use serde::{Deserialize, Serialize};
 

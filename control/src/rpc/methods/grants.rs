@@ -1,10 +1,12 @@
-//! `grants`: the grants that are not over. Takes [`Nothing`], gives [`Grants`].
+//! `grants`: the grants that are not over. Takes a [`Page`], gives [`Grants`]. `after` is an address or a prefix, whether
+//! it has a grant or not: a grant that is there all the while is in exactly one page.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Nothing, Params, give};
+use super::page::{Page, Pages};
+use super::{Call, Params, give};
 use crate::clock;
-use crate::grants::Held;
+use crate::grants::{self, Held};
 use crate::rpc::Error;
 
 /// What `grants` gives.
@@ -16,19 +18,41 @@ pub struct Grants {
     pub limit: usize,
     /// Whether they survive a restart: there is a state folder.
     pub survive_restart: bool,
-    /// IPv4 first, by length and address.
+    /// How many there are.
+    pub found: usize,
+    /// The page: IPv4 first, by length and address.
     pub grants: Vec<Held>,
+    /// What to ask for `after` to get the next page, if there is one.
+    pub next: Option<String>,
+}
+
+impl Pages for Grants {
+    fn next(&mut self) -> Option<String> {
+        self.next.take()
+    }
+
+    fn append(&mut self, page: Grants) {
+        self.grants.extend(page.grants);
+        (self.next, self.found) = (page.next, self.grants.len());
+    }
 }
 
 pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
-    let Nothing {} = params.read()?;
-    Ok(Call::read(|readers| {
+    let Page { limit, after } = Page::of(params)?;
+    let after = after.as_deref().map(grants::prefix).transpose();
+    let after = after.map_err(|error| Error::params(format!("after: {error}")))?;
+    Ok(Call::read(move |readers| {
         let in_force = readers.in_force();
+        let mut grants = readers.grants.page(after, limit + 1);
+        let more = grants.len() > limit;
+        grants.truncate(limit);
         give(&Grants {
             now: clock::show(clock::now()),
             limit: in_force.config.limits.grants,
             survive_restart: in_force.config.state().is_some(),
-            grants: readers.grants.page(None, usize::MAX),
+            found: readers.grants.len(),
+            next: grants.last().filter(|_| more).map(|last| last.address.clone()),
+            grants,
         })
     }))
 }

@@ -16,6 +16,8 @@
 //! | [`grants`] | the grants that are not over | to read |
 //! | [`capture`] | copies of what workers judge | to change: it shows traffic |
 //! | [`subscribe`] | counters and events from now on | to read |
+//!
+//! Lists that can be long come in [pages](page).
 
 pub mod affected;
 pub mod capture;
@@ -26,6 +28,7 @@ pub mod explain;
 pub mod generations;
 pub mod grant;
 pub mod grants;
+pub mod page;
 pub mod phases;
 pub mod pools;
 pub mod reload;

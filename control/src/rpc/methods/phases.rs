@@ -1,11 +1,15 @@
-//! `phases`: the phases, past, in force and to come. Takes [`Nothing`], gives [`Phases`].
+//! `phases`: the phases, past, in force and to come. Takes a [`Page`], gives [`Phases`].
+
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Nothing, Params, give};
+use super::page::{Page, Pages};
+use super::{Answer, Params, give};
 use crate::clock;
+use crate::config::{Phase, Policy};
 use crate::daemon::View;
-use crate::outline::policy_line;
+use crate::outline::phase_line;
 
 /// What `phases` gives.
 #[derive(Debug, Deserialize, Serialize)]
@@ -14,8 +18,25 @@ pub struct Phases {
     pub generation: u64,
     /// The daemon's clock, in UTC.
     pub now: String,
-    /// The phases of all policies, in the order of the configuration.
+    /// How many phases there are.
+    #[serde(default)]
+    pub found: usize,
+    /// The page: phases of all policies, in the order of the configuration.
     pub phases: Vec<PhaseStatus>,
+    /// What to ask for `after` to get the next page, if there is one.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+impl Pages for Phases {
+    fn next(&mut self) -> Option<String> {
+        self.next.take()
+    }
+
+    fn append(&mut self, page: Phases) {
+        self.phases.extend(page.phases);
+        self.next = page.next;
+    }
 }
 
 /// A phase.
@@ -38,25 +59,34 @@ pub struct PhaseStatus {
 }
 
 pub(super) fn answer(view: &View<'_>, params: &Params<'_>) -> Answer {
-    let Nothing {} = params.read()?;
+    let page = Page::of(params)?;
     let in_force = &view.in_force;
-    let begun = |policy: &_, phase: &_| in_force.has_begun(policy, phase);
-    let policies =
-        in_force.config.policies.iter().map(|policy| policy_line(&in_force.config, policy, &begun));
-    let phases = policies.flat_map(|policy| {
-        policy.phases.into_iter().map(move |phase| PhaseStatus {
-            policy: policy.name.to_owned(),
-            name: phase.name.to_owned(),
-            from: phase.from.to_owned(),
-            state: phase.state.to_owned(),
-            begun: phase.state != "to come",
-            block: phase.block.into_iter().map(str::to_owned).collect(),
-            action: phase.action.to_owned(),
-        })
+    let all: Vec<_> = in_force.phases().collect();
+    let (rows, next) = page.of_generation(in_force.generation, all.len())?;
+    // A phase looks at the others of its policy.
+    let begun: HashSet<(&str, &str)> = all
+        .iter()
+        .filter(|(.., begun)| *begun)
+        .map(|(policy, phase, _)| (policy.name.as_str(), phase.name.as_str()))
+        .collect();
+    let begun = |policy: &Policy, phase: &Phase| begun.contains(&(policy.name.as_str(), phase.name.as_str()));
+    let phases = all[rows].iter().map(|(policy, phase, _)| {
+        let line = phase_line(&in_force.config, policy, phase, &begun);
+        PhaseStatus {
+            policy: policy.name.clone(),
+            name: line.name.to_owned(),
+            from: line.from.to_owned(),
+            state: line.state.to_owned(),
+            begun: begun(policy, phase),
+            block: line.block.into_iter().map(str::to_owned).collect(),
+            action: line.action.to_owned(),
+        }
     });
     give(&Phases {
         generation: in_force.generation,
         now: clock::show(clock::now()),
+        found: all.len(),
         phases: phases.collect(),
+        next,
     })
 }

@@ -1,9 +1,10 @@
-//! `pools`: the pools, and what was counted for them. Takes [`Nothing`], gives [`Pools`].
+//! `pools`: the pools, and what was counted for them. Takes a [`Page`], gives [`Pools`].
 
 use sekisho_dataplane::policy::PoolId;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Nothing, Params, give};
+use super::page::{Page, Pages};
+use super::{Answer, Params, give};
 use crate::daemon::View;
 use crate::words;
 
@@ -12,10 +13,27 @@ use crate::words;
 pub struct Pools {
     /// The generation in force.
     pub generation: u64,
-    /// The pools, in the order of the configuration.
+    /// How many pools there are.
+    #[serde(default)]
+    pub found: usize,
+    /// The page, in the order of the configuration.
     pub pools: Vec<PoolStatus>,
+    /// What to ask for `after` to get the next page, if there is one.
+    #[serde(default)]
+    pub next: Option<String>,
     /// What was counted of customers in no pool, and of pools that are gone.
     pub no_pool: Counted,
+}
+
+impl Pages for Pools {
+    fn next(&mut self) -> Option<String> {
+        self.next.take()
+    }
+
+    fn append(&mut self, page: Pools) {
+        self.pools.extend(page.pools);
+        self.next = page.next;
+    }
 }
 
 /// A pool.
@@ -53,14 +71,15 @@ pub struct Counted {
 }
 
 pub(super) fn answer(view: &View<'_>, params: &Params<'_>) -> Answer {
-    let Nothing {} = params.read()?;
+    let page = Page::of(params)?;
     let (config, names) = (&view.in_force.config, &view.in_force.names);
     let counted = |pool| {
         let totals = view.books.pool(pool);
         Counted { packets: totals.packets, denied: totals.denied, would_deny: totals.would }
     };
-    let pools = config.pools.iter().zip(names.pools_in_order(config)).map(|(pool, id)| {
-        let v4 = pool.prefixes.iter().filter(|prefix| prefix.is_ipv4()).count();
+    let (rows, next) = page.of_generation(view.in_force.generation, config.pools.len())?;
+    let all = config.pools.iter().zip(names.pools_in_order(config)).zip(&*view.in_force.pool_prefixes_v4);
+    let pools = all.skip(rows.start).take(rows.len()).map(|((pool, id), &v4)| {
         let policy = &config.policies[pool.policy];
         PoolStatus {
             name: pool.name.clone(),
@@ -75,7 +94,9 @@ pub(super) fn answer(view: &View<'_>, params: &Params<'_>) -> Answer {
     });
     give(&Pools {
         generation: view.in_force.generation,
+        found: config.pools.len(),
         pools: pools.collect(),
+        next,
         no_pool: counted(PoolId::NONE),
     })
 }
