@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod doctor;
 mod durable;
 pub mod explain;
+mod fresh;
 pub mod grants;
 pub mod metrics;
 pub mod netlink;

@@ -1,9 +1,8 @@
 //! `sekisho capture`: a pcapng of what the running daemon judges, with what became of each frame in its comment.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use super::{Failure, remote};
 use crate::capture::SNAPLEN;
 use crate::capture::filter::Filter;
 use crate::config::parse_duration;
+use crate::fresh::{self, IfThere};
 use crate::progress::Progress;
 use crate::rpc::Client;
 use crate::rpc::methods::capture::{Batch, Begun, Packet, Request, Wish};
@@ -55,6 +55,9 @@ pub(super) struct Arguments {
     /// Where the pcapng goes; - is standard output, for a pipe into tcpdump or tshark
     #[arg(short, long, value_name = "FILE")]
     write: PathBuf,
+    /// Put a new file in the place of FILE, if it is there already
+    #[arg(long)]
+    force: bool,
     /// The daemon's socket [env: SEKISHO_SOCKET] [default: /run/sekisho/control.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -91,7 +94,7 @@ pub(super) fn run(arguments: &Arguments, _: &mut impl Write) -> Result<(), Failu
     };
     // A daemon that refuses has not cost anybody a file.
     let Begun { .. } = client.call("capture", &Request::Begin(wish))?;
-    let mut written = Written { writer: open(&arguments.write, to_stdout)?, captured: 0, lost: 0 };
+    let mut written = Written { writer: open(arguments, to_stdout)?, captured: 0, lost: 0 };
     let mut progress = Progress::new(true);
     let captured = follow(&mut client, &end, &mut written, &mut progress);
     progress.clear();
@@ -112,13 +115,14 @@ pub(super) fn run(arguments: &Arguments, _: &mut impl Write) -> Result<(), Failu
 }
 
 /// For the owner alone: it is other people's traffic.
-fn open(path: &Path, to_stdout: bool) -> Result<CaptureWriter, Failure> {
+fn open(arguments: &Arguments, to_stdout: bool) -> Result<CaptureWriter, Failure> {
     if to_stdout {
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         return Ok(CaptureWriter::to_writer(stdout, "standard output", Format::PcapNg));
     }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let file = file.map_err(|source| CaptureError::Create { path: path.to_owned(), source })?;
+    let path = &arguments.write;
+    let if_there = if arguments.force { IfThere::Replace } else { IfThere::Refuse };
+    let file = fresh::create(path, if_there).map_err(|error| Failure::refused(error.to_string()))?;
     Ok(CaptureWriter::to_writer(file, path, Format::PcapNg))
 }
 

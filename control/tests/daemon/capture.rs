@@ -119,7 +119,7 @@ fn what_is_captured_is_chosen_by_reason_pool_port_and_expression() {
         (&["--filter", "tcp dst port 25 and not src net 198.51.100.0/24"], &egress, "port25-egress", "deny"),
         (&["--filter", "port 587", "--snaplen", "20"], &submission, "submission", "forward"),
     ] {
-        let fixed = ["capture", "--count", "4", "-w", "out.pcapng"];
+        let fixed = ["capture", "--count", "4", "-w", "out.pcapng", "--force"];
         let told = host.run(&[&fixed[..], arguments].concat());
         assert!(told.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&told.stderr));
         let packets = captured(&host.path("out.pcapng"));
@@ -184,6 +184,17 @@ fn what_is_asked_for_wrongly_is_refused_and_costs_no_file() {
     refused(&mut client, json!({ "begin": { "count": 0 } }), "`count` must be at least 1");
     refused(&mut client, json!({ "begin": { "what": 1 } }), "unknown field");
     refused(&mut client, json!({ "next": {} }), "captures nothing");
+    // Somebody else's file behind a link, and one that is there.
+    std::os::unix::fs::symlink(host.path("kept.pcapng"), host.path("link.pcapng")).unwrap();
+    for (arguments, complaint) in [
+        (&["kept.pcapng"][..], "kept.pcapng is there already, and stays as it is"),
+        (&["link.pcapng"], "link.pcapng is a symbolic link"),
+        (&["link.pcapng", "--force"], "link.pcapng is a symbolic link"),
+    ] {
+        let told = host.refused(&[&["capture", "--count", "1", "-w"][..], arguments].concat());
+        assert!(told.contains(complaint), "{told}");
+        assert_eq!(fs::read(host.path("kept.pcapng")).unwrap(), b"kept");
+    }
     let unwritable = host.refused(&["capture", "-w", "no/such/folder.pcapng"]);
     assert!(unwritable.contains("no/such/folder.pcapng"), "{unwritable}");
 }
