@@ -15,7 +15,10 @@ use std::path::Path;
 pub(crate) fn read(path: &Path, largest: u64) -> io::Result<Option<Vec<u8>>> {
     let length = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Where the folder is no folder there is no file either.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     if length > largest {

@@ -4,8 +4,9 @@
 //! daemon writes down each phase that begins, in `phases.json` of its state folder, and reads that file when it
 //! starts. `replay`, `explain -c` and `check` never touch it.
 //!
-//! The file is replaced as a whole. One that can't be read costs what it remembered and nothing else: the daemon says so, keeps it under another name for whoever wants to know, and goes
-//! on with what the clock says.
+//! The file is replaced as a whole. One that says something else than it should costs what it remembered and nothing
+//! else: the daemon says so, keeps it under another name for whoever wants to know, and goes on with what the clock says.
+//! One that can't be read stays as it is, and nothing is written.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -78,6 +79,8 @@ pub struct Unwritable {
 pub struct State {
     folder: PathBuf,
     begun: BTreeSet<PhaseKey>,
+    /// Whether the file may be replaced: it was read, or it is kept under another name.
+    may_replace: bool,
 }
 
 impl State {
@@ -85,17 +88,17 @@ impl State {
     /// says why; a folder or file that does not exist yet is no trouble.
     pub fn open(folder: &Path) -> (State, Option<Unreadable>) {
         let path = folder.join(FILE);
+        let mut may_replace = true;
         let (begun, trouble) = match read(&path) {
             Ok(begun) => (begun, None),
             Err(trouble) => {
-                // Only what was read can be judged; and if it can't be moved, it is overwritten one day.
-                if matches!(trouble, Unreadable::Content { .. }) {
-                    let _ = fs::rename(&path, folder.join(REFUSED));
-                }
+                // Only what was read can be judged.
+                may_replace = matches!(trouble, Unreadable::Content { .. })
+                    && fs::rename(&path, folder.join(REFUSED)).is_ok();
                 (BTreeSet::new(), Some(trouble))
             }
         };
-        (State { folder: folder.to_owned(), begun }, trouble)
+        (State { folder: folder.to_owned(), begun, may_replace }, trouble)
     }
 
     /// The phases that are known to have begun.
@@ -114,6 +117,10 @@ impl State {
             return Ok(());
         }
         begun.extend(self.begun.iter().cloned());
+        if !self.may_replace {
+            let source = io::Error::other("it can't be read, and stays as it is; mend that, and restart");
+            return Err(Unwritable { path: self.folder.join(FILE), source });
+        }
         write(&self.folder, &begun).map_err(|source| Unwritable { path: self.folder.join(FILE), source })?;
         self.begun = begun;
         Ok(())
@@ -211,6 +218,19 @@ mod tests {
         fs::write(folder.path().join(FILE), good).unwrap();
         let begun = remembered(folder.path());
         assert_eq!((begun.len(), begun[0].from_micros), (1, 1_149_087_600_000_000));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        // It is there, and reading it fails, for root as well.
+        std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+        let (mut state, trouble) = State::open(folder.path());
+        assert!(matches!(trouble, Some(Unreadable::Io { .. })), "{trouble:?}");
+        let error = state.remember([key("one", 1)]).unwrap_err().to_string();
+        assert!(error.contains("stays as it is"), "{error}");
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/proc/self/mem"));
     }
 
     #[test]
