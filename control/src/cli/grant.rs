@@ -61,12 +61,12 @@ pub(super) fn list(arguments: &ListArguments, out: &mut impl Write) -> Result<()
 }
 
 fn print(granted: &Granted, out: &mut dyn Write) -> io::Result<()> {
-    let Granted { grant, extended, survives_restart, pool, note } = granted;
+    let Granted { grant, extended, survives_restart, pool, note, .. } = granted;
     let done = if *extended { "extended" } else { "granted" };
     writeln!(out, "{done}: {} until {}", grant.address, whole_second(&grant.until))?;
     writeln!(out, "  pool: {}", pool.as_deref().unwrap_or("none"))?;
     if !survives_restart {
-        writeln!(out, "  it survives a reload, not a restart: there is no state folder")?;
+        writeln!(out, "  it survives a reload, not a restart: grants are not saved")?;
     }
     note.iter().try_for_each(|note| writeln!(out, "  note: {note}"))
 }

@@ -85,9 +85,9 @@ pub(crate) fn run_with(
         compiler = Compiler::remembering(opened.begun().cloned());
         state = Some(opened);
     }
-    let (grants, trouble) = Grants::open(config.state(), clock::now());
+    let (mut grants, trouble) = Grants::open(config.state(), clock::now());
     if let Some(trouble) = trouble {
-        warn(&format!("the grants from before can't be read, and are none now: {trouble}"));
+        warn(&format!("the grants from before are none now, they can't be read: {trouble}"));
     }
     let compiled = compiler.compile(&config, grants.table())?;
     let (generation, in_force) = InForce::of(Arc::new(config), compiled);
@@ -127,11 +127,19 @@ pub(crate) fn run_with(
     let followed = FollowedTables::default();
     followed.with(|followed| followed.follow(config, &contents(config)));
     let slot = Arc::new(Slot::new(in_force));
+    let (to_tell, ring) = (reports.clone(), bell.clone());
+    let unwritable = move |why| {
+        // Without a control thread the process is at its end.
+        let _ = to_tell.send(Report::Happened(Event::GrantsUnwritable { why }));
+        ring.ring();
+    };
+    grants.save_behind(unwritable).map_err(system("no thread to save grants can be started"))?;
     let readers = Readers {
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),
         followed: followed.clone(),
         grants: grants.register(),
+        saving: grants.standing(),
         start: options.path.clone(),
         reports: reports.clone(),
         bell: bell.clone(),
@@ -142,7 +150,6 @@ pub(crate) fn run_with(
         table_refused: None,
         compiler,
         grants,
-        grants_told: false,
         publisher,
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),

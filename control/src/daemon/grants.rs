@@ -52,6 +52,7 @@ impl Tables {
             grant,
             extended,
             survives_restart: self.grants.persist(),
+            saved_within_seconds: self.grants.persist().then_some(grants::WITHIN.as_secs_f64()),
             pool: pool.map(|pool| pool.name.clone()),
             note: note.map(str::to_owned),
         })
@@ -105,16 +106,5 @@ impl Tables {
         self.publisher.publish(next);
         self.publisher.reclaim();
         self.books.grants.store(self.grants.len(), Ordering::Relaxed);
-    }
-
-    pub(super) fn save_grants(&mut self, last: bool) {
-        match self.grants.save(last) {
-            Ok(()) => self.grants_told &= self.grants.is_unsaved(),
-            Err(why) if !self.grants_told => {
-                self.grants_told = true;
-                self.happened(Event::GrantsUnwritable { why });
-            }
-            Err(_) => {}
-        }
     }
 }

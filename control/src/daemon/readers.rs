@@ -24,6 +24,7 @@ use super::wake::Bell;
 use super::workers::panic_message;
 use crate::compile::Compiler;
 use crate::config::{Config, ConfigError, LoadOptions};
+use crate::durable::Standing;
 use crate::grants::Register;
 use crate::rpc::{Error, Ticket};
 
@@ -43,6 +44,8 @@ pub(crate) struct Readers {
     pub(super) followed: FollowedTables,
     /// The grants that are not over.
     pub(crate) grants: Register,
+    /// Whether all of them are saved; none if they are not.
+    pub(crate) saving: Option<Standing>,
     /// The file that the daemon was started with.
     pub(super) start: PathBuf,
     pub(super) reports: Sender<Report>,

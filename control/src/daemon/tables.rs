@@ -284,8 +284,6 @@ pub(crate) struct Tables {
     pub(super) compiler: Compiler,
     /// The grants that are not over.
     pub(crate) grants: Grants,
-    /// That they can't be written down is known.
-    pub(super) grants_told: bool,
     pub(super) publisher: Publisher<Generation>,
     pub(super) slot: Arc<Slot>,
     pub(super) books: Arc<Books>,
@@ -355,17 +353,14 @@ impl Tables {
                     self.publisher.reclaim();
                     self.remember(false);
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.save_grants(true);
-                    return;
-                }
+                // The grants go with it, and are saved then.
+                Err(RecvTimeoutError::Disconnected) => return,
             }
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.follow_tables())) {
                 let why = format!("it failed in the daemon: {}", panic_message(&*panic));
                 self.happened(Event::KernelTableRefused { table: 0, why });
             }
             self.expire_grants();
-            self.save_grants(false);
         }
     }
 
@@ -457,14 +452,11 @@ impl Tables {
         Ok(reloaded)
     }
 
-    /// How long to wait for a task. A grant that is over leaves within a second, and so is one written down.
+    /// How long to wait for a task. A grant that is over leaves within a second.
     fn patience(&self) -> Duration {
-        let nothing_to_do = self.grants.is_empty() && !self.grants.is_unsaved();
-        let patience = if nothing_to_do { TRY_AGAIN } else { Duration::from_secs(1) };
-        let held = self
-            .followed
-            .with(|followed| followed.due())
-            .map(|due| due.saturating_duration_since(Instant::now()));
+        let patience = if self.grants.is_empty() { TRY_AGAIN } else { Duration::from_secs(1) };
+        let due = self.followed.with(|followed| followed.due());
+        let held = due.map(|due| due.saturating_duration_since(Instant::now()));
         [self.until_rollback(), held].into_iter().flatten().fold(patience, Duration::min)
     }
 

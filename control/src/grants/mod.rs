@@ -1,17 +1,22 @@
 //! The grants of a daemon: who is exempt until when, why, and who said so.
 //!
 //! The tables know addresses and instants alone (see [`Grant`]), and compare them by the clock themselves; what is kept
-//! here is for people, for the next generation, and for the next start. `grants.json` of the state folder holds it:
-//! replaced as a whole at most a second after a change, and at once if nothing was written within the last second. A file that can't be read costs the grants
-//! that it held and nothing else; it is kept under another name. Without a state folder grants end with the daemon.
+//! here is for people, for the next generation, and for the next start.
+//!
+//! `grants.json` of the state folder holds it. It is written behind whoever grants, on a thread of its own, so that no
+//! disk holds up a customer, a confirmation or a rollback: a grant is in force at once, and [on the disk](WITHIN) a second
+//! later at most; a crash within that second costs those that were given in it. Where that is too much to lose, `grants`
+//! says when all is saved. A file that says something else than it should costs the grants that it held, and is kept
+//! under another name; one that can't be read stays as it is, and nothing is saved. Neither keeps the daemon from
+//! forwarding. Without a state folder grants end with the daemon.
 
+mod file;
 mod register;
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
@@ -19,18 +24,14 @@ use sekisho_dataplane::policy::Grant;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{format_duration, parse_instant};
-use crate::durable;
+use crate::durable::{Standing, WriteBehind};
 
 use register::Entry;
 pub use register::Register;
 
-const FILE: &str = "grants.json";
-const REFUSED: &str = "grants.json.refused";
-const VERSION: u32 = 1;
-/// No file is larger: the most grants that a configuration allows, each with the longest reason.
-const LARGEST: u64 = 2 << 30;
-/// How often the file is written, at most.
-const PACE: Duration = Duration::from_secs(1);
+/// How often the file is written, at most; and so how long a change waits for being written, unless the disk is slow or
+/// refuses. The latter is told as an event.
+pub const WITHIN: Duration = Duration::from_secs(1);
 
 /// The shortest and the longest time of a grant, in microseconds.
 pub const TIMES: std::ops::RangeInclusive<u64> = 1_000_000..=31 * 86_400 * 1_000_000;
@@ -53,13 +54,6 @@ pub struct Held {
     pub uid: u32,
     /// That user's process.
     pub pid: i32,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Remembered {
-    version: u32,
-    grants: Vec<Held>,
 }
 
 /// Why an address or a prefix can't be granted anything.
@@ -107,30 +101,63 @@ pub fn shown(prefix: IpNetwork) -> String {
 #[derive(Debug, Default)]
 pub struct Grants {
     entries: Register,
+    /// Where they are saved, if they are.
     folder: Option<PathBuf>,
+    saving: Option<WriteBehind>,
+    /// Something changed before there was somebody to save it.
     dirty: bool,
-    tried: Option<Instant>,
 }
 
 impl Grants {
     /// Those that `folder` remembers and that are not over; none without a folder. What can't be read is told in the
     /// second value, and is none.
     pub fn open(folder: Option<&Path>, now: i64) -> (Grants, Option<String>) {
-        let mut grants = Grants { folder: folder.map(Path::to_owned), ..Grants::default() };
-        let Some(folder) = folder else { return (grants, None) };
-        let path = folder.join(FILE);
-        let (entries, trouble) = match read(&path) {
-            Ok(entries) => (entries, None),
-            Err(error) => {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    let _ = fs::rename(&path, folder.join(REFUSED));
-                }
-                (Vec::new(), Some(format!("{}: {error}", path.display())))
-            }
-        };
+        let Some(folder) = folder else { return (Grants::default(), None) };
+        let file::Found { entries, trouble, may_replace } = file::read(folder);
         let live = entries.into_iter().filter(|entry| entry.grant.until > now);
-        grants.entries = live.collect();
+        let grants = Grants {
+            entries: live.collect(),
+            folder: may_replace.then(|| folder.to_owned()),
+            ..Grants::default()
+        };
         (grants, trouble)
+    }
+
+    /// Saves them from now on, as long as they live. `failed` is told why that can't be done, once each time that it
+    /// begins to fail; it is tried again.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub fn save_behind(&mut self, failed: impl Fn(String) + Send + 'static) -> io::Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let register = self.register();
+        let (path, mut told) = (folder.join(file::FILE), false);
+        let write = move || {
+            let written = file::write(&folder, &register);
+            if let (Err(error), false) = (&written, told) {
+                failed(format!("{}: {error}", path.display()));
+            }
+            told = written.is_err();
+            written.is_ok()
+        };
+        let saving = WriteBehind::start("sekisho-grants", WITHIN, write)?;
+        if self.dirty {
+            saving.changed();
+        }
+        self.saving = Some(saving);
+        Ok(())
+    }
+
+    /// Whether all is saved, for those who read; none if nothing is.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.saving.as_ref().map(WriteBehind::standing)
+    }
+
+    fn changed(&mut self) {
+        self.dirty = true;
+        if let Some(saving) = &self.saving {
+            saving.changed();
+        }
     }
 
     /// The entries, for those who read.
@@ -153,11 +180,6 @@ impl Grants {
         self.folder.is_some()
     }
 
-    /// Whether something is not written down that should be.
-    pub fn is_unsaved(&self) -> bool {
-        self.dirty && self.folder.is_some()
-    }
-
     /// Whether this very prefix has one.
     pub fn has(&self, prefix: IpNetwork) -> bool {
         self.entries.has(prefix)
@@ -166,11 +188,6 @@ impl Grants {
     /// What the tables need.
     pub fn table(&self) -> Vec<Grant> {
         self.entries.table()
-    }
-
-    /// All, for people, IPv4 first, by length and address.
-    pub fn list(&self) -> Vec<Held> {
-        self.entries.page(None, usize::MAX)
     }
 
     /// Another prefix with a grant that holds this one, for advice.
@@ -213,60 +230,25 @@ impl Grants {
         let entry = Entry { grant, reason: reason.into(), uid, pid };
         let told = entry.held();
         self.entries.insert(entry);
-        self.dirty = true;
+        self.changed();
         Ok(told)
     }
 
     /// Takes one back.
     pub fn revoke(&mut self, prefix: IpNetwork) -> Option<Held> {
         let entry = self.entries.remove(prefix)?;
-        self.dirty = true;
+        self.changed();
         Some(entry.held())
     }
 
     /// Forgets those that are over.
     pub fn expire(&mut self, now: i64) -> Vec<Held> {
         let expired = self.entries.expire(now);
-        self.dirty |= !expired.is_empty();
+        if !expired.is_empty() {
+            self.changed();
+        }
         expired.iter().map(Entry::held).collect()
     }
-
-    /// Writes them down if that is due; in any case where `last`.
-    ///
-    /// # Errors
-    /// When the file can't be written. It is tried again.
-    pub fn save(&mut self, last: bool) -> Result<(), String> {
-        let due = last || self.tried.is_none_or(|tried| tried.elapsed() >= PACE);
-        let Some(folder) = self.folder.as_ref().filter(|_| self.dirty && due) else { return Ok(()) };
-        let written = write(folder, self.list());
-        self.tried = Some(Instant::now());
-        written.map_err(|error| format!("{}: {error}", folder.join(FILE).display()))?;
-        self.dirty = false;
-        Ok(())
-    }
-}
-
-fn read(path: &Path) -> io::Result<Vec<Entry>> {
-    let bad = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let Some(bytes) = durable::read(path, LARGEST)? else { return Ok(Vec::new()) };
-    let Remembered { version, grants } = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-    if version != VERSION {
-        return Err(bad(format!("version {version} of the format; this build reads version {VERSION}")));
-    }
-    let entries = grants.into_iter().map(|held| {
-        let instant = |text: &str| parse_instant(text).map_err(|error| bad(format!("{text}: {error}")));
-        let prefix = prefix(&held.address).map_err(|error| bad(error.to_string()))?;
-        let grant = Grant { prefix, given: instant(&held.given)?, until: instant(&held.until)? };
-        Ok(Entry { grant, reason: held.reason.into(), uid: held.uid, pid: held.pid })
-    });
-    entries.collect()
-}
-
-fn write(folder: &Path, grants: Vec<Held>) -> io::Result<()> {
-    // Addresses of customers and names of users: for the daemon alone.
-    durable::replace(folder, FILE, 0o600, |file| {
-        Ok(serde_json::to_writer(file, &Remembered { version: VERSION, grants })?)
-    })
 }
 
 /// How long from `now` until `until`, for people.
@@ -278,6 +260,8 @@ pub fn left(until: &str, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const MINUTE: u64 = 60_000_000;
@@ -327,23 +311,46 @@ mod tests {
         for (at, minutes) in [("203.0.113.7", 1), ("2001:db8::/64", 3), ("203.0.113.0/26", 3)] {
             grants.give(prefix(at).unwrap(), (0, minutes * MINUTE), "why", (7, 8)).unwrap();
         }
-        grants.save(false).unwrap();
+        let saved = |grants: &mut Grants| {
+            grants.save_behind(|why| panic!("{why}")).unwrap();
+            // What is dropped is saved.
+            grants.saving = None;
+        };
+        saved(&mut grants);
         fs::write(folder.path().join("grants.json.new"), "{\"ver").unwrap();
         let (again, trouble) = Grants::open(Some(folder.path()), 2 * MINUTE as i64);
         assert!(trouble.is_none(), "{trouble:?}");
-        assert_eq!(again.list(), [grants.list()[0].clone(), grants.list()[2].clone()], "one is over");
-        let good = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        let list = |grants: &Grants| grants.register().page(None, 10);
+        assert_eq!(list(&again), [list(&grants)[0].clone(), list(&grants)[2].clone()], "one is over");
+        let good = fs::read_to_string(folder.path().join(file::FILE)).unwrap();
         for (text, told) in [
             (good[..40].to_owned(), "EOF"),
             (good.replace("\"version\":1", "\"version\":9"), "version 9"),
             (good.replace("203.0.113.7", "203.0.113.x"), "203.0.113.x"),
             (good.replace("reason", "cause"), "unknown field"),
         ] {
-            fs::write(folder.path().join(FILE), &text).unwrap();
+            fs::write(folder.path().join(file::FILE), &text).unwrap();
             let (none, trouble) = Grants::open(Some(folder.path()), 0);
             let trouble = trouble.expect("it is damaged");
-            assert!(none.is_empty() && trouble.contains(told) && trouble.contains(FILE), "{trouble}");
-            assert_eq!(fs::read_to_string(folder.path().join(REFUSED)).unwrap(), text);
+            assert!(none.is_empty() && trouble.contains(told) && trouble.contains(file::FILE), "{trouble}");
+            assert_eq!(fs::read_to_string(folder.path().join(file::REFUSED)).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_is_never_replaced_and_nothing_is_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(file::FILE);
+        // It is there, and reading it fails, for root as well.
+        std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+        let (mut grants, trouble) = Grants::open(Some(folder.path()), 0);
+        let trouble = trouble.expect("it can't be read");
+        assert!(trouble.contains("grants are not saved until it can be read"), "{trouble}");
+        grants.save_behind(|why| panic!("{why}")).unwrap();
+        grants.give(prefix("203.0.113.7").unwrap(), (0, MINUTE), "why", (7, 8)).unwrap();
+        assert!(grants.standing().is_none() && !grants.persist());
+        drop(grants);
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/proc/self/mem"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing is beside it");
     }
 }

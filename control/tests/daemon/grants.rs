@@ -106,8 +106,44 @@ fn grants_survive_a_reload_and_a_restart_and_damage_is_told_and_not_fatal() {
         (json!(0), "port25-egress".into())
     );
     let ended = daemon.stop();
-    assert!(ended.stderr.contains("the grants from before can't be read"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the grants from before are none now, they can't be read"), "{}", ended.stderr);
     assert!(host.path("state/grants.json.refused").exists());
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_nobody_who_grants_and_what_it_missed_is_saved_later() {
+    let host = Host::new();
+    std::fs::create_dir(host.path("state")).unwrap();
+    // Whoever opens it for writing waits until somebody reads it.
+    let pipe = host.path("state/grants.json.new");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let daemon = host.start();
+    let (mut client, mut subscriber) = (host.client(), host.client());
+    subscriber.call("subscribe", json!({ "counters": false })).unwrap();
+    for n in 0..5 {
+        let params = json!({ "address": format!("203.0.113.{n}"), "for": "30m", "reason": "r" });
+        let granted = client.call("grant", params).unwrap();
+        assert_eq!((&granted["survives_restart"], &granted["saved_within_seconds"]), (&json!(true), &json!(1.0)));
+    }
+    client.call("revoke", json!({ "address": "203.0.113.0" })).unwrap();
+    client.ask("reload");
+    assert_eq!(client.ask("grants")["saved"], false);
+    assert!(!host.path("state/grants.json").exists());
+    // A pipe can be written, and can't be brought to a disk.
+    let read = std::fs::File::open(&pipe).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    let told = loop {
+        let event = subscriber.line().unwrap()["params"].take();
+        if event["event"] == "grants-unwritable" {
+            break event;
+        }
+    };
+    assert!(told["why"].as_str().unwrap().contains("state/grants.json: "), "{told}");
+    drop(read);
+    client.wait_until("it is saved", |client| client.ask("grants")["saved"] == true);
+    daemon.kill();
+    let _daemon = host.start();
+    assert_eq!(host.client().ask("grants")["found"], 4);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `grant`: exempts a customer for a time. Takes [`Request`], gives [`Granted`]. `revoke` takes [`Whom`] and gives the
 //! grant that is no more.
 //!
+//! A grant is in force when it is answered, and saved after that: see [`grants`].
+//!
 //! Errors: [`Error::LIMIT`] where there are as many as `[limits] grants` allows, [`Error::NOT_FOUND`] where there is
 //! nothing to revoke.
 
@@ -30,8 +32,12 @@ pub struct Granted {
     pub grant: Held,
     /// There was one for this address or prefix already.
     pub extended: bool,
-    /// Whether it survives a restart: there is a state folder.
+    /// Whether it survives a restart: there is a state folder, and nothing in it that can't be read.
     pub survives_restart: bool,
+    /// It is on the disk within so many seconds, unless the disk refuses, which an event tells; until then it does not
+    /// survive a crash. None if it does not survive a restart.
+    #[serde(default)]
+    pub saved_within_seconds: Option<f64>,
     /// The customer's pool.
     pub pool: Option<String>,
     /// Why it may have no effect.

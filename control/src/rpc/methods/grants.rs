@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::page::{Page, Pages};
 use super::{Call, Params, give};
 use crate::clock;
+use crate::durable::Standing;
 use crate::grants::{self, Held};
 use crate::rpc::Error;
 
@@ -16,8 +17,10 @@ pub struct Grants {
     pub now: String,
     /// How many there may be.
     pub limit: usize,
-    /// Whether they survive a restart: there is a state folder.
+    /// Whether they survive a restart: there is a state folder, and nothing in it that can't be read.
     pub survive_restart: bool,
+    /// Whether all of them, and all that were revoked, are on the disk.
+    pub saved: bool,
     /// How many there are.
     pub found: usize,
     /// The page: IPv4 first, by length and address.
@@ -49,7 +52,8 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
         give(&Grants {
             now: clock::show(clock::now()),
             limit: in_force.config.limits.grants,
-            survive_restart: in_force.config.state().is_some(),
+            survive_restart: readers.saving.is_some(),
+            saved: readers.saving.as_ref().is_some_and(Standing::is_saved),
             found: readers.grants.len(),
             next: grants.last().filter(|_| more).map(|last| last.address.clone()),
             grants,
