@@ -270,12 +270,13 @@ impl Totals {
     }
 
     /// Adds what a driver counted by itself: frames that it received and could not hand over, and frames that it
-    /// took to be sent and that did not leave.
-    pub fn add_driver(&mut self, receive_errors: u64, transmit_lost: u64) {
+    /// took to be sent and that did not leave, with their bytes.
+    pub fn add_driver(&mut self, receive_errors: u64, transmit_lost: u64, bytes_lost: u64) {
         self.received += receive_errors;
         self.receive_errors += receive_errors;
         self.transmit_lost += transmit_lost;
         self.transmitted = self.transmitted.saturating_sub(transmit_lost);
+        self.transmitted_bytes = self.transmitted_bytes.saturating_sub(bytes_lost);
     }
 
     /// Packets for one reason, whatever was done.
@@ -353,12 +354,13 @@ mod tests {
         let cells = WorkerCounters::new(2, 1);
         cells.port(PortId(0)).received_packets.add(5);
         cells.port(PortId(1)).transmitted_packets.add(5);
+        cells.port(PortId(1)).transmitted_bytes.add(500);
         cells.port(PortId(0)).decided[Reason::OtherPort as usize][Taken::Forward as usize].add(5);
         let mut all = Totals::of([&cells]);
         assert!(all.balance() && all.leaving_balances());
-        all.add_driver(3, 2);
+        all.add_driver(3, 2, 120);
         assert_eq!((all.received, all.receive_errors, all.errors(), all.forwarded()), (8, 3, 3, 5));
-        assert_eq!((all.transmitted, all.transmit_lost), (3, 2));
+        assert_eq!((all.transmitted, all.transmitted_bytes, all.transmit_lost), (3, 380, 2));
         assert!(all.balance() && all.leaving_balances());
         all.received += 1;
         all.transmitted -= 1;

@@ -220,6 +220,7 @@ impl Books {
             transmit_failed: a.transmit_failed + b.transmit_failed,
             transmit_down: a.transmit_down + b.transmit_down,
             queued_lost: a.queued_lost + b.queued_lost,
+            queued_lost_bytes: a.queued_lost_bytes + b.queued_lost_bytes,
         })
     }
 }
@@ -227,7 +228,7 @@ impl Books {
 /// The pipeline counts what it is given; the driver knows of the rest.
 fn add_driver(totals: &mut Totals, watch: &PortWatch) {
     let counted = watch.statistics();
-    totals.add_driver(counted.receive_errors(), counted.queued_lost);
+    totals.add_driver(counted.receive_errors(), counted.queued_lost, counted.queued_lost_bytes);
 }
 
 fn told(outage: &Outage) -> String {

@@ -40,6 +40,7 @@ struct PortTold {
     forwarded: u64,
     rejects_sent: u64,
     transmitted: u64,
+    transmitted_bytes: u64,
 }
 
 /// Seconds of a worker's polling. The time since the last reading, less what it slept, is shared out as the rounds were
@@ -242,6 +243,7 @@ impl Families {
             let statistics = self.books.statistics(id).unwrap_or_default();
             *told = PortTold {
                 transmitted: totals.transmitted.max(told.transmitted),
+                transmitted_bytes: totals.transmitted_bytes.max(told.transmitted_bytes),
                 forwarded: totals.forwarded().max(told.forwarded),
                 rejects_sent: totals
                     .taken(Taken::Reject)
@@ -493,7 +495,7 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
         "Frames that left by the port, answers included.",
         series(|port| port.told.transmitted),
     )?;
-    sheet.counters(bytes("transmitted"), "Their bytes.", series(|port| port.totals.transmitted_bytes))?;
+    sheet.counters(bytes("transmitted"), "Their bytes.", series(|port| port.told.transmitted_bytes))?;
     sheet.gauges(
         ("port_up", None),
         "Whether a port works.",

@@ -7,6 +7,7 @@ use crossbeam::utils::CachePadded;
 use super::error::InterfaceError;
 use super::xdp::XdpManner;
 use crate::counters::Cell;
+use crate::port::Lost;
 
 /// Whether a port works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct PortStatistics {
     pub transmit_down: u64,
     /// Of the last two, those that had been queued before, and so were counted as sent.
     pub queued_lost: u64,
+    /// The bytes of these.
+    pub queued_lost_bytes: u64,
 }
 
 impl PortStatistics {
@@ -86,6 +89,15 @@ pub(super) struct Cells {
     pub(super) transmit_failed: Cell,
     pub(super) transmit_down: Cell,
     pub(super) queued_lost: Cell,
+    pub(super) queued_lost_bytes: Cell,
+}
+
+impl Cells {
+    /// Books frames that had been counted as sent.
+    pub(super) fn lose_queued(&self, lost: Lost) {
+        self.queued_lost.add(lost.frames as u64);
+        self.queued_lost_bytes.add(lost.bytes as u64);
+    }
 }
 
 #[derive(Debug)]
@@ -148,6 +160,7 @@ impl PortWatch {
             transmit_failed: cells.transmit_failed.get(),
             transmit_down: cells.transmit_down.get(),
             queued_lost: cells.queued_lost.get(),
+            queued_lost_bytes: cells.queued_lost_bytes.get(),
         }
     }
 }

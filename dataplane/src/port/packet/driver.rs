@@ -294,9 +294,9 @@ impl PacketDriver {
     fn lose_queued(&mut self, port: usize) {
         let Port { outlet, watch, .. } = &mut self.ports[port];
         if let Some(outlet) = outlet {
-            let lost = outlet.take_back() as u64;
-            watch.cells().transmit_down.add(lost);
-            watch.cells().queued_lost.add(lost);
+            let lost = outlet.take_back();
+            watch.cells().transmit_down.add(lost.frames as u64);
+            watch.cells().lose_queued(lost);
         }
         self.queued.retain(|other| *other != port);
     }
@@ -349,9 +349,9 @@ impl PacketDriver {
                 self.look(port);
                 let Port { outlet: Some(outlet), watch, .. } = &mut self.ports[port] else { return true };
                 if outlet.queued() > 0 {
-                    outlet.give_up_first();
-                    watch.cells().transmit_failed.add(1);
-                    watch.cells().queued_lost.add(1);
+                    let lost = outlet.give_up_first();
+                    watch.cells().transmit_failed.add(lost.frames as u64);
+                    watch.cells().lose_queued(lost);
                 }
                 outlet.queued() == 0
             }

@@ -35,6 +35,7 @@ use super::arrival::offload_header;
 use super::mapping::Mapping;
 use super::socket::{RingShape, Socket, Version};
 use super::system::Errno;
+use crate::port::Lost;
 
 const STATUS: usize = offset_of!(tpacket2_hdr, tp_status);
 const LENGTH: usize = offset_of!(tpacket2_hdr, tp_len);
@@ -79,6 +80,8 @@ pub(super) struct Outlet {
     queued: usize,
     /// Since when the device refuses the first of them.
     refused: Option<Instant>,
+    /// The first of them has been given up, and is still to be skipped by the kernel.
+    is_given_up: bool,
 }
 
 impl Outlet {
@@ -112,6 +115,7 @@ impl Outlet {
             next: 0,
             queued: 0,
             refused: None,
+            is_given_up: false,
         })
     }
 
@@ -175,7 +179,7 @@ impl Outlet {
         let last = (self.next + self.slots - 1) % self.slots;
         if self.status(last).load(Ordering::Acquire) != libc::TP_STATUS_SEND_REQUEST {
             // They are taken in turn: with the last, all are.
-            (self.queued, self.refused) = (0, None);
+            (self.queued, self.refused, self.is_given_up) = (0, None, false);
             return Flushed::All;
         }
         self.remains(sent)
@@ -188,6 +192,7 @@ impl Outlet {
             && self.status(self.first()).load(Ordering::Acquire) != libc::TP_STATUS_SEND_REQUEST
         {
             self.queued -= 1;
+            self.is_given_up = false;
         }
         match sent {
             Err(Errno(libc::ENETDOWN | libc::ENXIO | libc::ENODEV)) => Flushed::Down,
@@ -209,29 +214,42 @@ impl Outlet {
         }
     }
 
-    /// Makes the first frame that is to be sent one that the kernel skips.
-    pub(super) fn give_up_first(&mut self) {
-        if self.queued == 0 {
-            return;
+    /// The length of the frame in a slot that is to be sent.
+    fn length(&self, slot: usize) -> usize {
+        let length = self.memory.word((slot << self.shift) + LENGTH).load(Ordering::Relaxed);
+        (length as usize).saturating_sub(offload_header::SIZE)
+    }
+
+    /// Makes the first frame that is to be sent one that the kernel skips. None is lost if it is one already.
+    pub(super) fn give_up_first(&mut self) -> Lost {
+        if self.queued == 0 || self.is_given_up {
+            return Lost::default();
         }
+        self.is_given_up = true;
         let at = (self.first() << self.shift) + DATA + offload_header::LENGTH;
         // SAFETY: inside a slot that is to be sent, which the kernel looks at only inside `send_queued`; that
         // needs this borrow of `self`. More bytes than the frame has are to be copied: it can't be sent.
         unsafe { self.memory.bytes_mut(at, 2) }.fill(0xff);
         self.refused = None;
+        Lost { frames: 1, bytes: self.length(self.first()) }
     }
 
-    /// Takes back all frames that are to be sent; how many these were.
-    pub(super) fn take_back(&mut self) -> usize {
-        let count = self.queued;
+    /// Takes back all frames that are to be sent, and says what these were, but for one that was given up.
+    pub(super) fn take_back(&mut self) -> Lost {
         let first = self.first();
-        for slot in (0..count).map(|n| (first + n) % self.slots) {
+        let mut lost = Lost::default();
+        for n in 0..self.queued {
+            let slot = (first + n) % self.slots;
+            if n > 0 || !self.is_given_up {
+                lost.frames += 1;
+                lost.bytes += self.length(slot);
+            }
             // The kernel changes a slot that is to be sent only inside `send_queued`.
             self.status(slot).store(libc::TP_STATUS_AVAILABLE, Ordering::Release);
         }
         // The kernel waits at the first of them.
         self.next = first;
-        (self.queued, self.refused) = (0, None);
-        count
+        (self.queued, self.refused, self.is_given_up) = (0, None, false);
+        lost
     }
 }

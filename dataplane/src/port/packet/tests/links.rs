@@ -37,11 +37,13 @@ fn a_link_that_goes_down_is_told_and_comes_up_again() {
 fn what_was_queued_when_the_link_went_down_is_lost_counted_and_not_sent_later() {
     in_namespace(|| {
         let (mut driver, _left, right) = bridge(Receive::Blocks);
-        (0..5).for_each(|n| assert!(driver.inject(B, &numbered(n, 60))));
+        (0..5).for_each(|n| assert!(driver.inject(B, &numbered(n, 60 + n as usize))));
         ip("link set near1 down");
         driver.flush().unwrap();
         assert!(!driver.is_up(B), "the device said so itself");
-        assert_eq!(driver.statistics(B).transmit_down, 5);
+        let counted = driver.statistics(B);
+        assert_eq!((counted.transmit_down, counted.queued_lost), (5, 5));
+        assert_eq!(counted.queued_lost_bytes, 60 + 61 + 62 + 63 + 64);
         assert!(!driver.inject(B, &numbered(5, 60)));
         assert_eq!(driver.statistics(B).transmit_down, 6);
 

@@ -161,7 +161,9 @@ fn a_frame_that_the_device_refuses_does_not_stop_those_behind_it() {
         while driver.is_late && began.elapsed() < Duration::from_secs(5) {
             driver.receive(A, &mut Burst::new(1)).unwrap();
         }
-        assert_eq!(driver.statistics(A).transmit_failed, 3);
+        let counted = driver.statistics(A);
+        assert_eq!((counted.transmit_failed, counted.queued_lost), (3, 3));
+        assert_eq!(counted.queued_lost_bytes, 3 * 1514);
         for n in [1, 3, 5] {
             assert_eq!(far.receive(), Some(numbered(n, 60)));
         }
