@@ -90,9 +90,11 @@ mod tests {
         let dangling = folder.path().join("dangling");
         symlink(folder.path().join("new"), &dangling).unwrap();
         for if_there in [IfThere::Refuse, IfThere::Replace] {
-            for (path, told) in
-                [(&link, "a symbolic link"), (&dangling, "a symbolic link"), (&folder.path().into(), "a folder")]
-            {
+            for (path, told) in [
+                (&link, "a symbolic link"),
+                (&dangling, "a symbolic link"),
+                (&folder.path().into(), "a folder"),
+            ] {
                 let error = create(path, if_there).unwrap_err().to_string();
                 assert!(error.contains(told), "{error}");
             }

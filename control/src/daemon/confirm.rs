@@ -30,7 +30,7 @@ pub(super) struct Pending {
     /// What was before, with its tables.
     before: Arc<InForce>,
     /// When they come back.
-    until: Instant,
+    pub(super) until: Instant,
     /// How long that is altogether.
     time: Duration,
 }
@@ -67,33 +67,26 @@ impl Pending {
     pub(super) fn new(before: Arc<InForce>, generation: u64, time: Duration) -> Pending {
         Pending { generation, before, until: Instant::now() + time, time }
     }
+
+    /// What people are told.
+    pub(super) fn awaited(&self, now: Instant) -> Awaited {
+        Awaited {
+            generation: self.generation,
+            previous: self.before.generation,
+            seconds_left: self.until.saturating_duration_since(now).as_secs_f64(),
+        }
+    }
 }
 
 impl Tables {
-    /// Begins the wait for a confirmation.
-    pub(super) fn hold(&mut self, pending: Pending) -> Awaited {
-        let Pending { generation, until, time, ref before, .. } = pending;
-        let previous = before.generation;
-        self.history.hold(generation, previous, until);
-        self.pending = Some(pending);
-        Awaited { generation, previous, seconds_left: time.as_secs_f64() }
-    }
-
     /// Until something comes back by itself.
     pub(super) fn until_rollback(&self) -> Option<Duration> {
-        self.pending.as_ref().map(|pending| pending.until.saturating_duration_since(Instant::now()))
+        self.history.until().map(|until| until.saturating_duration_since(Instant::now()))
     }
 
     /// Refuses what has to wait for a confirmation.
     pub(super) fn must_not_be_pending(&self) -> Result<(), ReloadError> {
-        match &self.pending {
-            None => Ok(()),
-            Some(pending) => Err(ReloadError::AwaitsConfirmation(Awaited {
-                generation: pending.generation,
-                previous: pending.before.generation,
-                seconds_left: pending.until.saturating_duration_since(Instant::now()).as_secs_f64(),
-            })),
-        }
+        self.history.awaited().map_or(Ok(()), |awaited| Err(ReloadError::AwaitsConfirmation(awaited)))
     }
 
     /// Keeps what is in force.
@@ -102,7 +95,7 @@ impl Tables {
         generation: Option<u64>,
         (uid, pid): (u32, i32),
     ) -> Result<Confirmed, Error> {
-        let Some(pending) = &self.pending else {
+        let Some(Awaited { generation: awaits, seconds_left, .. }) = self.history.awaited() else {
             let last = self.history.list().into_iter().next();
             let timer = last.filter(|last| last.author == Author::Timer);
             let why = timer.map_or(String::new(), |last| {
@@ -111,14 +104,11 @@ impl Tables {
             });
             return Err(Error::new(Error::NOT_FOUND, format!("no reload awaits confirmation{why}")));
         };
-        let awaits = pending.generation;
         if generation.is_some_and(|wanted| wanted != awaits) {
             let message = format!("generation {awaits} awaits confirmation, no other");
             return Err(Error::new(Error::NOT_FOUND, message));
         }
-        let seconds_left = pending.until.saturating_duration_since(Instant::now()).as_secs_f64();
-        self.pending = None;
-        self.history.keep();
+        self.history.take_pending(|_| true);
         self.happened(Event::Confirmed { generation: awaits, uid, pid });
         Ok(Confirmed { generation: awaits, seconds_left })
     }
@@ -128,7 +118,8 @@ impl Tables {
         if self.until_rollback() != Some(Duration::ZERO) {
             return;
         }
-        if let Some(pending) = self.pending.take() {
+        // What is taken out is not awaited any more, whatever comes of it.
+        if let Some(pending) = self.history.take_pending(|_| true) {
             let why = format!("not confirmed within {}", format_duration(pending.time.as_micros() as u64));
             self.restore_pending(pending, Author::Timer, why);
         }
@@ -138,7 +129,8 @@ impl Tables {
     pub(crate) fn roll_back(&mut self, wanted: Option<u64>, who: (u32, i32)) -> Result<RolledBack, Error> {
         let author = Author::Peer { uid: who.0, pid: who.1 };
         let why = format!("asked for by {author}");
-        if let Some(pending) = self.pending.take_if(|p| wanted.is_none_or(|n| n == p.before.generation)) {
+        if let Some(pending) = self.history.take_pending(|p| wanted.is_none_or(|n| n == p.before.generation))
+        {
             return Ok(self.restore_pending(pending, author, why));
         }
         let left = self.in_force();
@@ -171,7 +163,7 @@ impl Tables {
             .map_err(|error| Error::from(ReloadError::from(error)))?;
         let (generation, in_force) = InForce::of(config, compiled);
         // What was to be confirmed is left.
-        self.pending = None;
+        self.history.take_pending(|_| true);
         Ok(self.restore(generation, in_force, Restoration { restores, author, why, begun }))
     }
 
@@ -237,4 +229,73 @@ struct Restoration {
     author: Author,
     why: String,
     begun: Instant,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sekisho_dataplane::RejectLimits;
+    use sekisho_dataplane::pipeline::Common;
+    use sekisho_dataplane::publication::publish;
+
+    use super::*;
+    use crate::compile::Compiler;
+    use crate::daemon::Books;
+    use crate::daemon::followed::FollowedTables;
+    use crate::daemon::history::{History, State};
+    use crate::daemon::kernel::Kernel;
+    use crate::daemon::tables::Slot;
+    use crate::daemon::wake::bell;
+    use crate::grants::Grants;
+
+    const TEXT: &str = "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"memory\"\n\
+                        [[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\ndriver = \"memory\"\n\
+                        [[policy]]\nname = \"p\"\n[[pool]]\nname = \"q\"\npolicy = \"p\"\nprefixes = [\"192.0.2.0/24\"]\n";
+
+    #[test]
+    fn a_rollback_that_panics_leaves_nothing_that_awaits_confirmation() {
+        let config = Config::from_toml(TEXT, Path::new("/etc/s.toml")).unwrap();
+        let mut compiler = Compiler::default();
+        let compiled = compiler.compile(&config, Vec::new()).unwrap();
+        let mut faulty = config.clone();
+        // Nothing makes such a configuration: comparing it with another finds no policy, and panics.
+        faulty.pools[0].policy = 7;
+        let (_, before) = InForce::of(Arc::new(faulty), compiled);
+        let compiled = compiler.compile(&config, Vec::new()).unwrap();
+        let (generation, in_force) = InForce::of(Arc::new(config), compiled);
+        let (publisher, readers) = publish(generation, 1);
+        // No worker takes a burst, and none holds anything.
+        drop(readers);
+        let common = Arc::new(Common::new(2, RejectLimits::default()));
+        let (reports, _reported) = crossbeam::channel::unbounded();
+        let books = Arc::new(Books::new(Vec::new(), common, None));
+        let (bell, _ear) = bell().unwrap();
+        let ways = (crossbeam::channel::unbounded().0, reports.clone(), bell.clone());
+        let kernel = Kernel::start(Default::default(), &books, ways).unwrap();
+        let mut tables = Tables {
+            compiler,
+            grants: Grants::default(),
+            publisher,
+            slot: Arc::new(Slot::new(in_force)),
+            books,
+            start: "/etc/s.toml".into(),
+            state: None,
+            unwritten: Vec::new(),
+            reports,
+            bell,
+            followed: FollowedTables::default(),
+            kernel: kernel.line(),
+            table_refused: None,
+            history: Arc::new(History::default()),
+        };
+        tables.record(Author::Start, &tables.in_force().config, None, &Difference::default());
+        tables.history.hold(Pending::new(Arc::new(before), 2, Duration::ZERO));
+        assert_eq!(tables.history.list()[0].state, State::AwaitsConfirmation);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tables.roll_back_if_due()));
+        assert!(panicked.is_err());
+        assert_eq!(tables.history.awaited(), None);
+        assert_eq!(tables.history.list()[0].state, State::InForce);
+        assert!(tables.must_not_be_pending().is_ok(), "the next reload mends it");
+    }
 }

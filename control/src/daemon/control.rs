@@ -159,7 +159,6 @@ pub(crate) fn run_with(
         reports,
         bell,
         history: Arc::clone(&history),
-        pending: None,
     };
     tables.record(Author::Start, &tables.in_force().config, None, &Difference::default());
     let tables = std::thread::Builder::new()

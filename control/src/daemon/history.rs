@@ -1,16 +1,17 @@
 //! The last generations: who made each, when, from what and what it changed; and their configurations, to go back to.
 //!
-//! The tables' thread writes it, the control thread shows it. Memory is bounded twice: so many generations, and so many
+//! What awaits its confirmation stands here and nowhere else. The tables' thread writes it, the control thread shows it. Memory is bounded twice: so many generations, and so many
 //! bytes of configurations beside the one in force. What the second bound drops is still listed, and says that it can't
 //! be restored.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::confirm::Pending;
 use super::difference::Difference;
 use crate::clock;
 use crate::config::Config;
@@ -126,8 +127,8 @@ struct Entry {
 struct Entries {
     /// The oldest first; the last one is in force.
     entries: VecDeque<Entry>,
-    /// What is to be confirmed: its generation, the one before, and until when.
-    awaited: Option<(u64, u64, Instant)>,
+    /// What comes back unless the last one is confirmed.
+    pending: Option<Pending>,
 }
 
 /// See the module's documentation.
@@ -171,13 +172,8 @@ impl History {
         // What leaves is freed behind the lock.
         let mut gone = Vec::new();
         let by_table = matches!(author, Author::KernelTable { .. });
+        let _pending = self.take_pending(|_| !by_table);
         self.with(|all| {
-            let mut entry = entry;
-            if !by_table {
-                all.awaited = None;
-            } else if all.awaited.is_some() {
-                entry.record.state = State::AwaitsConfirmation;
-            }
             if by_table && all.entries.back().is_some_and(|last| last.record.author == author) {
                 gone.extend(all.entries.pop_back().and_then(|entry| entry.config));
             } else if let Some(last) = all.entries.back_mut() {
@@ -191,34 +187,38 @@ impl History {
         });
     }
 
-    /// The generation in force is to be confirmed within `time`.
-    pub(super) fn hold(&self, generation: u64, previous: u64, until: Instant) {
-        self.with(|all| {
-            all.awaited = Some((generation, previous, until));
-            all.set_last(State::AwaitsConfirmation);
-        });
+    /// The generation in force is to be confirmed.
+    pub(super) fn hold(&self, pending: Pending) -> Awaited {
+        let awaited = pending.awaited(Instant::now());
+        self.with(|all| all.pending.replace(pending));
+        awaited
     }
 
-    /// It was confirmed.
-    pub(super) fn keep(&self) {
-        self.with(|all| {
-            all.awaited = None;
-            all.set_last(State::InForce);
-        });
+    /// Takes what is to be confirmed out, if there is something and it is as wanted: from now on nothing is.
+    pub(super) fn take_pending(&self, wanted: impl FnOnce(&Pending) -> bool) -> Option<Pending> {
+        self.with(|all| all.pending.take_if(|pending| wanted(pending)))
     }
 
     /// What is to be confirmed.
     pub(super) fn awaited(&self) -> Option<Awaited> {
-        let awaited = self.with(|all| all.awaited);
-        awaited.map(|(generation, previous, until)| {
-            let left: Duration = until.saturating_duration_since(Instant::now());
-            Awaited { generation, previous, seconds_left: left.as_secs_f64() }
-        })
+        self.with(|all| all.pending.as_ref().map(|pending| pending.awaited(Instant::now())))
+    }
+
+    /// When what is to be confirmed comes to its end.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.with(|all| all.pending.as_ref().map(|pending| pending.until))
     }
 
     /// The generations, the latest first.
     pub(super) fn list(&self) -> Vec<Recorded> {
-        self.with(|all| all.entries.iter().rev().map(|entry| entry.record.clone()).collect())
+        self.with(|all| {
+            let mut list: Vec<Recorded> =
+                all.entries.iter().rev().map(|entry| entry.record.clone()).collect();
+            if let (Some(last), Some(_)) = (list.first_mut(), &all.pending) {
+                last.state = State::AwaitsConfirmation;
+            }
+            list
+        })
     }
 
     /// The generation before the one in force. For a restored one, that is the one before it was in force first: going
@@ -244,12 +244,6 @@ impl History {
 }
 
 impl Entries {
-    fn set_last(&mut self, state: State) {
-        if let Some(last) = self.entries.back_mut() {
-            last.record.state = state;
-        }
-    }
-
     /// Gives up configurations, the oldest first, until those beside the one in force take no more than `most` bytes.
     fn forget_beyond(&mut self, most: usize) -> Vec<Arc<Config>> {
         let older = self.entries.len().saturating_sub(1);
@@ -280,8 +274,11 @@ fn bytes_of(config: &Config) -> usize {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
+    use crate::compile::Compiler;
+    use crate::daemon::InForce;
 
     fn config() -> Arc<Config> {
         let text = "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"memory\"\n\
@@ -315,19 +312,25 @@ mod tests {
         assert!(history.config(3).is_none() && history.config(4).flatten().is_some());
     }
 
+    fn pending(generation: u64, seconds: u64) -> Pending {
+        let compiled = Compiler::default().compile(&config(), Vec::new()).unwrap();
+        let before = Arc::new(InForce::of(config(), compiled).1);
+        Pending::new(before, generation, Duration::from_secs(seconds))
+    }
+
     #[test]
     fn what_is_to_be_confirmed_is_told_with_its_time_until_it_is_or_another_takes_its_place() {
         let history = History::default();
         record(&history, 1, None);
         record(&history, 2, None);
-        history.hold(2, 1, Instant::now() + Duration::from_secs(60));
+        history.hold(pending(2, 60));
         let awaited = history.awaited().unwrap();
         assert_eq!((awaited.generation, awaited.previous), (2, 1));
         assert!((50.0..=60.0).contains(&awaited.seconds_left), "{awaited:?}");
         assert_eq!(history.list()[0].state, State::AwaitsConfirmation);
-        history.keep();
+        assert!(history.take_pending(|_| false).is_none() && history.take_pending(|_| true).is_some());
         assert_eq!((history.awaited(), history.list()[0].state), (None, State::InForce));
-        history.hold(2, 1, Instant::now());
+        history.hold(pending(2, 60));
         record(&history, 3, Some(1));
         assert_eq!((history.awaited(), history.list()[1].state), (None, State::RolledBack));
     }

@@ -294,10 +294,8 @@ pub(crate) struct Tables {
     pub(super) unwritten: Vec<PhaseKey>,
     pub(super) reports: Sender<Report>,
     pub(super) bell: Bell,
-    /// The last generations.
+    /// The last generations, and what a reload replaced that is to be confirmed.
     pub(super) history: Arc<History>,
-    /// What a reload replaced that is to be confirmed.
-    pub(super) pending: Option<Pending>,
     /// The kernel's tables that pools and sets follow.
     pub(super) followed: FollowedTables,
     /// Where they come from.
@@ -439,7 +437,8 @@ impl Tables {
         self.record(options.author, &config, None, &reloaded.difference);
         match options.confirm {
             Some(time) => {
-                reloaded.confirmation = Some(self.hold(Pending::new(before, reloaded.generation, time)));
+                let pending = Pending::new(before, reloaded.generation, time);
+                reloaded.confirmation = Some(self.history.hold(pending));
             }
             // The tables that it shares are freed below.
             None => drop(before),

@@ -90,11 +90,13 @@ pub(super) fn write(folder: &Path, register: &Register) -> io::Result<()> {
 
 fn pages<S: Serializer>(register: &Register, serializer: S) -> Result<S::Ok, S::Error> {
     let mut after = None;
-    serializer.collect_seq(std::iter::from_fn(|| {
-        let page = register.entries(after, PAGE);
-        after = Some(page.last()?.grant.prefix);
-        Some(page)
-    })
-    .flatten()
-    .map(|entry| entry.held()))
+    serializer.collect_seq(
+        std::iter::from_fn(|| {
+            let page = register.entries(after, PAGE);
+            after = Some(page.last()?.grant.prefix);
+            Some(page)
+        })
+        .flatten()
+        .map(|entry| entry.held()),
+    )
 }

@@ -106,7 +106,11 @@ fn grants_survive_a_reload_and_a_restart_and_damage_is_told_and_not_fatal() {
         (json!(0), "port25-egress".into())
     );
     let ended = daemon.stop();
-    assert!(ended.stderr.contains("the grants from before are none now, they can't be read"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the grants from before are none now, they can't be read"),
+        "{}",
+        ended.stderr
+    );
     assert!(host.path("state/grants.json.refused").exists());
 }
 
@@ -123,7 +127,10 @@ fn a_disk_that_hangs_holds_up_nobody_who_grants_and_what_it_missed_is_saved_late
     for n in 0..5 {
         let params = json!({ "address": format!("203.0.113.{n}"), "for": "30m", "reason": "r" });
         let granted = client.call("grant", params).unwrap();
-        assert_eq!((&granted["survives_restart"], &granted["saved_within_seconds"]), (&json!(true), &json!(1.0)));
+        assert_eq!(
+            (&granted["survives_restart"], &granted["saved_within_seconds"]),
+            (&json!(true), &json!(1.0))
+        );
     }
     client.call("revoke", json!({ "address": "203.0.113.0" })).unwrap();
     client.ask("reload");
