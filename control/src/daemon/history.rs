@@ -244,18 +244,30 @@ impl History {
 }
 
 impl Entries {
-    /// Gives up configurations, the oldest first, until those beside the one in force take no more than `most` bytes.
+    /// Gives up configurations, the one that was last in force longest ago first, until those beside the one in force
+    /// take no more than `most` bytes. One that several generations share counts once, and is as young as the last of
+    /// them; what is in force is never given up.
     fn forget_beyond(&mut self, most: usize) -> Vec<Arc<Config>> {
-        let older = self.entries.len().saturating_sub(1);
-        let mut sum: usize = self.entries.iter().take(older).map(|entry| entry.bytes).sum();
-        let mut gone = Vec::new();
-        for entry in self.entries.iter_mut().take(older) {
-            if sum <= most {
-                break;
+        let mut gone: Vec<Arc<Config>> = Vec::new();
+        // From the youngest on, so that each is met where it is youngest.
+        let mut kept: Vec<(Arc<Config>, usize)> = Vec::new();
+        for entry in self.entries.iter().rev() {
+            let Some(config) = &entry.config else { continue };
+            if !kept.iter().any(|(other, _)| Arc::ptr_eq(other, config)) {
+                kept.push((Arc::clone(config), entry.bytes));
             }
-            sum -= std::mem::take(&mut entry.bytes);
-            entry.record.can_restore = false;
-            gone.extend(entry.config.take());
+        }
+        let mut sum: usize = kept.iter().skip(1).map(|(_, bytes)| bytes).sum();
+        while sum > most && kept.len() > 1 {
+            let Some((config, bytes)) = kept.pop() else { break };
+            sum -= bytes;
+            for entry in &mut self.entries {
+                if entry.config.as_ref().is_some_and(|other| Arc::ptr_eq(other, &config)) {
+                    entry.record.can_restore = false;
+                    gone.extend(entry.config.take());
+                }
+            }
+            gone.push(config);
         }
         gone
     }
@@ -358,11 +370,37 @@ mod tests {
         let history = History::default();
         (1..=4).for_each(|generation| record(&history, generation, None));
         let one = bytes_of(&config());
-        let gone = history.with(|all| all.forget_beyond(2 * one));
-        assert_eq!(gone.len(), 1);
+        drop(history.with(|all| all.forget_beyond(2 * one)));
         let kept: Vec<bool> = history.list().iter().map(|entry| entry.can_restore).collect();
         assert_eq!(kept, [true, true, true, false]);
         assert_eq!(history.config(1).map(|config| config.is_some()), Some(false));
-        assert_eq!(history.with(|all| all.forget_beyond(0)).len(), 2, "never the one in force");
+        drop(history.with(|all| all.forget_beyond(0)));
+        let kept: Vec<bool> = history.list().iter().map(|entry| entry.can_restore).collect();
+        assert_eq!(kept, [true, false, false, false], "never the one in force");
+    }
+
+    #[test]
+    fn a_configuration_that_generations_share_counts_once_and_is_as_young_as_the_last_of_them() {
+        let history = History::default();
+        let (one, other) = (config(), config());
+        let bytes = bytes_of(&one);
+        let record = |generation, config: &Arc<Config>, restores| {
+            let (author, difference) = (Author::Start, &Difference::default());
+            history.record(&New { generation, at_micros: 0, author, config, restores, difference });
+        };
+        record(1, &one, None);
+        record(2, &other, None);
+        record(3, &one, Some(1));
+        record(4, &config(), None);
+        let can_restore = || history.list().iter().map(|entry| entry.can_restore).collect::<Vec<_>>();
+        drop(history.with(|all| all.forget_beyond(2 * bytes)));
+        assert_eq!(can_restore(), [true; 4], "they are two, beside the one in force");
+        drop(history.with(|all| all.forget_beyond(bytes)));
+        assert_eq!(can_restore(), [true, true, false, true], "the other was in force before");
+        assert!(Arc::ptr_eq(&history.config(3).flatten().unwrap(), &one));
+        // What is in force again costs nothing beside itself.
+        record(5, &one, Some(3));
+        drop(history.with(|all| all.forget_beyond(bytes)));
+        assert_eq!(can_restore(), [true, true, true, false, true]);
     }
 }
