@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sekisho_control::affected::Affected;
+use sekisho_control::affected::{Affected, Which};
 use sekisho_control::compile::{Compiler, fragment_limits, reject_limits};
 use sekisho_control::config::{Config, Privacy};
 use sekisho_dataplane::clock::Instant;
@@ -124,7 +124,7 @@ fn a_storm_leaves_other_customers_traffic_forwarded_and_every_counter_exact() {
         let reader = scope.spawn(|| {
             let (mut reads, mut last) = (0u64, 0);
             while !done.load(Ordering::Relaxed) {
-                let (rows, accuracy) = affected.rows(&names, Privacy::Off, None);
+                let (rows, accuracy) = affected.rows(Which::Current, &names, Privacy::Off, None);
                 assert!(accuracy.attempts >= last && rows.len() <= STORMING as usize);
                 (reads, last) = (reads + 1, accuracy.attempts);
             }
@@ -172,7 +172,7 @@ fn a_storm_leaves_other_customers_traffic_forwarded_and_every_counter_exact() {
         assert_eq!(PoolTotals::of([&*counters], pool), PoolTotals { packets, denied, would: 0 });
     }
 
-    let (rows, accuracy) = affected.rows(&names, Privacy::Off, None);
+    let (rows, accuracy) = affected.rows(Which::Current, &names, Privacy::Off, None);
     assert_eq!((accuracy.attempts, accuracy.displaced_customers, accuracy.unread), (storm, 0, 0));
     let customers = (0..STORMING).map(|n| address(0x0a00_0000, n + 1).to_string());
     let expected: BTreeMap<String, u64> = customers.map(|who| (who, u64::from(SERVERS) * TURNS)).collect();

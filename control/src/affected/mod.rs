@@ -13,7 +13,7 @@ mod hint;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sekisho_dataplane::affected::{self, Customer, Destination, Recorder, Report};
 use sekisho_dataplane::policy::PoolId;
@@ -94,8 +94,27 @@ pub struct Accuracy {
 pub struct Affected {
     tables: affected::Affected,
     names: RandomState,
-    /// Since when it is booked, in UTC microseconds.
-    since: AtomicI64,
+    spans: Mutex<Spans>,
+}
+
+/// When lists were begun, in UTC microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Spans {
+    /// Since when it is booked.
+    pub since: i64,
+    /// When the former list was begun, and when it ended; none before the first time.
+    pub former: Option<(i64, i64)>,
+    /// How often a list was begun anew.
+    pub resets: u64,
+}
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one that workers book in.
+    Current,
+    /// The one before it was begun anew.
+    Former,
 }
 
 impl Affected {
@@ -104,7 +123,7 @@ impl Affected {
         Affected {
             tables: affected::Affected::new(workers, customers),
             names: RandomState::new(),
-            since: AtomicI64::new(clock::now()),
+            spans: Mutex::new(Spans { since: clock::now(), former: None, resets: 0 }),
         }
     }
 
@@ -116,21 +135,32 @@ impl Affected {
         self.tables.recorder(worker)
     }
 
-    /// Forgets everything.
-    pub fn reset(&self) {
-        self.tables.reset();
-        self.since.store(clock::now(), Ordering::Relaxed);
+    /// Begins a new list; see [`turn_over`](affected::Affected::turn_over) for when the former one rests.
+    pub fn turn_over(&self) {
+        self.tables.turn_over();
+        let now = clock::now();
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        *spans = Spans { since: now, former: Some((spans.since, now)), resets: spans.resets + 1 };
     }
 
-    /// Since when it is booked, in UTC microseconds.
-    pub fn since_micros(&self) -> i64 {
-        self.since.load(Ordering::Relaxed)
+    /// When lists were begun.
+    pub fn spans(&self) -> Spans {
+        *self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything, read while the workers go on. Rows stand in the order of their attempts, the most first.
-    pub fn rows(&self, names: &Names, privacy: Privacy, pool: Option<PoolId>) -> (Vec<Row>, Accuracy) {
+    pub fn rows(
+        &self,
+        which: Which,
+        names: &Names,
+        privacy: Privacy,
+        pool: Option<PoolId>,
+    ) -> (Vec<Row>, Accuracy) {
         let Report { customers, attempts, displaced_customers, displaced_attempts, unlisted_at_most, unread } =
-            self.tables.read();
+            match which {
+                Which::Current => self.tables.read(),
+                Which::Former => self.tables.former(),
+            };
         let wanted =
             customers.into_iter().filter(|customer| pool.is_none_or(|pool| customer.record.pool == pool));
         let rows = wanted.map(|customer| self.row(&customer, names, privacy)).collect();

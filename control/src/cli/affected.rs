@@ -22,9 +22,12 @@ pub(super) struct Arguments {
     /// How to print them
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Forget everything that is listed, after it was printed
-    #[arg(long)]
+    /// Begin a new list: what is printed is the list as it was, to the last attempt
+    #[arg(long, conflicts_with = "former")]
     reset: bool,
+    /// The list as it was at the last --reset
+    #[arg(long)]
+    former: bool,
     /// The daemon's socket [env: SEKISHO_SOCKET] [default: /run/sekisho/control.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -47,8 +50,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let json = arguments.json || arguments.format == Format::Json;
     let mut client = connect(arguments.socket.as_deref())?;
     let waiting = Waiting::begin("reading");
-    let mut wish =
-        Wish { pool: arguments.pool.clone(), limit: MOST, after: Some(String::new()), ..Wish::default() };
+    let mut wish = Wish {
+        pool: arguments.pool.clone(),
+        limit: MOST,
+        after: Some(String::new()),
+        reset: arguments.reset,
+        former: arguments.former,
+    };
     let list = loop_through(&mut wish, |wish| heard(client.call("affected", wish), json, out));
     drop(waiting);
     let list = list?;
@@ -60,12 +68,6 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         Format::Csv => write_csv(&list.customers, out)?,
         _ => print(&list, out)?,
     }
-    if arguments.reset {
-        // What nobody has got must not be forgotten.
-        out.flush()?;
-        let wish = Wish { limit: 1, reset: true, ..Wish::default() };
-        let _: List = heard(client.call("affected", &wish), json, out)?;
-    }
     Ok(())
 }
 
@@ -75,9 +77,16 @@ fn loop_through(
     mut ask: impl FnMut(&Wish) -> Result<List, Failure>,
 ) -> Result<List, Failure> {
     let mut list = ask(wish)?;
+    // The rest of it is there under its new name.
+    wish.former |= std::mem::take(&mut wish.reset);
     while let Some(next) = list.next.take() {
         wish.after = Some(next);
         let page = ask(wish)?;
+        if page.resets != list.resets {
+            return Err(Failure::refused(
+                "somebody began the list anew meanwhile: ask again, or with --former",
+            ));
+        }
         list.customers.extend(page.customers);
         (list.next, list.accuracy) = (page.next, page.accuracy);
     }

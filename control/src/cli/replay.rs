@@ -18,7 +18,7 @@ use sekisho_dataplane::port::pcap::{
 };
 
 use super::Failure;
-use crate::affected::{Affected, write_csv};
+use crate::affected::{Affected, Which, write_csv};
 use crate::compile::{Compiled, Compiler, Names, fragment_limits, reject_limits};
 use crate::config::{Config, Privacy, parse_duration};
 use crate::report::{self, Outcome, PacketLine, PoolLine, SummaryLine};
@@ -191,7 +191,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
 }
 
 fn write_affected(path: &Path, affected: &Affected, names: &Names, privacy: Privacy) -> Result<(), Failure> {
-    let (rows, accuracy) = affected.rows(names, privacy, None);
+    let (rows, accuracy) = affected.rows(Which::Current, names, privacy, None);
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let written = File::create(path).map(BufWriter::new).and_then(|mut file| {
         match json {

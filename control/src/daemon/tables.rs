@@ -34,6 +34,7 @@ use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
 use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy, Pool};
 use crate::grants::Grants;
 use crate::outline::TableLine;
+use crate::rpc::methods::affected::nobody_is_booked;
 use crate::rpc::{Error, Ticket};
 use crate::state::State;
 
@@ -390,6 +391,11 @@ impl Tables {
         self.slot.get()
     }
 
+    /// What the workers show.
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// The generation in force.
     pub(crate) fn generation(&self) -> &Generation {
         self.publisher.current()
@@ -449,6 +455,21 @@ impl Tables {
         seconds.free = Some(clock.lap());
         reloaded.seconds = seconds;
         Ok(reloaded)
+    }
+
+    /// Has the list of affected customers begun anew. When this is done, the former one rests.
+    pub(crate) fn turn_affected_over(&mut self) -> Result<(), Error> {
+        let Some(affected) = &self.books.affected else { return Err(nobody_is_booked()) };
+        let stuck = || Error::internal("a worker does not move on; see `sekisho status`");
+        if self.publisher.reclaim() > 0 {
+            return Err(stuck());
+        }
+        affected.turn_over();
+        // Whoever has taken this generation has come to the end of the burst that it was in.
+        self.publisher.publish(self.publisher.current().with_grants(self.grants.table()));
+        let held = self.wait_for_workers();
+        self.publisher.reclaim();
+        if held == 0 { Ok(()) } else { Err(stuck()) }
     }
 
     /// How long to wait for a task. A grant that is over leaves within a second.

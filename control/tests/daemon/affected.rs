@@ -1,8 +1,10 @@
 //! The affected list of a running daemon: who is in it, by which name, in which form.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::host::{Client, Host, TABLES};
+use crate::host::{CUSTOMER, Client, Host, OUTSIDE, TABLES, tcp};
 
 fn attempts(client: &mut Client) -> u64 {
     client.ask("affected")["accuracy"]["attempts"].as_u64().unwrap()
@@ -22,6 +24,11 @@ fn who_is_denied_is_listed_and_nobody_else() {
     let daemon = host.start();
     let mut client = host.client();
     wait_for_attempts(&mut client, 3);
+    // Several attempts can come in one burst, which has one instant.
+    client.wait_until("it tries again later", |client| {
+        let list = client.ask("affected");
+        rows(&list)[0]["first_seen"].as_str() < rows(&list)[0]["last_seen"].as_str()
+    });
     let list = client.ask("affected");
     let [row] = &rows(&list)[..] else { panic!("{list}") };
     assert_eq!(
@@ -92,6 +99,35 @@ fn the_command_prints_a_table_a_file_for_spreadsheets_and_json() {
         assert_eq!(rows(&list)[0]["customer"], "203.0.113.7");
         assert_eq!(list["found"], 1);
     }
+}
+
+#[test]
+fn lists_that_are_begun_anew_under_traffic_hold_every_attempt_together() {
+    let host = Host::new();
+    let frames = [tcp(CUSTOMER, OUTSIDE, 25)];
+    host.capture("traffic.pcap", frames.iter().cycle().take(400_000), Duration::from_micros(100));
+    let _daemon = host.start();
+    let mut client = host.client();
+    wait_for_attempts(&mut client, 50);
+    let (mut listed, mut last) = (0, Value::Null);
+    for _ in 0..20 {
+        last = serde_json::from_str(&host.ok(&["affected", "--reset", "--json"])).unwrap();
+        listed += last["accuracy"]["attempts"].as_u64().unwrap();
+    }
+    let former: Value = serde_json::from_str(&host.ok(&["affected", "--former", "--json"])).unwrap();
+    assert_eq!(former, last, "it rests");
+    assert_eq!(last["resets"], 20);
+    let denied = |client: &mut Client| {
+        let denied = client.ask("counters")["totals"]["reasons"]["port25-egress"].clone();
+        denied.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    let before = denied(&mut client);
+    let now = attempts(&mut client);
+    let after = denied(&mut client);
+    assert!(
+        (before..=after).contains(&(listed + now)),
+        "{before} to {after}, and {listed} + {now} are listed"
+    );
 }
 
 #[test]

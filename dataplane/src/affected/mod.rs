@@ -10,6 +10,7 @@
 //! No destination address is kept: a destination leaves its kind, a rank in a sketch under a keyed hash, and the last
 //! one that hash.
 
+mod banks;
 mod distinct;
 mod lanes;
 mod report;
@@ -25,6 +26,7 @@ use crate::frame::Addresses;
 use crate::keyed::{Keyed, mapped, number};
 use crate::policy::{PoolId, Reason, Reasons};
 use crate::port::MAX_BURST;
+use banks::Banks;
 use table::{Pending, Table};
 
 pub use distinct::{Distinct, REGISTERS, STANDARD_ERROR};
@@ -88,16 +90,13 @@ impl Attempt {
 #[derive(Debug)]
 pub struct Affected {
     key: Keyed,
-    tables: Vec<Arc<Table>>,
+    banks: Vec<Arc<Banks>>,
 }
 
 impl Affected {
     /// Tables for at least `customers` customers each, one for each of `workers`.
     pub fn new(workers: usize, customers: usize) -> Affected {
-        Affected {
-            key: Keyed::new(),
-            tables: (0..workers).map(|_| Arc::new(Table::new(customers))).collect(),
-        }
+        Affected { key: Keyed::new(), banks: (0..workers).map(|_| Arc::new(Banks::new(customers))).collect() }
     }
 
     /// What a worker books with. One thread alone may have it.
@@ -105,23 +104,41 @@ impl Affected {
     /// # Panics
     /// If there is no such worker.
     pub fn recorder(&self, worker: usize) -> Recorder {
-        Recorder { key: self.key.clone(), table: Arc::clone(&self.tables[worker]), pending: Box::default() }
+        let banks = Arc::clone(&self.banks[worker]);
+        let turn = banks.turn();
+        let table = Arc::clone(banks.table(turn));
+        Recorder { key: self.key.clone(), banks, turn, table, pending: Box::default() }
     }
 
     /// How many customers each worker has room for.
     pub fn capacity(&self) -> usize {
-        self.tables.first().map_or(0, |table| table.capacity())
+        self.banks.first().map_or(0, |banks| banks.table(banks.turn()).capacity())
     }
 
-    /// Forgets everything.
-    pub fn reset(&self) {
-        self.tables.iter().for_each(|table| table.reset());
+    /// Begins anew: workers book into empty tables from their next bursts on, and what they booked before can be read
+    /// as [`former`](Affected::former) until this is called again. The former tables rest when every worker has come to
+    /// the end of the burst that it is in, and this must not be called again before. One thread alone may call it.
+    pub fn turn_over(&self) {
+        self.banks.iter().for_each(|banks| banks.turn_over());
     }
 
     /// What all workers have booked, while they go on.
     pub fn read(&self) -> Report {
+        self.read_turn(0)
+    }
+
+    /// What they had booked when all began anew; nothing before the first time.
+    pub fn former(&self) -> Report {
+        match self.banks.first().is_some_and(|banks| banks.turn() > 0) {
+            true => self.read_turn(1),
+            false => Report::default(),
+        }
+    }
+
+    fn read_turn(&self, back: u32) -> Report {
         let hash = |customer: IpAddr| self.key.hash(number(customer));
-        report::read(&self.tables, hash)
+        let tables = self.banks.iter().map(|banks| Arc::clone(banks.table(banks.turn().wrapping_sub(back))));
+        report::read(&tables.collect::<Vec<_>>(), hash)
     }
 }
 
@@ -129,6 +146,9 @@ impl Affected {
 #[derive(Debug)]
 pub struct Recorder {
     key: Keyed,
+    banks: Arc<Banks>,
+    /// Whose table this is.
+    turn: u32,
     table: Arc<Table>,
     pending: Box<ArrayVec<Pending, MAX_BURST>>,
 }
@@ -139,6 +159,9 @@ impl Recorder {
     pub(crate) fn note(&mut self, attempt: &Attempt, now: Instant) {
         if self.pending.is_full() {
             self.book_all(now);
+        }
+        if self.pending.is_empty() && self.banks.turn() != self.turn {
+            self.follow();
         }
         let pending = Pending {
             customer: attempt.customer,
@@ -167,6 +190,13 @@ impl Recorder {
         if !self.pending.is_empty() {
             self.book_all(now);
         }
+    }
+
+    /// Goes on in the table whose turn it is.
+    #[cold]
+    fn follow(&mut self) {
+        self.turn = self.banks.turn();
+        self.table = Arc::clone(self.banks.table(self.turn));
     }
 
     fn book_all(&mut self, now: Instant) {

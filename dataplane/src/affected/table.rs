@@ -365,7 +365,7 @@ impl Table {
         entries[way].count(pending, now);
     }
 
-    /// Forgets everything. Any thread may say so; the worker follows as it comes to each set.
+    /// Forgets everything, while nobody books; the worker clears each set as it comes to it.
     pub(super) fn reset(&self) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::publication::publish;
 
 fn v4(n: u32) -> u128 {
     Attempt::ends(&Addresses::V4 { source: n, destination: 0 }).0
@@ -57,20 +58,71 @@ fn a_customer_stands_there_with_everything_that_it_tried() {
 }
 
 #[test]
-fn a_reset_forgets_everything_and_what_comes_after_it_counts() {
+fn what_is_begun_anew_is_empty_and_the_former_list_rests() {
     let affected = Affected::new(2, 16);
     let mut recorders = [affected.recorder(0), affected.recorder(1)];
     for n in 0..100 {
         book(&mut recorders[n as usize % 2], attempt(v4(n), v4(1)), 1);
     }
     assert!(affected.read().displaced_customers > 0);
-    affected.reset();
+    assert_eq!(affected.former().attempts, 0, "there is none");
+    let before = affected.read();
+    affected.turn_over();
     let report = affected.read();
     assert!(report.customers.is_empty() && report.attempts == 0 && report.displaced_customers == 0);
     book(&mut recorders[1], attempt(v4(3), v4(1)), 2);
     let report = affected.read();
     assert_eq!((report.customers.len(), report.attempts, report.customers[0].at_most), (1, 1, 1));
     assert_eq!(report.customers[0].record.first_micros, 2);
+    let former = affected.former();
+    assert_eq!((&former.customers, former.attempts), (&before.customers, 100));
+    affected.turn_over();
+    assert_eq!((affected.read().attempts, affected.former().attempts), (0, 1), "the table was used before");
+}
+
+#[test]
+fn lists_that_are_begun_anew_while_workers_book_hold_every_attempt_together() {
+    const WORKERS: usize = 2;
+    let affected = Affected::new(WORKERS, 64);
+    let (mut publisher, readers) = publish(0, WORKERS);
+    let (stop, noted) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = readers
+            .into_iter()
+            .enumerate()
+            .map(|(worker, mut reader)| {
+                let (mut recorder, stop, noted) = (affected.recorder(worker), &stop, &noted);
+                scope.spawn(move || {
+                    let mut online = reader.online();
+                    while !stop.load(Ordering::Relaxed) {
+                        let _generation = online.burst();
+                        // At most as many customers as there is room for, so that nothing is displaced.
+                        for n in 0..5 {
+                            recorder.note(&attempt(v4(n), v4(1)), at(1));
+                        }
+                        recorder.locate();
+                        recorder.book(at(1));
+                        noted.fetch_add(5, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let (mut listed, mut turn) = (0, 0);
+        while turn < 200 || noted.load(Ordering::Relaxed) < 10_000 {
+            turn += 1;
+            affected.turn_over();
+            publisher.publish(turn);
+            while publisher.reclaim() > 0 {
+                std::hint::spin_loop();
+            }
+            let former = affected.former();
+            listed += former.attempts;
+            assert_eq!(former.attempts, affected.former().attempts, "it rests");
+        }
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!(listed + affected.read().attempts, noted.load(Ordering::Relaxed));
+    });
 }
 
 #[test]
