@@ -76,13 +76,42 @@ impl Filter {
     /// Takes what is diverted with the script of `configs/filter`, and starts Postfix for it.
     pub fn start_postfix(&self, lab: &Lab) -> MailServer {
         let server = lab.filter_mail_server(&self.namespace, POSTFIX);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/filter/divert-to-postfix.sh");
-        let script = fs::canonicalize(script).expect("it is there");
         let router = lab.mac(&lab.subscriber, "sub0");
         let [v4, v6] = POSTFIX.map(|address| address.to_string());
         let check = format!("{CHECKED}/30");
-        self.namespace.run(script.to_str().expect("a plain path"), ["flt0", &check, &router, &v4, &v6]);
+        self.script(&["flt0", &check, &router, &v4, &v6]);
         server
+    }
+
+    /// Takes back what the script has set.
+    pub fn undo(&self) {
+        self.script(&["--undo"]);
+    }
+
+    fn script(&self, arguments: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/filter/divert-to-postfix.sh");
+        let script = fs::canonicalize(script).expect("it is there");
+        self.namespace.run(script.to_str().expect("a plain path"), arguments.iter().copied());
+    }
+
+    /// How this host forwards, filters and looks at where packets come from.
+    pub fn settings(&self) -> String {
+        let script = "cd /proc/sys/net/ipv4/conf; grep . */rp_filter; nft list ruleset; ip -4 -oneline address
+            for family in -4 -6; do ip $family rule; ip $family route show table 25 2>/dev/null || true; ip $family neighbour \
+                show nud permanent; done; ip link show dev flt0 | grep -o PROMISC || true";
+        self.namespace.run("sh", ["-ec", script])
+    }
+
+    /// Of an interface, or of all, how strictly a packet must come from where its answer would go.
+    pub fn reverse_path(&self, device: &str) -> String {
+        let path = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
+        self.namespace.run("cat", [path.as_str()]).trim().to_owned()
+    }
+
+    /// Sets it.
+    pub fn set_reverse_path(&self, device: &str, value: &str) {
+        self.namespace
+            .run("sh", ["-ec", &format!("echo {value} >/proc/sys/net/ipv4/conf/{device}/rp_filter")]);
     }
 
     /// Gives every IP frame back as it came: a filter that lets all pass.

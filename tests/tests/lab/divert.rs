@@ -40,6 +40,30 @@ fn mail_that_is_diverted_goes_through_a_postfix_and_arrives() {
 }
 
 #[test]
+fn what_the_filters_script_sets_is_confined_to_its_interface_and_taken_back() {
+    let lab = Lab::new();
+    let world = lab.world_mail_server();
+    let filter = lab.filter();
+    // A host that is strict everywhere.
+    let devices = ["all", "default", "up0", "flt0"];
+    devices.iter().for_each(|device| filter.set_reverse_path(device, "1"));
+    let before = filter.settings();
+    let _postfix = filter.start_postfix(&lab);
+    assert_eq!(devices.map(|device| filter.reverse_path(device)), ["1", "1", "1", "2"]);
+    let sekisho = lab.start(&Configuration::phase_2().divert(""));
+    for (customer, server) in DYNAMIC.into_iter().zip(WORLD) {
+        let subject = format!("past a strict host, from {customer}");
+        assert_eq!(lab.hand_over(&letter(customer, server, &subject)), Handed::Over);
+        world.await_mail(&subject);
+    }
+    sekisho.end();
+    filter.undo();
+    assert_eq!(filter.settings(), before);
+    filter.undo();
+    assert_eq!(filter.settings(), before, "there is nothing more to undo");
+}
+
+#[test]
 fn both_directions_and_every_fragment_pass_the_filter_unchanged_and_leave_by_the_right_port() {
     let lab = Lab::new();
     let filter = lab.filter();
