@@ -1,15 +1,18 @@
 //! `sekisho reload`: has the running daemon read a configuration, and prints what that changes.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthStr;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
+use crate::config::{UNREADABLE, wrapped};
 use crate::daemon::{Changed, Counted, Difference, Moved, NAMED, Part, PhaseName, Reloaded};
 use crate::rpc::methods::reload::Request;
+use crate::rpc::{self, CallError};
 use crate::words::plural;
 
 /// What `reload` is asked to do.
@@ -45,7 +48,40 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         allow_empty: arguments.allow_empty,
         allow_shrink: arguments.allow_shrink,
     };
-    arguments.remote.show_slow("reloading", "reload", &request, out, print)
+    let result = arguments.remote.show_slow("reloading", "reload", &request, out, print);
+    match (result, &request.path) {
+        (Err(Failure::Call(CallError::Refused(error))), Some(path)) if is_unseen(&error, path) => {
+            Err(Failure::Call(CallError::Refused(with_advice(error, path))))
+        }
+        (result, _) => result,
+    }
+}
+
+/// Whether the daemon can't read a file that this command can.
+fn is_unseen(error: &rpc::Error, path: &Path) -> bool {
+    let problem = error.data.as_ref().map(|data| &data["problems"][0]);
+    let is_of_the_file = problem.is_some_and(|problem| {
+        let message = problem["message"].as_str().unwrap_or_default();
+        message.starts_with(UNREADABLE)
+            && problem["file"].as_str().is_some_and(|file| Path::new(file) == path)
+    });
+    is_of_the_file && File::open(path).is_ok()
+}
+
+/// The daemon reads files itself, by the names in the configuration and with its own rights. What is sent to it by value
+/// would mean other files there than here.
+fn with_advice(error: rpc::Error, path: &Path) -> rpc::Error {
+    let advice = format!(
+        "this command can read {}, and the daemon can't: it runs as a user of its own, and its systemd unit gives it a \
+         /tmp of its own and no home folders (PrivateTmp=, ProtectHome=). Put the file, and the lists that it names, where \
+         the daemon may read, such as beside its own configuration: install -m 640 -g sekisho FILE /etc/sekisho/",
+        path.display()
+    );
+    let mut data = error.data.unwrap_or_default();
+    if let Some(rendered) = data["rendered"].as_str() {
+        data["rendered"] = format!("{rendered}\n\nnote: {}", wrapped(&advice, 6)).into();
+    }
+    rpc::Error { message: format!("{}; {advice}", error.message), data: Some(data), ..error }
 }
 
 /// Of each kind, so many are listed.

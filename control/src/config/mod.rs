@@ -145,6 +145,9 @@ static ROOT: Shape = Shape {
     remarks: &[],
 };
 
+/// How the message of a configuration begins that can't be read at all.
+pub const UNREADABLE: &str = "cannot read the configuration";
+
 impl Config {
     /// Reads and checks a file.
     ///
@@ -190,7 +193,7 @@ impl Config {
             Err(error) => {
                 return Err(unreadable(
                     name,
-                    format!("cannot read the configuration: {error}"),
+                    format!("{UNREADABLE}: {error}"),
                     "name a file that exists and may be read",
                 ));
             }

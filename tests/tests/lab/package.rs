@@ -22,6 +22,8 @@ impl Drop for Running {
     }
 }
 
+/// What `PrivateTmp=` does, and then the rest.
+const PRIVATE_TMP: &str = "mount -t tmpfs tmpfs /tmp && exec \"$@\"";
 const UNIT: &str = "/usr/lib/systemd/system/sekisho.service";
 
 /// How it is enabled.
@@ -93,6 +95,7 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
     let [user] = values(&unit, "User")[..] else { panic!("one User: {unit}") };
     let [group] = values(&unit, "Group")[..] else { panic!("one Group: {unit}") };
     let [ambient] = values(&unit, "AmbientCapabilities")[..] else { panic!("one set: {unit}") };
+    assert_eq!(values(&unit, "PrivateTmp"), ["yes"]);
     let capabilities: String = ambient
         .split_whitespace()
         .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
@@ -103,6 +106,7 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
         lab.checkpoint
             .command("nsenter")
             .args(host.entered())
+            .args(["unshare", "--mount", "--propagation", "private", "sh", "-c", PRIVATE_TMP, "sh"])
             .args(["setpriv", "--reuid", user, "--regid", group, "--clear-groups", "--no-new-privs"])
             .args(["--inh-caps", &capabilities, "--ambient-caps", &capabilities])
             .args(["--bounding-set", &capabilities])
@@ -136,6 +140,22 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
     assert_eq!(lab.hand_over(&submitted), Handed::Over);
     world.await_mail("through the package");
 
+    // What the unit hides from the daemon is there for whoever asks: the refusal says so, and what to do.
+    host.copy(&file, "/tmp/other.toml");
+    for words in [&["reload", "/tmp/other.toml"][..], &["reload", "--dry-run", "/tmp/other.toml"]] {
+        let output = host.output("sekisho", words);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        for part in ["this command can read /tmp/other.toml", "PrivateTmp=", "/etc/sekisho/"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
+    }
+    let nowhere = host.output("sekisho", ["reload", "/tmp/nowhere.toml"]);
+    assert!(!String::from_utf8_lossy(&nowhere.stderr).contains("PrivateTmp="), "nobody can read that");
+    host.run("install", ["-m", "640", "-g", group, "/tmp/other.toml", "/etc/sekisho/"]);
+    host.run("sekisho", ["reload", "/etc/sekisho/other.toml"]);
+
     // The group may reload; nobody else may even connect.
     let as_group = ["--reuid", "65534", "--regid", group, "--clear-groups", "sekisho", "reload"];
     host.run("setpriv", as_group);
@@ -149,7 +169,7 @@ fn the_package_is_installed_sends_mail_as_its_unit_would_be_started_and_is_remov
     kill_process(Pid::from_raw(running.0.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
     assert!(running.0.wait().unwrap().success(), "{}", printed());
 
-    host.run("rm", ["/etc/sekisho/sekisho.toml"]);
+    host.run("rm", ["/etc/sekisho/sekisho.toml", "/etc/sekisho/other.toml"]);
     host.run("dpkg", ["--purge", "sekisho"]);
     for file in files.iter().copied().chain(TRACES) {
         let gone = ["-e", "-L"].iter().all(|kind| !host.output("test", [kind, file]).status.success());
