@@ -1,5 +1,8 @@
 //! The conformance vectors through the real binary: every vector is one `sekisho replay`.
 
+use std::collections::BTreeSet;
+
+use sekisho_dataplane::policy::{Reason, Reasons};
 use sekisho_tests::binary;
 use sekisho_tests::replay::{Arrival, Replay};
 use sekisho_tests::vectors::{self, Vector};
@@ -23,6 +26,22 @@ fn replay_passes_every_vector() {
         failures.join("\n")
     );
     std::fs::remove_dir_all(&folder).expect("a scratch folder can be removed");
+}
+
+#[test]
+fn the_reasons_that_vectors_deny_with_are_those_that_may_deny() {
+    let vectors = vectors::vectors();
+    let steps = vectors.iter().flat_map(|vector| &vector.steps);
+    let denied: BTreeSet<&str> = steps
+        .filter(|step| step.expect.get("verdict").is_some_and(|verdict| verdict == "deny"))
+        .filter_map(|step| step.expect.get("reason")?.as_str())
+        .collect();
+    let may: BTreeSet<&str> = Reason::ALL
+        .iter()
+        .filter(|reason| Reasons::DENIES.has(**reason))
+        .map(|reason| reason.code())
+        .collect();
+    assert_eq!(denied, may);
 }
 
 fn failures_of(vector: &Vector, folder: &std::path::Path) -> Vec<String> {

@@ -169,22 +169,7 @@ fn denied(totals: &Totals, reason: Reason) -> u64 {
 /// Whether the policy has a deny for the reason: then its series are there from the start, and a first deny is an
 /// increase that a rate sees.
 fn can_deny(reason: Reason) -> bool {
-    !matches!(
-        reason,
-        Reason::NotIp
-            | Reason::FragmentOrphan
-            | Reason::NotTcp
-            | Reason::Opaque
-            | Reason::Submission
-            | Reason::OtherPort
-            | Reason::ServerOrigin
-            | Reason::AllowedDestination
-            | Reason::ExemptPool
-            | Reason::ExemptGrant
-            | Reason::NotInScope
-            | Reason::ReturnAllowed
-            | Reason::InboundMail
-    )
+    Reasons::DENIES.has(reason)
 }
 
 /// Whether a monitored deny can have the reason.

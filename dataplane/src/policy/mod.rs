@@ -16,7 +16,7 @@ pub use decision::{Decision, PhaseId, PoolId, PortId, Taken};
 pub use fragments::FragmentLimits;
 pub use grants::Grant;
 pub use phase::Latch;
-pub use reason::{Reason, Reasons};
+pub use reason::{May, Reason, Reasons};
 pub use rules::Trace;
 pub use sets::Nat64;
 pub use words::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};

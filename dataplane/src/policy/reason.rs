@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// Declares the reasons once: what it means, variant, code, and the rule of the policy that gives it.
+/// Declares the reasons once: what it means, variant, code, the rule of the policy that gives it, and what that may do.
 macro_rules! reasons {
-    ($(#[doc = $meaning:literal] $variant:ident = $code:literal, rule $rule:literal;)+) => {
+    ($(#[doc = $meaning:literal] $variant:ident = $code:literal, rule $rule:literal, $may:ident;)+) => {
         /// Why a packet was forwarded or denied. Adding one means adding a variant here, with its code, its
         /// meaning and its rule; counters, metrics and reports follow from [`Reason::ALL`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,65 +33,81 @@ macro_rules! reasons {
             pub const fn rule(self) -> &'static str {
                 match self { $(Reason::$variant => $rule,)+ }
             }
+
+            /// What these may do with a packet.
+            pub const fn may(self) -> May {
+                match self { $(Reason::$variant => May::$may,)+ }
+            }
         }
     };
 }
 
+/// What a rule may do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    /// It lets packets pass, and no other.
+    Pass,
+    /// It denies packets, whatever they are for.
+    Deny,
+    /// It denies packets of port 25, which makes a customer affected.
+    DenyMail,
+}
+
 reasons! {
     /// not IPv4 or IPv6 after the link's headers
-    NotIp = "not-ip", rule "1";
+    NotIp = "not-ip", rule "1", Pass;
     /// too many VLAN tags and MPLS labels
-    EncapDepth = "encap-depth", rule "2";
+    EncapDepth = "encap-depth", rule "2", Deny;
     /// headers contradict themselves or the frame
-    Malformed = "malformed", rule "3";
+    Malformed = "malformed", rule "3", Deny;
     /// source route, or IPv6 routing header type 0
-    SourceRoute = "source-route", rule "4";
+    SourceRoute = "source-route", rule "4", Deny;
     /// a source address that no host has
-    BogonSource = "bogon-source", rule "5";
+    BogonSource = "bogon-source", rule "5", Deny;
     /// a customer-side source in no pool
-    SpoofedSource = "spoofed-source", rule "6";
+    SpoofedSource = "spoofed-source", rule "6", Deny;
     /// a fragment that cuts TCP's header
-    TinyFragment = "tiny-fragment", rule "F3 F5";
+    TinyFragment = "tiny-fragment", rule "F3 F5", Deny;
     /// header chain too long, nested or cut
-    HeaderChain = "header-chain", rule "F4 F10 F11 8";
+    HeaderChain = "header-chain", rule "F4 F10 F11 8", Deny;
     /// a fragment over its datagram's header
-    FragmentOverlap = "fragment-overlap", rule "F7";
+    FragmentOverlap = "fragment-overlap", rule "F7", Deny;
     /// a later fragment, treated as its first was
-    FragmentFollow = "fragment-follow", rule "F6";
+    FragmentFollow = "fragment-follow", rule "F6", Deny;
     /// a later fragment whose first is not known
-    FragmentOrphan = "fragment-orphan", rule "F8 F10";
+    FragmentOrphan = "fragment-orphan", rule "F8 F10", Pass;
     /// UDP, ICMP, SCTP and other protocols
-    NotTcp = "not-tcp", rule "9";
+    NotTcp = "not-tcp", rule "9", Pass;
     /// ESP, tunnels, unknown headers
-    Opaque = "opaque", rule "8 9";
+    Opaque = "opaque", rule "8 9", Pass;
     /// message submission, port 587 or 465
-    Submission = "submission", rule "10";
+    Submission = "submission", rule "10", Pass;
     /// TCP to another port
-    OtherPort = "other-port", rule "10";
+    OtherPort = "other-port", rule "10", Pass;
     /// TCP from the provider's servers or filter
-    ServerOrigin = "server-origin", rule "11";
+    ServerOrigin = "server-origin", rule "11", Pass;
     /// port 25 from a customer in quarantine
-    Port25Quarantine = "port25-quarantine", rule "12";
+    Port25Quarantine = "port25-quarantine", rule "12", DenyMail;
     /// port 25 behind a hidden destination
-    RoutedHeader = "routed-header", rule "13";
+    RoutedHeader = "routed-header", rule "13", DenyMail;
     /// port 25 to a server always reachable
-    AllowedDestination = "allowed-destination", rule "14";
+    AllowedDestination = "allowed-destination", rule "14", Pass;
     /// port 25 from an exempt pool
-    ExemptPool = "exempt-pool", rule "15";
+    ExemptPool = "exempt-pool", rule "15", Pass;
     /// port 25 from a customer with a grant
-    ExemptGrant = "exempt-grant", rule "16";
+    ExemptGrant = "exempt-grant", rule "16", Pass;
     /// port 25 from a source in no pool
-    Port25UnknownSource = "port25-unknown-source", rule "17";
+    Port25UnknownSource = "port25-unknown-source", rule "17", DenyMail;
     /// port 25 to what a phase in force blocks
-    Port25Egress = "port25-egress", rule "18";
+    Port25Egress = "port25-egress", rule "18", DenyMail;
     /// port 25 that no phase in force covers
-    NotInScope = "not-in-scope", rule "19";
+    NotInScope = "not-in-scope", rule "19", Pass;
     /// port 25's answer to who may not ask
-    Port25Mirror = "port25-mirror", rule "20";
+    Port25Mirror = "port25-mirror", rule "20", DenyMail;
     /// port 25's answer that may pass
-    ReturnAllowed = "return-allowed", rule "21";
+    ReturnAllowed = "return-allowed", rule "21", Pass;
     /// mail from outside to port 25
-    InboundMail = "inbound-mail", rule "22";
+    InboundMail = "inbound-mail", rule "22", Pass;
 }
 
 impl fmt::Display for Reason {
@@ -110,13 +126,25 @@ impl Reasons {
     /// All of them.
     pub const ALL: Reasons = Reasons(u64::MAX);
     /// Those of denies on port 25, which make a customer affected.
-    pub const PORT_25: Reasons = Reasons::of(&[
-        Reason::Port25Quarantine,
-        Reason::RoutedHeader,
-        Reason::Port25UnknownSource,
-        Reason::Port25Egress,
-        Reason::Port25Mirror,
-    ]);
+    pub const PORT_25: Reasons = Reasons::that(&[May::DenyMail]);
+    /// Those of all denies.
+    pub const DENIES: Reasons = Reasons::that(&[May::Deny, May::DenyMail]);
+
+    /// Those whose rules may do one of these.
+    const fn that(may: &[May]) -> Reasons {
+        let (mut bits, mut at) = (0, 0);
+        while at < Reason::COUNT {
+            let mut wanted = 0;
+            while wanted < may.len() {
+                if Reason::ALL[at].may() as u8 == may[wanted] as u8 {
+                    bits |= 1 << at;
+                }
+                wanted += 1;
+            }
+            at += 1;
+        }
+        Reasons(bits)
+    }
 
     /// These.
     pub const fn of(reasons: &[Reason]) -> Reasons {
