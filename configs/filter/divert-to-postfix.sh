@@ -68,6 +68,9 @@ network=$(ip -4 route show dev "$device" proto kernel scope link | awk 'NR == 1 
 ip -4 rule add fwmark $mark lookup $mark
 if [ -n "$postfix6" ]; then
     ip -6 route replace default via $gateway6 dev "$device" onlink table $mark
+    ip -6 route show dev "$device" proto kernel | awk '$1 !~ /^(fe80|ff|default)/ { print $1 }' | while read -r network; do
+        ip -6 route replace "$network" dev "$device" table $mark
+    done
     ip -6 neighbour replace $gateway6 lladdr "$router" dev "$device" nud permanent
     ip -6 rule add fwmark $mark lookup $mark
 fi

@@ -28,6 +28,12 @@ pub(super) static SHAPE: Shape = Shape {
             "One of the filter's network that nobody has: the checks' own.",
         ),
         Key::new(
+            "vlan",
+            Takes::Whole(1, 4_094),
+            Without::Means("the checks carry no tag"),
+            "The VLAN that the filter's address is in, where the port carries tags.",
+        ),
+        Key::new(
             "interval",
             Takes::Duration(SHORTEST, LONGEST),
             Without::Is("\"1s\""),
@@ -48,6 +54,8 @@ const SHORTEST: u64 = 500_000;
 const LONGEST: u64 = 60_000_000;
 const FAIL_AFTER: u32 = 3;
 const SMTP: u16 = 25;
+/// The VLANs that IEEE 802.1Q leaves for use.
+const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
 
 impl Word for HealthCheck {
     const WORDS: &'static [(&'static str, Self)] =
@@ -90,6 +98,7 @@ pub(super) fn read(report: &mut Report, port: &Table<'_>, role: Option<Role>) ->
             report.refuse(entry.place(), "the source is of another version of IP than `address`", help);
         }
     }
+    let vlan = table.get("vlan").and_then(|entry| entry.whole(report, VLANS, 25));
     let interval =
         table.get("interval").and_then(|entry| entry.duration(report, SHORTEST..=LONGEST, INTERVAL));
     let fail_after = table.get("fail-after").and_then(|entry| entry.whole(report, 1..=100, FAIL_AFTER));
@@ -98,6 +107,7 @@ pub(super) fn read(report: &mut Report, port: &Table<'_>, role: Option<Role>) ->
         address: address?,
         tcp_port,
         source,
+        vlan,
         interval_micros: interval.unwrap_or(INTERVAL),
         fail_after: fail_after.unwrap_or(FAIL_AFTER),
     })

@@ -93,6 +93,8 @@ pub struct Health {
     pub tcp_port: u16,
     /// Our address for it, of the same version of IP; always there for a check by TCP.
     pub source: Option<IpAddr>,
+    /// The VLAN that the filter's address is in, if its port carries tags.
+    pub vlan: Option<u16>,
     /// Between two checks, in microseconds.
     pub interval_micros: u64,
     /// After so many without an answer in a row, it is down; at least one.

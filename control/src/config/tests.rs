@@ -1380,6 +1380,7 @@ fn a_filters_check_has_defaults() {
         address: "192.0.2.99".parse().unwrap(),
         tcp_port: 25,
         source: None,
+        vlan: None,
         interval_micros: 1_000_000,
         fail_after: 3,
     };
@@ -1388,12 +1389,13 @@ fn a_filters_check_has_defaults() {
         check: HealthCheck::Tcp,
         tcp_port: 2525,
         source: Some("192.0.2.98".parse().unwrap()),
+        vlan: Some(4094),
         interval_micros: 500_000,
         fail_after: 1,
         ..arp
     };
     let text = "{ check = \"tcp\", address = \"192.0.2.99\", tcp-port = 2525, source = \"192.0.2.98\", \
-                interval = \"500ms\", fail-after = 1 }";
+                vlan = 4094, interval = \"500ms\", fail-after = 1 }";
     assert_eq!(health(text), Some(tcp));
     assert!(health("{ check = \"nd\", address = \"2001:db8::99\" }").is_some());
 }
@@ -1414,6 +1416,7 @@ fn a_check_that_could_not_work_is_refused_at_its_place() {
         ("{ check = \"arp\", address = \"192.0.2.9\", source = \"::9\" }", "17:59", "another version"),
         ("{ check = \"arp\", address = \"192.0.2.9\", interval = \"1ms\" }", "17:61", "must lie between"),
         ("{ check = \"arp\", address = \"192.0.2.9\", fail-after = 0 }", "17:63", "must lie between"),
+        ("{ check = \"arp\", address = \"192.0.2.9\", vlan = 4095 }", "17:57", "must lie between"),
         ("{ check = \"arp\", address = \"192.0.2.9\", every = \"1s\" }", "17:50", "unknown key `every`"),
         ("\"arp\"", "17:10", "must be a table"),
     ] {

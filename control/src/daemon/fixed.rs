@@ -98,14 +98,15 @@ fn driver(driver: &Driver) -> String {
 }
 
 fn health(health: Option<&Health>) -> String {
-    let Some(Health { check, address, tcp_port, source, interval_micros, fail_after }) = health else {
+    let Some(Health { check, address, tcp_port, source, vlan, interval_micros, fail_after }) = health else {
         return "none".into();
     };
     let port = if *check == HealthCheck::Tcp { format!(" port {tcp_port}") } else { String::new() };
     let source = source.map_or(String::new(), |source| format!(" from {source}"));
+    let vlan = vlan.map_or(String::new(), |vlan| format!(" in VLAN {vlan}"));
     let interval = micros(*interval_micros);
     let check = words::health_check(*check);
-    format!("{check} {address}{port}{source}, every {interval}, down after {fail_after}")
+    format!("{check} {address}{port}{source}{vlan}, every {interval}, down after {fail_after}")
 }
 
 fn cores(cores: Option<&[usize]>) -> String {
@@ -183,10 +184,10 @@ mod tests {
             config(&format!("{BASE}{port}health = {{ {health} }}\n"), "/etc/s.toml")
         };
         let arp = filter("check = \"arp\", address = \"192.0.2.9\"");
-        let tcp = filter("check = \"tcp\", address = \"192.0.2.9\", source = \"192.0.2.8\"");
+        let tcp = filter("check = \"tcp\", address = \"192.0.2.9\", source = \"192.0.2.8\", vlan = 7");
         let [told] = &changes(&arp, &tcp)[..] else { panic!("one change") };
         assert!(told.starts_with("port f: health: arp 192.0.2.9, every "), "{told}");
-        assert!(told.contains(" → tcp 192.0.2.9 port 25 from 192.0.2.8, every "), "{told}");
+        assert!(told.contains(" → tcp 192.0.2.9 port 25 from 192.0.2.8 in VLAN 7, every "), "{told}");
     }
 
     #[test]

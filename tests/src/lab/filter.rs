@@ -21,6 +21,8 @@ pub const CHECKED: &str = "169.254.25.1";
 pub const CHECKED_V6: &str = "2001:db8:d::1";
 /// See [`CHECKED`].
 pub const CHECKS_FROM: &str = "169.254.25.2";
+/// The same in IPv6.
+pub const CHECKS_FROM_V6: &str = "2001:db8:d::2";
 
 /// Where its Postfix listens.
 const POSTFIX: Host = [
@@ -127,6 +129,27 @@ impl Filter {
         fs::write(&rules, text).expect("the lab's folder is writable");
         self.namespace.ip("link set flt0 promisc on");
         self.namespace.run("nft", ["-f", rules.to_str().expect("a plain path")]);
+    }
+
+    /// The addresses that are checked are in a VLAN on the cable, and not outside of it.
+    pub fn join_vlan(&self, vlan: u16) {
+        let checked = format!("{CHECKED_V6}/64");
+        self.namespace.run("sh", ["-ec", &format!("ip address del {checked} dev flt0 2>/dev/null || true")]);
+        self.namespace.ip(&format!(
+            "link add link flt0 name flt0.{vlan} type vlan id {vlan}
+             link set flt0.{vlan} up
+             address add {CHECKED}/30 dev flt0.{vlan}
+             address add {checked} dev flt0.{vlan} nodad"
+        ));
+    }
+
+    /// They are outside of it, where they do not answer for it.
+    pub fn leave_vlan(&self, vlan: u16) {
+        self.namespace.ip(&format!(
+            "link del flt0.{vlan}
+             address add {CHECKED}/30 dev flt0
+             address add {CHECKED_V6}/64 dev flt0 nodad"
+        ));
     }
 
     /// Its link stays up and nothing answers any more.

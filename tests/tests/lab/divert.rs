@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sekisho_tests::lab::Lab;
 use sekisho_tests::lab::address::{DYNAMIC, STATIC, WORLD};
 use sekisho_tests::lab::configuration::Configuration;
-use sekisho_tests::lab::filter::{CHECKED, CHECKED_V6, CHECKS_FROM};
+use sekisho_tests::lab::filter::{CHECKED, CHECKED_V6, CHECKS_FROM, CHECKS_FROM_V6};
 use sekisho_tests::lab::frame::{Segment, Side, fragments, tcp};
 use sekisho_tests::lab::mail::{Handed, Letter};
 use sekisho_tests::lab::sniffer::Way;
@@ -102,21 +102,21 @@ fn both_directions_and_every_fragment_pass_the_filter_unchanged_and_leave_by_the
     assert!(counters.port("filter", "received_packets") >= 12, "{counters}");
 }
 
-fn health(check: &str) -> String {
-    let address = if check == "nd" { CHECKED_V6 } else { CHECKED };
-    let source = if check == "tcp" { format!(", source = \"{CHECKS_FROM}\"") } else { String::new() };
+fn health(check: &str, address: &str) -> String {
+    let source = if address == CHECKED_V6 { CHECKS_FROM_V6 } else { CHECKS_FROM };
+    let source = if check == "tcp" { format!(", source = \"{source}\"") } else { String::new() };
     let pace = "interval = \"500ms\", fail-after = 2";
     format!("health = {{ check = \"{check}\", address = \"{address}\", {pace}{source} }}")
 }
 
 #[test]
 fn a_filter_that_dies_is_noticed_and_customers_are_refused_until_it_is_back() {
-    for check in ["arp", "nd", "tcp"] {
+    for (check, address) in [("arp", CHECKED), ("nd", CHECKED_V6), ("tcp", CHECKED), ("tcp", CHECKED_V6)] {
         let lab = Lab::new();
         let world = lab.world_mail_server();
         let filter = lab.filter();
         filter.start_postfix(&lab);
-        let mut sekisho = lab.start(&Configuration::phase_2().divert(&health(check)));
+        let mut sekisho = lab.start(&Configuration::phase_2().divert(&health(check, address)));
         sekisho.await_status("an answer", |status| status["ports"][4]["health"]["answers"] != 0);
         assert_eq!(lab.hand_over(&letter(DYNAMIC[0], WORLD[0], "before")), Handed::Over);
         world.await_mail("before");
@@ -133,4 +133,41 @@ fn a_filter_that_dies_is_noticed_and_customers_are_refused_until_it_is_back() {
         let counters = sekisho.end();
         assert_eq!(counters.done("port25-egress", "reject"), 1, "{counters}");
     }
+}
+
+#[test]
+fn a_filter_in_a_vlan_is_checked_there_and_its_neighbours_do_not_answer_for_it() {
+    for (check, address) in [("arp", CHECKED), ("nd", CHECKED_V6)] {
+        let lab = Lab::new();
+        let filter = lab.filter();
+        // The same address stands outside of the VLAN, and dies with the link of the VLAN alone.
+        filter.join_vlan(25);
+        let keys = health(check, address).replace("interval", "vlan = 25, interval");
+        let mut sekisho = lab.start(&Configuration::phase_2().divert(&keys));
+        // So long that the filter's kernel asks for us in between.
+        sekisho.await_status("twenty answers", |status| {
+            status["ports"][4]["health"]["answers"].as_u64() >= Some(20)
+        });
+        assert_eq!(sekisho.ask("status").expect("it goes on")["ports"][4]["up"], true);
+        filter.leave_vlan(25);
+        sekisho.await_printed("port filter is down: the filter does not answer");
+        filter.join_vlan(25);
+        sekisho.await_printed("port filter is up");
+        sekisho.end();
+    }
+}
+
+#[test]
+fn a_check_by_tcp_over_ipv6_goes_on_while_the_filter_forgets_our_address() {
+    let lab = Lab::new();
+    let filter = lab.filter();
+    let _postfix = filter.start_postfix(&lab);
+    let sekisho = lab.start(&Configuration::phase_2().divert(&health("tcp", CHECKED_V6)));
+    sekisho.await_status("twenty answers", |status| {
+        status["ports"][4]["health"]["answers"].as_u64() >= Some(20)
+    });
+    let health = sekisho.ask("status").expect("it goes on")["ports"][4]["health"].clone();
+    let (checks, answers) = (health["checks"].as_u64().unwrap(), health["answers"].as_u64().unwrap());
+    assert!(health["up"] == true && checks - answers <= 2, "{health}");
+    sekisho.end();
 }

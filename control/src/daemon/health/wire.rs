@@ -1,5 +1,6 @@
 //! The frames of checks: ARP (RFC 826, RFC 5227), Neighbor Discovery (RFC 4861), TCP's first two segments.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pnet::packet::arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket};
@@ -15,6 +16,9 @@ use pnet::util::MacAddr;
 use crate::config::Health;
 
 const ETHERNET: usize = 14;
+/// Of that, the addresses; a tag stands behind them.
+const ADDRESSES: usize = 12;
+const TAG: u16 = 0x8100;
 /// The least that an Ethernet frame carries, without its frame check sequence.
 const SHORTEST: usize = 60;
 /// From the ports for private use (RFC 6335 §6).
@@ -40,6 +44,7 @@ pub(super) struct Probe {
     address: IpAddr,
     source: IpAddr,
     tcp_port: u16,
+    vlan: Option<u16>,
 }
 
 impl Probe {
@@ -59,16 +64,38 @@ impl Probe {
             address: health.address,
             source: health.source.unwrap_or(default),
             tcp_port: health.tcp_port,
+            vlan: health.vlan,
         }
     }
 
     /// Asks for the filter's MAC.
     pub(super) fn neighbour(&self) -> Option<Vec<u8>> {
-        match (self.source, self.address) {
+        let frame = match (self.source, self.address) {
             (IpAddr::V4(source), IpAddr::V4(address)) => self.arp(source, address),
             (IpAddr::V6(source), IpAddr::V6(address)) => self.solicitation(source, address),
             _ => None,
+        };
+        frame.map(|frame| self.tagged(frame))
+    }
+
+    /// With the tag of the filter's VLAN (IEEE 802.1Q), if it is in one.
+    fn tagged(&self, mut frame: Vec<u8>) -> Vec<u8> {
+        if let Some(vlan) = self.vlan {
+            let tag = [TAG.to_be_bytes(), vlan.to_be_bytes()];
+            frame.splice(ADDRESSES..ADDRESSES, tag.into_iter().flatten());
         }
+        frame
+    }
+
+    /// Without that tag; none if it has another, or none, or one too many.
+    fn untagged<'f>(&self, frame: &'f [u8]) -> Option<Cow<'f, [u8]>> {
+        let Some(vlan) = self.vlan else { return Some(Cow::Borrowed(frame)) };
+        let (addresses, rest) = frame.split_at_checked(ADDRESSES)?;
+        let ([kind_high, kind_low, high, low], rest) = rest.split_first_chunk()?;
+        let kind = u16::from_be_bytes([*kind_high, *kind_low]);
+        // The priority is the sender's affair.
+        let is_ours = kind == TAG && u16::from_be_bytes([*high, *low]) & 0xfff == vlan;
+        is_ours.then(|| Cow::Owned([addresses, rest].concat()))
     }
 
     fn arp(&self, source: Ipv4Addr, address: Ipv4Addr) -> Option<Vec<u8>> {
@@ -150,7 +177,7 @@ impl Probe {
             _ => return None,
         };
         segment.set_checksum(sum);
-        Some(frame)
+        Some(self.tagged(frame))
     }
 
     fn frame(&self, to: MacAddr, kind: pnet::packet::ethernet::EtherType, length: usize) -> Option<Vec<u8>> {
@@ -183,7 +210,8 @@ impl Probe {
 
     /// What a frame answers, if it comes from the filter's address.
     pub(super) fn read(&self, frame: &[u8]) -> Option<Answer> {
-        let ethernet = EthernetPacket::new(frame)?;
+        let frame = self.untagged(frame)?;
+        let ethernet = EthernetPacket::new(&frame)?;
         let mac = ethernet.get_source();
         match (ethernet.get_ethertype(), self.address) {
             (EtherTypes::Arp, IpAddr::V4(address)) => {
@@ -224,5 +252,50 @@ impl Probe {
             && segment.get_destination() == SOURCE_PORT
             && segment.get_flags() & (flags | TcpFlags::RST) == flags;
         is_answer.then(|| Answer::Accepted { mac, acknowledges: segment.get_acknowledgement() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HealthCheck;
+
+    const OWN: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+    fn probe(address: &str, vlan: Option<u16>) -> Probe {
+        let address: IpAddr = address.parse().unwrap();
+        let check = if address.is_ipv4() { HealthCheck::Arp } else { HealthCheck::Nd };
+        let (interval_micros, fail_after) = (1_000_000, 3);
+        Probe::new(
+            OWN,
+            &Health { check, address, tcp_port: 25, source: None, vlan, interval_micros, fail_after },
+        )
+    }
+
+    #[test]
+    fn a_frame_for_a_vlan_is_the_same_but_for_its_tag_and_answers_with_another_tag_are_none() {
+        for address in ["192.0.2.9", "2001:db8::9"] {
+            let (plain, tagged) = (probe(address, None), probe(address, Some(0x123)));
+            let (without, with) = (plain.neighbour().unwrap(), tagged.neighbour().unwrap());
+            assert_eq!(with[12..16], [0x81, 0, 0x01, 0x23]);
+            assert_eq!([&with[..12], &with[16..]].concat(), without);
+            assert!(with.len() <= sekisho_dataplane::health::CHECK_FRAME);
+        }
+        // An answer by ARP from the filter.
+        let plain = probe("192.0.2.9", None);
+        let mut answer = plain.neighbour().unwrap();
+        answer[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&[0, 2]);
+        answer[ETHERNET + 14..ETHERNET + 18].copy_from_slice(&[192, 0, 2, 9]);
+        let in_vlan = |control: [u8; 2]| [&answer[..12], &[0x81, 0], &control, &answer[12..]].concat();
+        let heard = Some(Answer::Neighbour(OWN.into()));
+        assert_eq!(plain.read(&answer), heard);
+        assert_eq!(plain.read(&in_vlan([0x01, 0x23])), None);
+        let tagged = probe("192.0.2.9", Some(0x123));
+        assert_eq!(tagged.read(&in_vlan([0xe1, 0x23])), heard, "with any priority");
+        assert_eq!(tagged.read(&in_vlan([0x01, 0x24])), None);
+        assert_eq!(tagged.read(&answer), None);
+        for length in 0..20 {
+            assert_eq!(tagged.read(&answer[..length]), None);
+        }
     }
 }
