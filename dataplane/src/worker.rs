@@ -140,6 +140,12 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             // The control thread may be gone; the worker goes on all the same.
             let _ = failures.send(PortFailure { worker: index, port, error });
         };
+        let all_ports = ports.len();
+        // One that stopped working while a burst was handed on, and those that did with it.
+        let fail_all = |first, driver: &mut D| {
+            fail(first);
+            (1..all_ports).map_while(|_| driver.flush().err()).for_each(fail);
+        };
         loop {
             let stopping = stop.load(Ordering::Relaxed);
             if stopping {
@@ -152,7 +158,9 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             ports.retain(|&port| {
                 let Served { frames, failure, flush_failure } = corridor.serve(port, &mut online, &mut clock);
                 bursts += u64::from(frames > 0);
-                flush_failure.map(fail);
+                if let Some(first) = flush_failure {
+                    fail_all(first, &mut corridor.driver);
+                }
                 match failure {
                     None => !corridor.driver.is_exhausted(port),
                     Some(error) => {
@@ -166,9 +174,9 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             if index == 0 && rounds % ROUNDS_PER_CHECK == 1 {
                 check(&corridor.driver, &watched, &common);
                 if let Some(checks) = common.checks()
-                    && let Some(failure) = corridor.send_checks(checks)
+                    && let Some(first) = corridor.send_checks(checks)
                 {
-                    fail(failure);
+                    fail_all(first, &mut corridor.driver);
                 }
             }
             if bursts > 0 {

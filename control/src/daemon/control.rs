@@ -204,12 +204,16 @@ pub(crate) fn run_with(
     }
 
     let in_force = slot.get();
-    let mut truncated = Vec::new();
-    if joined.lost.is_empty() {
-        truncated = drivers::close(joined.drivers)?;
-        drivers::put_together(&in_force.config, cores.len())?;
-    }
-    Ok(Ended { in_force, books, failures, truncated, lost: joined.lost })
+    let closed = match joined.lost.is_empty() {
+        true => drivers::close(joined.drivers).and_then(|truncated| {
+            drivers::put_together(&in_force.config, cores.len())?;
+            Ok(truncated)
+        }),
+        // What one of them lost is lacking in what the others wrote.
+        false => Ok(Vec::new()),
+    };
+    drivers::clean_up(&in_force.config, cores.len());
+    Ok(Ended { truncated: closed?, in_force, books, failures, lost: joined.lost })
 }
 
 /// What a configuration that was just read has of its kernel tables.

@@ -2,7 +2,7 @@
 
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::packet::Receive;
-use sekisho_dataplane::port::pcap::{self, Share, merge};
+use sekisho_dataplane::port::pcap::{self, Share, merge, remove_parts};
 use sekisho_dataplane::port::{
     AnyDriver, MixedDriver, PacketDriver, PacketPort, PcapDriver, PcapPort, PortWatch, Route, XdpDriver,
     XdpPort,
@@ -188,6 +188,14 @@ pub(super) fn put_together(config: &Config, workers: usize) -> Result<(), Error>
         }
     }
     fault.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Removes what workers wrote and nobody will put together.
+pub(super) fn clean_up(config: &Config, workers: usize) {
+    captures(config)
+        .iter()
+        .filter_map(|port| port.write.as_deref())
+        .for_each(|path| remove_parts(path, workers));
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! poll loop and its rings. Where a configuration mixes drivers, [`MixedDriver`] puts theirs together: a frame
 //! that stays with its driver moves as before, one that leaves by a port of another is copied there.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -108,6 +109,8 @@ pub struct MixedDriver {
     routes: Box<[Route]>,
     /// How the frames in hand begin: what is not Ethernet can't leave by another driver.
     link: Link,
+    /// Ports that stopped working and that nobody was told of yet.
+    untold: VecDeque<(PortId, PortError)>,
 }
 
 /// A frame's driver stands in the uppermost bits of its place.
@@ -133,7 +136,7 @@ impl MixedDriver {
     pub fn new(drivers: Vec<AnyDriver>, routes: Vec<Route>) -> MixedDriver {
         assert!(drivers.len() <= MAX_DRIVERS, "{} drivers, more than {MAX_DRIVERS}", drivers.len());
         assert!(routes.iter().all(|route| route.driver < drivers.len()), "a route to no driver");
-        MixedDriver { drivers, routes: routes.into(), link: Link::Ethernet }
+        MixedDriver { drivers, routes: routes.into(), link: Link::Ethernet, untold: VecDeque::new() }
     }
 
     /// The driver that serves a port, and the port's number there.
@@ -207,13 +210,14 @@ impl Driver for MixedDriver {
     }
 
     fn flush(&mut self) -> Result<(), (PortId, PortError)> {
-        let mut result = Ok(());
         for driver in 0..self.drivers.len() {
-            if let Err((port, error)) = self.drivers[driver].flush() {
-                result = Err((self.port_of(Route { driver, port }), error));
+            // Each tells of each of its ports once at most.
+            for _ in 0..self.routes.len() {
+                let Err((port, error)) = self.drivers[driver].flush() else { break };
+                self.untold.push_back((self.port_of(Route { driver, port }), error));
             }
         }
-        result
+        self.untold.pop_front().map_or(Ok(()), Err)
     }
 
     fn is_exhausted(&self, port: PortId) -> bool {
@@ -243,6 +247,7 @@ impl Driver for MixedDriver {
 #[cfg(test)]
 mod tests {
     use super::super::memory::Ring;
+    use super::super::pcap::{PcapPort, Share};
     use super::*;
 
     const A: PortId = PortId(0);
@@ -300,6 +305,33 @@ mod tests {
         assert!(!driver.transmit(B, frame));
         let first = memory(driver.into_drivers().swap_remove(0));
         assert_eq!(first.free(), 3, "only the frame that was not received is in use");
+    }
+
+    #[test]
+    fn every_port_that_stops_working_with_a_flush_is_told_of_once() {
+        let full = || {
+            let port = PcapPort { write: Some("/dev/full".into()), ..PcapPort::default() };
+            let driver = PcapDriver::open(&[port.clone(), port], Share { worker: 0, workers: 1 }).unwrap();
+            AnyDriver::Pcap(driver)
+        };
+        let route = |driver, port| Route { driver, port: PortId(port) };
+        let routes = [route(0, 0), route(0, 1), route(1, 0), route(1, 1)];
+        let mut driver = MixedDriver::new(vec![full(), full()], routes.to_vec());
+        let mut told = Vec::new();
+        // More than what waits in memory to be written.
+        for _ in 0..1_000 {
+            for port in 0..4 {
+                assert!(driver.inject(PortId(port), &[0; 1_500]));
+            }
+            while let Err((port, _)) = driver.flush() {
+                told.push(port.0);
+            }
+            if !told.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(told, [0, 1, 2, 3], "one after the other");
+        assert!(driver.inject(A, &[0; 60]) && driver.flush().is_ok(), "and not again");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use mixed::{AnyDriver, MixedDriver, Route};
 pub use offloads::{Offload, Offloads};
 pub use packet::{PacketDriver, PacketPort};
 pub use pcap::{PcapDriver, PcapPort, Rate};
+pub(crate) use spread::spread_of;
 pub use spread::worker_for;
 pub use system::Errno;
 pub use watch::{Outage, PortState, PortStatistics, PortWatch};
@@ -140,7 +141,7 @@ pub trait Driver {
     /// Hands on what was queued since the last time.
     ///
     /// # Errors
-    /// The named port has stopped working.
+    /// The named port has stopped working. Others may have as well: whoever is told of one asks again.
     fn flush(&mut self) -> Result<(), (PortId, PortError)>;
 
     /// Whether a port will never receive again.

@@ -8,6 +8,11 @@ pub fn worker_for(link: Link, frame: &[u8], depth: Depth, workers: usize) -> usi
     if workers == 1 {
         return 0;
     }
+    ((u64::from(spread_of(link, frame, depth)) * workers as u64) >> 32) as usize
+}
+
+/// The number that says which worker: each has a range of them, in the workers' order.
+pub(crate) fn spread_of(link: Link, frame: &[u8], depth: Depth) -> u32 {
     let Frame::Ip(headers) = parse(link, frame, depth) else { return 0 };
     let (source, destination) = match headers.addresses {
         Addresses::V4 { source, destination } => (u64::from(source), u64::from(destination)),
@@ -16,7 +21,7 @@ pub fn worker_for(link: Link, frame: &[u8], depth: Depth, workers: usize) -> usi
     // Symmetric: the sum does not know which is which. The multiplication spreads neighbours (Knuth, The Art
     // of Computer Programming, volume 3, section 6.4).
     let hash = source.wrapping_add(destination).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (((hash >> 32) * workers as u64) >> 32) as usize
+    (hash >> 32) as u32
 }
 
 fn fold(address: u128) -> u64 {

@@ -5,6 +5,7 @@
 //! own, and [`merge`] puts these together by their times when all have ended: the same frames in the same
 //! order, however the workers raced.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use super::{CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedF
 use super::{LinkType, Truncation};
 use crate::frame::{Depth, Link};
 use crate::policy::PortId;
-use crate::port::{Burst, Driver, Held, MAX_BURST, PortError, worker_for};
+use crate::port::{Burst, Driver, Held, MAX_BURST, PortError, spread_of, worker_for};
 
 /// How fast captures are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -119,6 +120,17 @@ struct Port {
     failed: bool,
 }
 
+/// Parts that are not whole yet. A run that fails leaves none of them.
+#[derive(Default)]
+struct Parts(Vec<PathBuf>);
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        // What can't be removed is no worse than what it is removed for.
+        self.0.iter().for_each(|part| drop(std::fs::remove_file(part)));
+    }
+}
+
 /// The driver `pcap` of one worker.
 pub struct PcapDriver {
     ports: Vec<Port>,
@@ -126,6 +138,10 @@ pub struct PcapDriver {
     frames: Vec<CapturedFrame>,
     free: Vec<Held>,
     queued: Vec<(PortId, Held)>,
+    /// Ports that can't be written any more and that nobody was told of yet.
+    untold: VecDeque<(PortId, PortError)>,
+    /// Parts that this driver made.
+    parts: Parts,
     /// The instant and the capture time at which reading started.
     started: (Instant, i64),
 }
@@ -144,10 +160,15 @@ impl PcapDriver {
             };
             opened.push(Port { input, output: None, failed: false });
         }
+        let mut parts = Parts::default();
         // Creating empties what was there: not before everything that is read has been opened.
         for (port, opened) in ports.iter().zip(&mut opened) {
             if let Some(path) = &port.write {
-                opened.output = Some(CaptureWriter::create(&part_path(path, share), Format::of(path))?);
+                let part = part_path(path, share);
+                opened.output = Some(CaptureWriter::create(&part, Format::of(path))?);
+                if share.workers > 1 {
+                    parts.0.push(part);
+                }
             }
         }
         // All workers count from the same time, whoever owns the frame of that time.
@@ -160,6 +181,8 @@ impl PcapDriver {
             frames: vec![CapturedFrame::default(); places],
             free: (0..places as u32).map(|place| Held { place, length: 0 }).collect(),
             queued: Vec::with_capacity(places),
+            untold: VecDeque::new(),
+            parts,
             started: (Instant::now(), first.unwrap_or(0)),
         })
     }
@@ -168,7 +191,7 @@ impl PcapDriver {
     ///
     /// # Errors
     /// A capture can't be written.
-    pub fn finish(self) -> Result<Vec<Truncation>, CaptureError> {
+    pub fn finish(mut self) -> Result<Vec<Truncation>, CaptureError> {
         let mut truncated = Vec::new();
         for port in self.ports {
             if let Some(output) = port.output {
@@ -177,6 +200,7 @@ impl PcapDriver {
             let warning = port.input.as_ref().and_then(|input| input.reader.warning());
             truncated.extend(warning.cloned());
         }
+        self.parts.0.clear();
         Ok(truncated)
     }
 
@@ -250,19 +274,18 @@ impl Driver for PcapDriver {
     }
 
     fn flush(&mut self) -> Result<(), (PortId, PortError)> {
-        let mut result = Ok(());
         for (port, held) in self.queued.drain(..) {
             let frame = &self.frames[held.place as usize];
             if let Some(output) = &mut self.ports[usize::from(port.0)].output
                 && let Err(error) = output.write(&record(frame))
             {
-                result = Err((port, error.into()));
+                self.untold.push_back((port, error.into()));
                 self.ports[usize::from(port.0)].output = None;
                 self.ports[usize::from(port.0)].failed = true;
             }
             self.free.push(held);
         }
-        result
+        self.untold.pop_front().map_or(Ok(()), Err)
     }
 
     fn inject(&mut self, port: PortId, bytes: &[u8]) -> bool {
@@ -311,9 +334,13 @@ pub fn part_path(path: &Path, share: Share) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Puts the workers' parts of `path` together by the times of their frames, the earliest head first, and removes
-/// them. Packets of one
-/// flow keep their order, since one worker wrote them all.
+/// Bytes of frames of one instant that are put in order at once.
+const TIES: usize = 64 << 20;
+
+/// Puts the workers' parts of `path` together by the times of their frames, the earliest head first, and removes them,
+/// also where that fails. Packets of one flow keep their order, since one worker wrote them all. Frames of one instant
+/// are in the order of their pairs of addresses, as [`spread_of`] numbers them: it is the same, however many workers
+/// there were (of up to 64 MiB at once).
 ///
 /// # Errors
 /// A part can't be read, or `path` can't be written.
@@ -322,9 +349,10 @@ pub fn merge(path: &Path, workers: usize) -> Result<(), CaptureError> {
         return Ok(());
     }
     let parts: Vec<PathBuf> = (0..workers).map(|worker| part_path(path, Share { worker, workers })).collect();
+    let parts = Parts(parts);
     let whole = Share { worker: 0, workers: 1 };
     let mut inputs = Vec::with_capacity(workers);
-    for part in &parts {
+    for part in &parts.0 {
         let mut input = Input::open(part, Rate::AsFastAsPossible, whole)?;
         if let Some(fault) = input.fault.take() {
             return Err(fault);
@@ -332,15 +360,113 @@ pub fn merge(path: &Path, workers: usize) -> Result<(), CaptureError> {
         inputs.push(input);
     }
     let mut output = CaptureWriter::create(path, Format::of(path))?;
-    while let Some(first) =
-        inputs.iter_mut().filter(|input| input.has_next).min_by_key(|input| input.next.nanos)
-    {
-        output.write(&record(&first.next))?;
-        first.advance(whole)?;
+    let mut ties: Vec<(u32, CapturedFrame)> = Vec::new();
+    let mut bytes = 0;
+    while let Some(nanos) = inputs.iter().filter(|input| input.has_next).map(|input| input.next.nanos).min() {
+        for input in &mut inputs {
+            while input.has_next && input.next.nanos == nanos && bytes < TIES {
+                let frame = std::mem::take(&mut input.next);
+                bytes += size_of::<CapturedFrame>() + frame.bytes.len();
+                ties.push((spread_of(frame.link.into(), &frame.bytes, Depth::default()), frame));
+                input.advance(whole)?;
+            }
+        }
+        // Stable: what is of one pair of addresses stays as it was.
+        ties.sort_by_key(|(spread, _)| *spread);
+        bytes = 0;
+        for (_, frame) in ties.drain(..) {
+            output.write(&record(&frame))?;
+        }
     }
-    output.finish()?;
-    for part in &parts {
-        std::fs::remove_file(part).map_err(|source| CaptureError::Open { path: part.clone(), source })?;
+    output.finish()
+}
+
+/// Removes what workers wrote of `path` that was not put together.
+pub fn remove_parts(path: &Path, workers: usize) {
+    if workers > 1 {
+        drop(Parts((0..workers).map(|worker| part_path(path, Share { worker, workers })).collect()));
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 packet between two hosts; `mark` tells it from others.
+    fn frame(pair: u8, mark: u8) -> CapturedFrame {
+        let mut bytes = vec![0; 34];
+        (bytes[12], bytes[14], bytes[17], bytes[19], bytes[23]) = (8, 0x45, 20, mark, 17);
+        bytes[26..34].copy_from_slice(&[203, 0, 113, pair, 192, 0, 2, pair.wrapping_mul(37)]);
+        CapturedFrame { bytes, nanos: 1_149_087_600_000_000_000, original_len: 34, link: LinkType::Ethernet }
+    }
+
+    fn write(path: &Path, frames: &[CapturedFrame]) {
+        let mut writer = CaptureWriter::create(path, Format::of(path)).unwrap();
+        frames.iter().for_each(|frame| writer.write(&record(frame)).unwrap());
+        writer.finish().unwrap();
+    }
+
+    fn read(path: &Path) -> Vec<CapturedFrame> {
+        let mut reader = CaptureReader::open(path).unwrap();
+        let (mut frames, mut frame) = (Vec::new(), CapturedFrame::default());
+        while reader.next(&mut frame).unwrap() {
+            frames.push(frame.clone());
+        }
+        frames
+    }
+
+    #[test]
+    fn frames_of_one_instant_are_in_the_same_order_however_many_workers_there_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.pcap");
+        let mut frames: Vec<CapturedFrame> =
+            (0..200u8).map(|n| frame(n % 40, n)).chain([frame(7, 250), frame(3, 251)]).collect();
+        for later in &mut frames[150..] {
+            later.nanos += 1_000;
+        }
+        let mut merged = Vec::new();
+        for workers in [2, 3, 5, 8] {
+            for worker in 0..workers {
+                let share = Share { worker, workers };
+                let is_own = |frame: &&CapturedFrame| {
+                    worker_for(Link::Ethernet, &frame.bytes, Depth::default(), workers) == worker
+                };
+                let own: Vec<CapturedFrame> = frames.iter().filter(is_own).cloned().collect();
+                write(&part_path(&path, share), &own);
+            }
+            merge(&path, workers).unwrap();
+            merged.push(read(&path));
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
+        }
+        assert!(merged.iter().all(|one| *one == merged[0]), "{merged:?}");
+        assert_eq!(merged[0].len(), frames.len());
+        for pair in 0..40 {
+            let of_pair = |frames: &[CapturedFrame]| -> Vec<u8> {
+                frames.iter().filter(|frame| frame.bytes[29] == pair).map(|frame| frame.bytes[19]).collect()
+            };
+            assert_eq!(of_pair(&merged[0]), of_pair(&frames), "a flow keeps its order");
+        }
+    }
+
+    #[test]
+    fn a_run_that_fails_leaves_no_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = || std::fs::read_dir(folder.path()).unwrap().count();
+        let port = |name: &str| PcapPort { write: Some(folder.path().join(name)), ..PcapPort::default() };
+        let share = Share { worker: 0, workers: 2 };
+        assert!(PcapDriver::open(&[port("a.pcap"), port("no/such/folder.pcap")], share).is_err());
+        assert_eq!(left(), 0, "the second can't be made");
+        let driver = PcapDriver::open(&[port("a.pcap"), port("b.pcap")], share).unwrap();
+        assert_eq!(left(), 2);
+        drop(driver);
+        assert_eq!(left(), 0, "a worker that panics drops it");
+        PcapDriver::open(&[port("a.pcap")], share).unwrap().finish().unwrap();
+        assert_eq!(left(), 1);
+        // The other worker's part is lacking.
+        assert!(merge(&folder.path().join("a.pcap"), 2).is_err());
+        assert_eq!(left(), 0);
+        PcapDriver::open(&[port("a.pcap")], share).unwrap().finish().unwrap();
+        remove_parts(&folder.path().join("a.pcap"), 2);
+        assert_eq!(left(), 0);
+    }
 }

@@ -30,7 +30,7 @@ mod tests;
 mod window;
 mod writer;
 
-pub use driver::{PcapDriver, PcapPort, Rate, Share, merge, part_path};
+pub use driver::{PcapDriver, PcapPort, Rate, Share, merge, part_path, remove_parts};
 pub use error::{CaptureError, Damage, Found};
 pub use link_type::{LinkType, RefusedLinkType};
 pub use reader::{CaptureReader, CapturedFrame, Truncation};
