@@ -17,7 +17,7 @@ use crate::port::error::InterfaceError;
 use crate::port::interface::{Interfaces, Name};
 use crate::port::system::{Errno, sleep_on};
 use crate::port::watch::{Outage, PortState, PortStatistics, PortWatch};
-use crate::port::{Burst, Driver, Held, MAX_BURST, PortError};
+use crate::port::{Burst, Driver, Held, Lost, MAX_BURST, PortError};
 
 /// A place has as many bits, since [`MixedDriver`](crate::port::MixedDriver) wants the others.
 const PLACE_BITS: u32 = 29;
@@ -225,7 +225,8 @@ impl XdpDriver {
         cells.fill_ring_empty.add(counted.fill_empty.saturating_sub(was.fill_empty));
         let invalid = counted.invalid - was.invalid;
         cells.transmit_failed.add(invalid);
-        cells.queued_lost.add(invalid);
+        // The kernel does not say which, and so not how long they were.
+        cells.lose_queued(Lost { frames: invalid as usize, bytes: 0 });
         station.counted = counted;
     }
 
@@ -401,9 +402,9 @@ impl XdpDriver {
                 station.lane.rings.transmit.publish();
             } else {
                 let lost = station.lane.take_back(&mut self.umem);
-                station.voided += lost;
-                watch.cells().transmit_down.add(lost);
-                watch.cells().queued_lost.add(lost);
+                station.voided += lost.frames as u64;
+                watch.cells().transmit_down.add(lost.frames as u64);
+                watch.cells().lose_queued(lost);
             }
         }
         *is_queued = false;

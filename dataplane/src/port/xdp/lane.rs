@@ -15,7 +15,7 @@
 use super::ring::{Consumer, Producer};
 use super::umem::{Descriptor, Umem};
 use crate::port::watch::Cells;
-use crate::port::{Burst, Held};
+use crate::port::{Burst, Held, Lost};
 
 /// Entries of each ring.
 pub(super) const RING: u32 = 2048;
@@ -124,18 +124,19 @@ impl Lane {
         self.rings.completion.release();
     }
 
-    /// Takes back frames that the kernel has not looked at yet; how many. Only for a socket in copy mode: there the
+    /// Takes back frames that the kernel has not looked at yet. Only for a socket in copy mode: there the
     /// kernel reads the transmit ring in system calls of this thread and at no other time.
-    pub(super) fn take_back(&mut self, umem: &mut Umem) -> u64 {
+    pub(super) fn take_back(&mut self, umem: &mut Umem) -> Lost {
         self.reap(umem);
         self.rings.transmit.publish();
-        let mut count = 0;
-        for Descriptor { address, .. } in self.rings.transmit.void_pending() {
+        let mut lost = Lost::default();
+        for Descriptor { address, length } in self.rings.transmit.void_pending() {
             if umem.complete(self.number, address) {
                 self.outward = self.outward.saturating_sub(1);
-                count += 1;
+                lost.frames += 1;
+                lost.bytes += length as usize;
             }
         }
-        count
+        lost
     }
 }

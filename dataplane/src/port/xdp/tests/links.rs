@@ -54,6 +54,7 @@ fn what_was_queued_when_the_link_went_down_is_lost_counted_and_not_sent_later() 
             }
             let statistics = driver.statistics(B);
             assert_eq!((statistics.transmit_failed, statistics.queued_lost), (0, 5), "{statistics:?}");
+            assert_eq!(statistics.queued_lost_bytes, 5 * 60);
         });
     }
 }
