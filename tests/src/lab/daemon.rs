@@ -31,17 +31,30 @@ impl Lab {
     /// # Panics
     /// When it does not start.
     pub fn start(&self, configuration: &Configuration) -> Daemon<'_> {
+        let mut daemon = self.begin(configuration);
+        await_that("sekisho's ports are up", || {
+            daemon.assert_alive();
+            daemon.ask("status").is_ok_and(|status| {
+                status["ports"].as_array().is_some_and(|ports| ports.iter().all(|port| port["up"] == true))
+            })
+        });
+        daemon
+    }
+
+    /// Starts Sekisho, and waits until it serves, whether its ports are up or not.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn begin(&self, configuration: &Configuration) -> Daemon<'_> {
         // The kernel takes up to a second to say that a link is up which is, and what comes meanwhile is lost.
         await_that("the cables have a carrier", || {
             self.checkpoint.run("ip", ["-oneline", "link", "show", "up"]).matches("state UP").count()
                 == configuration.ports()
         });
         let mut daemon = self.spawn(configuration);
-        await_that("sekisho's ports are up", || {
+        await_that("sekisho serves", || {
             daemon.assert_alive();
-            daemon.ask("status").is_ok_and(|status| {
-                status["ports"].as_array().is_some_and(|ports| ports.iter().all(|port| port["up"] == true))
-            })
+            daemon.ask("status").is_ok()
         });
         daemon
     }

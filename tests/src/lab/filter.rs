@@ -10,10 +10,14 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use pnet::packet::icmpv6::{self, Icmpv6Packet};
+
 use super::Lab;
 use super::address::Host;
 use super::mail::MailServer;
 use super::namespace::{self, Namespace};
+use super::sniffer::{Sniffer, Way};
+use super::station::Sender;
 
 /// The filter's address on the cable, which is checked, and the checkpoint's for checking it.
 pub const CHECKED: &str = "169.254.25.1";
@@ -29,6 +33,27 @@ const POSTFIX: Host = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 130)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 0x130)),
 ];
+
+/// A host in a VLAN on the cable that answers for the addresses which are checked, when it is told to: by hand, since not
+/// every kernel has VLANs.
+pub struct InVlan {
+    sniffer: Sniffer,
+    sender: Sender,
+    vlan: u16,
+    seen: usize,
+}
+
+impl InVlan {
+    /// Waits until somebody in the VLAN asks for an address that is checked; answers it.
+    pub fn answer_next(&mut self) {
+        let vlan = self.vlan;
+        let is_asked = |frame: &[u8]| answer(frame, vlan).is_some();
+        let at = self.sniffer.await_frame("a check with a tag", self.seen, is_asked);
+        let asked = self.sniffer.frames().swap_remove(at);
+        self.seen = at + 1;
+        self.sender.send(&answer(&asked, self.vlan).expect("it was looked at"));
+    }
+}
 
 /// The filter's host.
 pub struct Filter {
@@ -131,25 +156,10 @@ impl Filter {
         self.namespace.run("nft", ["-f", rules.to_str().expect("a plain path")]);
     }
 
-    /// The addresses that are checked are in a VLAN on the cable, and not outside of it.
-    pub fn join_vlan(&self, vlan: u16) {
-        let checked = format!("{CHECKED_V6}/64");
-        self.namespace.run("sh", ["-ec", &format!("ip address del {checked} dev flt0 2>/dev/null || true")]);
-        self.namespace.ip(&format!(
-            "link add link flt0 name flt0.{vlan} type vlan id {vlan}
-             link set flt0.{vlan} up
-             address add {CHECKED}/30 dev flt0.{vlan}
-             address add {checked} dev flt0.{vlan} nodad"
-        ));
-    }
-
-    /// They are outside of it, where they do not answer for it.
-    pub fn leave_vlan(&self, vlan: u16) {
-        self.namespace.ip(&format!(
-            "link del flt0.{vlan}
-             address add {CHECKED}/30 dev flt0
-             address add {CHECKED_V6}/64 dev flt0 nodad"
-        ));
+    /// A host in this VLAN on the cable; the filter itself is outside of it.
+    pub fn in_vlan(&self, lab: &Lab, vlan: u16) -> InVlan {
+        let sniffer = lab.sniff(&self.namespace, "flt0", Way::In);
+        InVlan { sniffer, sender: self.namespace.sender("flt0"), vlan, seen: 0 }
     }
 
     /// Its link stays up and nothing answers any more.
@@ -162,4 +172,40 @@ impl Filter {
     pub fn revive(&self) {
         self.namespace.run("nft", ["delete table netdev dead"]);
     }
+}
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 25];
+
+/// The answer to a tagged ARP request or Neighbor Solicitation for an address that is checked.
+fn answer(frame: &[u8], vlan: u16) -> Option<Vec<u8>> {
+    let (ethernet, rest) = frame.split_at_checked(18)?;
+    if ethernet[12..14] != [0x81, 0] || ethernet[14..16] != vlan.to_be_bytes() {
+        return None;
+    }
+    let mut answer = [&ethernet[6..12], &MAC, &ethernet[12..]].concat();
+    match ethernet[16..] {
+        [8, 6] => {
+            let asks = rest.get(..28)?;
+            let own: Ipv4Addr = CHECKED.parse().ok()?;
+            if asks[6..8] != [0, 1] || asks[24..28] != own.octets() {
+                return None;
+            }
+            answer.extend([&asks[..6], &[0, 2], &MAC, &own.octets(), &asks[8..18]].concat());
+        }
+        [0x86, 0xdd] => {
+            let own: Ipv6Addr = CHECKED_V6.parse().ok()?;
+            let (ip, asks) = rest.get(..64)?.split_at(40);
+            if ip[6] != 58 || asks[0] != 135 || asks[8..24] != own.octets() {
+                return None;
+            }
+            let to = Ipv6Addr::from(<[u8; 16]>::try_from(&ip[8..24]).ok()?);
+            let told = [&[136, 0, 0, 0, 0x60, 0, 0, 0], &own.octets()[..], &[2, 1], &MAC].concat();
+            let sum = icmpv6::checksum(&Icmpv6Packet::new(&told)?, &own, &to).to_be_bytes();
+            answer.extend([&[0x60, 0, 0, 0, 0, 32, 58, 255], &own.octets()[..], &to.octets()].concat());
+            answer.extend([&told[..2], &sum, &told[4..]].concat());
+        }
+        _ => return None,
+    }
+    answer.resize(answer.len().max(64), 0);
+    Some(answer)
 }
