@@ -286,7 +286,8 @@ mod tests {
         let text = "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"memory\"\n\
                     [[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\ndriver = \"memory\"\n\
                     [[policy]]\nname = \"p\"\n";
-        let pools = names.map(|name| Pool { name, title: None, policy: 0, prefixes: Vec::new() });
+        let pools =
+            names.map(|name| Pool { name, title: None, policy: 0, prefixes: Vec::new(), from_kernel: None });
         let config = Config::from_toml(text, Path::new("/etc/s.toml")).unwrap();
         Config { pools: pools.collect(), ..config }
     }

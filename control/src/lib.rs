@@ -17,6 +17,7 @@ mod durable;
 pub mod explain;
 pub mod grants;
 pub mod metrics;
+pub mod netlink;
 pub mod outline;
 mod progress;
 pub mod report;

@@ -37,12 +37,16 @@ struct PoolLine<'a> {
     policy: &'a str,
     prefixes_v4: usize,
     prefixes_v6: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_table: Option<u32>,
 }
 
 #[derive(Serialize)]
 struct SetLine<'a> {
     name: &'a str,
     prefixes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_table: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -109,12 +113,17 @@ impl<'a> Outline<'a> {
                     policy: &config.policies[pool.policy].name,
                     prefixes_v4: pool.prefixes.iter().filter(|prefix| prefix.is_ipv4()).count(),
                     prefixes_v6: pool.prefixes.iter().filter(|prefix| prefix.is_ipv6()).count(),
+                    kernel_table: pool.from_kernel.map(|from| from.table),
                 })
                 .collect(),
             sets: config
                 .sets
                 .iter()
-                .map(|set| SetLine { name: &set.name, prefixes: set.prefixes.len() })
+                .map(|set| SetLine {
+                    name: &set.name,
+                    prefixes: set.prefixes.len(),
+                    kernel_table: set.from_kernel.map(|from| from.table),
+                })
                 .collect(),
             policies: config.policies.iter().map(|policy| policy_line(config, policy, &begun)).collect(),
             warnings: warnings(config),
@@ -138,10 +147,15 @@ impl<'a> Outline<'a> {
             let (v4, v6, title) = (pool.prefixes_v4, pool.prefixes_v6, pool.title.unwrap_or(""));
             let line = format!("{:<24}{:<20}{v4:>10}{v6:>10}  {title}", pool.name, pool.policy);
             writeln!(out, "{}", line.trim_end())?;
+            if let Some(table) = pool.kernel_table {
+                writeln!(out, "  from kernel table {table}, as it is now")?;
+            }
         }
         writeln!(out, "\n{:<24}{:>10}", "set", "prefixes")?;
         for set in &self.sets {
-            writeln!(out, "{:<24}{:>10}", set.name, set.prefixes)?;
+            let table =
+                set.kernel_table.map_or(String::new(), |table| format!("  from kernel table {table}"));
+            writeln!(out, "{:<24}{:>10}{table}", set.name, set.prefixes)?;
         }
         for policy in &self.policies {
             let mirror = if policy.mirror { "" } else { ", no mirror" };

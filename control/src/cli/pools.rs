@@ -27,8 +27,10 @@ fn print(pools: &Pools, out: &mut dyn Write) -> io::Result<()> {
         let (name, policy) = (shorten(&pool.name, 24), shorten(&pool.policy, 17));
         let (v4, v6) = (pool.prefixes_v4, pool.prefixes_v6);
         writeln!(out, "{name:<25}{policy:<18}{v4:>7}{v6:>7}{packets:>16}{denied:>13}{would_deny:>13}")?;
-        if let Some(title) = &pool.title {
-            writeln!(out, "  {}", shorten(title, 96))?;
+        let table = pool.kernel_table.map(|table| format!("kernel table {table}"));
+        let notes: Vec<&str> = [pool.title.as_deref(), table.as_deref()].into_iter().flatten().collect();
+        if !notes.is_empty() {
+            writeln!(out, "  {}", shorten(&notes.join("; "), 96))?;
         }
     }
     let Counted { packets, denied, would_deny } = pools.no_pool;

@@ -6,7 +6,7 @@ use sekisho_dataplane::stages::EVERY;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
-use crate::daemon::Recorded;
+use crate::daemon::{KernelRead, Recorded, TableState};
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::status::{ServiceTime, StageCost, Status, WorkerStatus};
 use crate::words::{plural, plural_of, span};
@@ -102,6 +102,9 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let memory = status.memory_bytes as f64 / 1_048_576.0;
     writeln!(out, "  tables: {} in {memory:.1} MiB", plural(prefixes, "prefix"))?;
 
+    if let Some(kernel) = &status.kernel {
+        print_kernel(kernel, out)?;
+    }
     writeln!(
         out,
         "\n{:<16}{:<12}{:<18}{:>13}{:>13}{:>10}  state",
@@ -161,6 +164,28 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         out,
         "\n{} received: {} forwarded, {} denied, {} lost to errors",
         sums.received, sums.forwarded, sums.denied, sums.errors
+    )
+}
+
+/// The kernel's tables.
+fn print_kernel(kernel: &KernelRead, out: &mut dyn Write) -> io::Result<()> {
+    for TableState { table, prefixes, in_force, held, held_for_seconds } in &kernel.tables {
+        let held = match (held, held_for_seconds) {
+            (0, _) => String::new(),
+            (held, Some(left)) => format!(", {held} lost and held for {}", span(*left)),
+            (held, None) => format!(", {held} lost and held until there are routes again"),
+        };
+        writeln!(out, "  kernel table {table}: {}, {in_force} in force{held}", plural(*prefixes, "prefix"))?;
+    }
+    if kernel.conflicts > 0 {
+        writeln!(out, "  kernel tables: {} in another pool already", plural(kernel.conflicts, "prefix"))?;
+    }
+    writeln!(
+        out,
+        "  kernel: {} heard, {}, {} lost notifications",
+        plural(kernel.events as usize, "route"),
+        plural(kernel.resyncs as usize, "resynchronisation"),
+        kernel.overruns
     )
 }
 

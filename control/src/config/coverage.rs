@@ -3,21 +3,21 @@
 use ipnetwork::IpNetwork;
 
 /// Ranges of addresses, first and last: sorted, apart from each other and not adjoining.
-pub(super) struct Coverage {
+pub(crate) struct Coverage {
     v4: Vec<(u128, u128)>,
     v6: Vec<(u128, u128)>,
 }
 
 impl Coverage {
     /// What these cover.
-    pub(super) fn of<'p>(prefixes: impl IntoIterator<Item = &'p IpNetwork>) -> Coverage {
+    pub(crate) fn of<'p>(prefixes: impl IntoIterator<Item = &'p IpNetwork>) -> Coverage {
         let (v4, v6): (Vec<&IpNetwork>, Vec<&IpNetwork>) =
             prefixes.into_iter().partition(|prefix| prefix.is_ipv4());
         Coverage { v4: joined(v4), v6: joined(v6) }
     }
 
     /// Whether all of a prefix is covered.
-    pub(super) fn covers(&self, prefix: IpNetwork) -> bool {
+    pub(crate) fn covers(&self, prefix: IpNetwork) -> bool {
         let ranges = if prefix.is_ipv4() { &self.v4 } else { &self.v6 };
         let (first, last) = range(prefix);
         let behind = ranges.partition_point(|range| range.0 <= first);

@@ -39,6 +39,21 @@ impl<'c> Guard<'c> {
         !self.options.allow_empty && !name.is_some_and(|name| self.empty_pools.contains(name))
     }
 
+    /// Whether a pool has prefixes in force. A kernel's table without routes would take them away; where there are none,
+    /// the routing daemon may come later.
+    pub(super) fn has_pool(&self, name: Option<&str>) -> bool {
+        let pools = self.in_force.into_iter().flat_map(|config| &config.pools);
+        let mut full = pools.filter(|pool| !pool.prefixes.is_empty());
+        name.is_some_and(|name| full.any(|pool| pool.name == name))
+    }
+
+    /// The same for a set.
+    pub(super) fn has_set(&self, name: &str) -> bool {
+        let sets = self.in_force.into_iter().flat_map(|config| &config.sets);
+        let mut full = sets.filter(|set| !set.prefixes.is_empty());
+        full.any(|set| set.name == name)
+    }
+
     /// Whether an `allow` may not name a set without prefixes. One that is named so in force already may stay so.
     pub(super) fn refuses_empty_set(&self, name: &str) -> bool {
         !self.options.allow_empty && !self.empty_sets.contains(name)

@@ -11,8 +11,8 @@
 //! goes on after a problem; what was read is thrown away at the end if there was one.
 //!
 //! Work and memory grow with the size of the file and no faster, whatever stands in it. Nothing here looks at the
-//! clock, the network or the machine, except that files are read which the configuration names, and that paths of
-//! captures are compared as the file system resolves them.
+//! clock, the network or the machine, except that files and kernel tables are read which the configuration names, and that
+//! paths of captures are compared as the file system resolves them.
 
 mod coverage;
 mod duration;
@@ -20,6 +20,7 @@ mod error;
 mod guard;
 mod health;
 mod instant;
+mod kernel_table;
 mod model;
 mod policies;
 mod pools;
@@ -41,10 +42,12 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::DeTable;
 
+pub(crate) use coverage::Coverage;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub(crate) use error::wrapped;
 pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
+pub use kernel_table::{Contents, FromKernel, KernelTables, ThisHost};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
     Phase, Policy, Pool, Port, Privacy, Rate, Set,
@@ -109,6 +112,19 @@ impl Config {
         options: LoadOptions,
         in_force: Option<&Config>,
     ) -> Result<Self, ConfigError> {
+        Self::load_from(path, options, in_force, &ThisHost)
+    }
+
+    /// The same with other kernel tables than those that stand there now.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_from(
+        path: &Path,
+        options: LoadOptions,
+        in_force: Option<&Config>,
+        kernel: &dyn KernelTables,
+    ) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let bytes = match File::open(path).and_then(bounded) {
             Ok(bytes) => bytes,
@@ -130,7 +146,7 @@ impl Config {
             refuse_encoding(&mut report, SourceId::MAIN, at);
             return Err(report.into_error());
         }
-        read(report, &text, path, &Guard::new(options, in_force))
+        read(report, &text, path, &Guard::new(options, in_force), kernel)
     }
 
     /// Checks a text. `path` stands in messages, and files that the text names are relative to its folder.
@@ -159,9 +175,23 @@ impl Config {
         options: LoadOptions,
         in_force: Option<&Config>,
     ) -> Result<Self, ConfigError> {
+        Self::from_toml_from(text, path, options, in_force, &ThisHost)
+    }
+
+    /// The same with other kernel tables than those that stand there now.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml_from(
+        text: &str,
+        path: &Path,
+        options: LoadOptions,
+        in_force: Option<&Config>,
+        kernel: &dyn KernelTables,
+    ) -> Result<Self, ConfigError> {
         let text: Rc<str> = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).into();
         let report = Report::new(path.display().to_string(), Rc::clone(&text));
-        read(report, &text, path, &Guard::new(options, in_force))
+        read(report, &text, path, &Guard::new(options, in_force), kernel)
     }
 }
 
@@ -178,7 +208,13 @@ fn unreadable(name: String, message: String, help: &str) -> ConfigError {
     ConfigError::new(vec![problem], 1)
 }
 
-fn read(mut report: Report, text: &str, path: &Path, guard: &Guard<'_>) -> Result<Config, ConfigError> {
+fn read(
+    mut report: Report,
+    text: &str,
+    path: &Path,
+    guard: &Guard<'_>,
+    kernel: &dyn KernelTables,
+) -> Result<Config, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let Some(document) = parse(&mut report, text) else {
         return Err(report.into_error());
@@ -187,7 +223,7 @@ fn read(mut report: Report, text: &str, path: &Path, guard: &Guard<'_>) -> Resul
     let root = Table::root(&mut report, &document, &ROOT);
     let dataplane = settings::dataplane(&mut report, &root);
     let ports = ports::read(&mut report, &root, dataplane.mode, folder);
-    let mut lists = PrefixLists::new(folder);
+    let mut lists = PrefixLists::new(folder, kernel);
     let mut sets = sets::read(&mut report, &root, &mut lists, guard);
     let (policies, policy_names) = policies::read(&mut report, &root, &mut sets, ports.filter);
     let pools = pools::read(&mut report, &root, &policy_names, &mut lists, guard);

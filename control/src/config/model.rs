@@ -8,6 +8,8 @@ use ipnetwork::{IpNetwork, Ipv6Network};
 use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
 use sekisho_dataplane::worker::Poll;
 
+use super::kernel_table::FromKernel;
+
 /// A checked configuration. Lists stand in the order of the file (`sets` too).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -154,6 +156,8 @@ pub struct Set {
     pub name: String,
     /// Its prefixes, none twice, without host bits. May be empty.
     pub prefixes: Vec<IpNetwork>,
+    /// The kernel's table that they come from, if they do.
+    pub from_kernel: Option<FromKernel>,
 }
 
 /// What holds for the pools bound to it.
@@ -212,6 +216,8 @@ pub struct Pool {
     pub policy: usize,
     /// Its prefixes, without host bits; none is in this or another pool a second time.
     pub prefixes: Vec<IpNetwork>,
+    /// The kernel's table that they come from, if they do.
+    pub from_kernel: Option<FromKernel>,
 }
 
 /// Checks of packets that do not depend on a policy.

@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::error::quoted;
 use super::guard::Guard;
+use super::kernel_table::{Contents, distribute};
 use super::model::Pool;
 use super::prefix_list::{PrefixList, PrefixLists};
 use super::reader::{Entry, Name, Names, Shape, Table};
@@ -40,6 +41,8 @@ pub(super) fn read(
     let mut names = Names::new("pool", "pools");
     let mut owners = Owners::default();
     let mut pools = Pools::default();
+    let mut tables = HashMap::new();
+    let mut contents = Contents::new();
     for value in values.iter().take(MOST) {
         let Some(table) = Table::named(report, value, "pool", "", &SHAPE) else {
             continue;
@@ -58,16 +61,50 @@ pub(super) fn read(
         let Some(list) = list else {
             continue;
         };
-        if list.empty && guard.refuses_empty_pool(name.as_ref().map(|name| name.text)) {
-            let help = "give it at least one prefix; `--allow-empty` accepts it as it is";
-            report.refuse(list.place.clone(), format!("{} has no prefixes", table.title), help);
+        let known = name.as_ref().map(|name| name.text);
+        if list.empty && guard.refuses_empty_pool(known) {
+            match list.from_kernel {
+                None => {
+                    let help = "give it at least one prefix; `--allow-empty` accepts it as it is";
+                    report.refuse(list.place.clone(), format!("{} has no prefixes", table.title), help);
+                }
+                Some(from) if guard.has_pool(known) => {
+                    let message =
+                        format!("{} has no prefixes: kernel table {} has no routes", table.title, from.table);
+                    let help = "see that the routing daemon fills it; `--allow-empty` accepts it as it is";
+                    report.refuse(list.place.clone(), message, help);
+                }
+                Some(_) => {}
+            }
         }
-        let prefixes = owners.take(report, &list, &table.title);
+        let prefixes = match list.from_kernel {
+            None => owners.take(report, &list, &table.title),
+            Some(from) => {
+                if let Some((title, place)) =
+                    tables.insert(from.table, (table.title.clone(), list.place.clone()))
+                {
+                    let message =
+                        format!("{title} and {} both take kernel table {}", table.title, from.table);
+                    let help = "give each pool a table of its own";
+                    report.refuse_beside(
+                        list.place.clone(),
+                        message,
+                        help,
+                        place,
+                        "the other one stands here",
+                    );
+                }
+                contents.insert(from.table, list.prefixes.iter().map(|listed| listed.prefix).collect());
+                Vec::new()
+            }
+        };
         if let (Some(name), Some(policy)) = (name, policy) {
             pools.places.push(list.place.clone());
-            pools.pools.push(Pool { name: name.text.to_owned(), title, policy, prefixes });
+            let from_kernel = list.from_kernel;
+            pools.pools.push(Pool { name: name.text.to_owned(), title, policy, prefixes, from_kernel });
         }
     }
+    distribute(&mut pools.pools, &contents);
     pools
 }
 

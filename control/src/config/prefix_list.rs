@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 use toml::de::DeValue;
 
 use super::error::{quoted, shown};
+use super::kernel_table::{self, FromKernel, KernelTables};
 use super::prefix::parse_prefix;
 use super::reader::{Shape, Table, Value, described};
 use super::report::Report;
@@ -21,7 +22,11 @@ use super::source::{Place, SourceId};
 /// The largest file that is read, configuration and prefixes alike.
 pub(super) const LARGEST_FILE: u64 = 64 << 20;
 
-const SHAPE: Shape = Shape { what: "a list of prefixes from a file", keys: &["file"], remarks: &[] };
+const SHAPE: Shape = Shape {
+    what: "a list of prefixes from elsewhere",
+    keys: &["file", "kernel-table", "allow-empty", "hold"],
+    remarks: &[],
+};
 
 /// A prefix and where it stands.
 #[derive(Clone, Debug)]
@@ -38,6 +43,8 @@ pub(super) struct PrefixList {
     pub(super) empty: bool,
     /// Where the list stands in the configuration.
     pub(super) place: Place,
+    /// The kernel's table that it comes from.
+    pub(super) from_kernel: Option<FromKernel>,
 }
 
 /// What stands in a file of prefixes.
@@ -52,14 +59,15 @@ struct Content {
 /// Reads lists of prefixes.
 pub(super) struct PrefixLists<'p> {
     folder: &'p Path,
+    kernel: &'p dyn KernelTables,
     /// Files read so far; `None` for one that could not be read.
     files: HashMap<PathBuf, Option<Content>>,
 }
 
 impl<'p> PrefixLists<'p> {
-    /// Files are named relative to `folder`.
-    pub(super) fn new(folder: &'p Path) -> Self {
-        Self { folder, files: HashMap::new() }
+    /// Files are named relative to `folder`; tables are `kernel`'s.
+    pub(super) fn new(folder: &'p Path, kernel: &'p dyn KernelTables) -> Self {
+        Self { folder, kernel, files: HashMap::new() }
     }
 
     /// The list that a value is: `["192.0.2.0/24", …]` or `{ file = "…" }`. `title` is whose list it is.
@@ -73,10 +81,20 @@ impl<'p> PrefixLists<'p> {
         match value.get_ref() {
             DeValue::Array(values) => {
                 let prefixes = values.iter().filter_map(|value| inline_prefix(report, value)).collect();
-                Some(PrefixList { prefixes, empty: values.is_empty(), place })
+                Some(PrefixList { prefixes, empty: values.is_empty(), place, from_kernel: None })
             }
             DeValue::Table(_) => {
                 let table = Table::of(report, value, format!("the list of prefixes of {title}"), &SHAPE)?;
+                if table.get("kernel-table").is_some() {
+                    let from = kernel_table::read(report, &table)?;
+                    return self.of_kernel(report, from, place);
+                }
+                for key in ["allow-empty", "hold"] {
+                    if let Some(entry) = table.get(key) {
+                        let message = format!("`{key}` is for a list from a kernel table");
+                        report.refuse(entry.key_place, message, "remove it");
+                    }
+                }
                 let file = table.require(report, "file", "\"…\"")?;
                 let name = file.string(report)?;
                 let path = self.folder.join(name);
@@ -88,11 +106,35 @@ impl<'p> PrefixLists<'p> {
                         read
                     }
                 };
-                cached.map(|Content { prefixes, empty }| PrefixList { prefixes, empty, place })
+                cached.map(|Content { prefixes, empty }| PrefixList {
+                    prefixes,
+                    empty,
+                    place,
+                    from_kernel: None,
+                })
             }
             _ => {
                 let message = format!("the prefixes of {title} must be a list, not {}", described(value));
                 report.refuse(place, message, "write `[\"192.0.2.0/24\", …]` or `{ file = \"…\" }`");
+                None
+            }
+        }
+    }
+
+    fn of_kernel(&self, report: &mut Report, from: FromKernel, place: Place) -> Option<PrefixList> {
+        match self.kernel.prefixes(from.table) {
+            Ok(prefixes) => {
+                let listed = |prefix: &IpNetwork| Listed { prefix: *prefix, place: place.clone() };
+                Some(PrefixList {
+                    empty: prefixes.is_empty(),
+                    prefixes: prefixes.iter().map(listed).collect(),
+                    place,
+                    from_kernel: Some(from),
+                })
+            }
+            Err(why) => {
+                let message = format!("kernel table {} can't be read: {why}", from.table);
+                report.refuse(place, message, "run this where the kernel's routes may be read (rtnetlink)");
                 None
             }
         }

@@ -72,6 +72,7 @@ impl<'a> Sets<'a> {
         let refused = list
             .as_ref()
             .filter(|list| list.empty && guard.refuses_empty_set(name.text))
+            .filter(|list| list.from_kernel.is_none() || guard.has_set(name.text))
             .map(|list| list.place.clone());
         let mut seen = HashSet::new();
         // A prefix twice in a set says nothing wrong.
@@ -81,7 +82,8 @@ impl<'a> Sets<'a> {
             .map(|listed| listed.prefix)
             .filter(|prefix| seen.insert(*prefix))
             .collect();
-        self.sets.push(Set { name: name.text.to_owned(), prefixes });
+        let from_kernel = list.as_ref().and_then(|list| list.from_kernel);
+        self.sets.push(Set { name: name.text.to_owned(), prefixes, from_kernel });
         self.empty.push(refused);
         self.places.push(list.map(|list| list.place));
         self.names.add(report, name, "");

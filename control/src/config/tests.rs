@@ -212,6 +212,7 @@ mod taken {
                 title: Some("My-BフレッツF/M-B".into()),
                 policy: 0,
                 prefixes: vec!["203.0.113.0/25".parse().unwrap(), "2001:db8:d000::/36".parse().unwrap()],
+                from_kernel: None,
             }]
         );
         assert_eq!(config.checks.source_validation, SourceValidation::Monitor);

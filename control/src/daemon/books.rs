@@ -11,6 +11,7 @@ use sekisho_dataplane::policy::{PoolId, PortId};
 use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWatch};
 use sekisho_dataplane::worker::Pulse;
 
+use super::kernel::KernelBooks;
 use super::workers::Life;
 use crate::affected::Affected;
 use crate::clock;
@@ -104,6 +105,8 @@ pub struct Books {
     /// Who is denied, or would be; none if nobody is booked.
     pub affected: Option<Affected>,
     pub(super) common: Arc<Common>,
+    /// What is known of the kernel's tables.
+    pub kernel: KernelBooks,
     /// Grants that are not over, as far as the tables' thread has looked.
     pub(crate) grants: AtomicUsize,
 }
@@ -118,6 +121,7 @@ impl Books {
             started_ticks: cycles::ticks(),
             affected,
             common,
+            kernel: KernelBooks::default(),
             grants: AtomicUsize::new(0),
         }
     }

@@ -211,7 +211,7 @@ impl Tables {
     }
 
     /// Publishes, waits for the workers and frees; gives how many old generations are held all the same.
-    fn put_in_force(&mut self, generation: Generation, in_force: InForce) -> usize {
+    pub(super) fn put_in_force(&mut self, generation: Generation, in_force: InForce) -> usize {
         self.publisher.publish(generation);
         self.slot.put(in_force);
         let still_held = self.wait_for_workers();

@@ -22,7 +22,10 @@ use super::books::Books;
 use super::capture::Captures;
 use super::difference::Difference;
 use super::event::{Event, Happened};
+use super::followed::Followed;
 use super::history::{Author, Awaited, History, Recorded};
+use super::kernel::Kernel;
+use super::remembered::Remembered;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
@@ -30,7 +33,7 @@ use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
 use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
-use crate::config::Config;
+use crate::config::{Config, Contents};
 use crate::cores;
 use crate::grants::Grants;
 use crate::metrics::{Families, Listener};
@@ -88,6 +91,20 @@ pub(crate) fn run_with(
     if let Some(trouble) = trouble {
         warn(&format!("the grants from before can't be read, and are none now: {trouble}"));
     }
+    let (remembered, trouble) = Remembered::open(config.state());
+    if let Some(trouble) = trouble {
+        warn(&format!(
+            "what kernel tables contained before can't be read, and is what they contain now: {trouble}"
+        ));
+    }
+    let mut followed = Followed::default();
+    followed.follow(&config, &contents(&config));
+    followed.remember(remembered.contents());
+    for notice in followed.settle(Instant::now()) {
+        warn(&notice.event().to_string());
+    }
+    let (with_tables, _) = config.with_tables(&followed.contents());
+    let config = with_tables.unwrap_or(config);
     let compiled = compiler.compile(&config, grants.table())?;
     let (generation, in_force) = InForce::of(Arc::new(config), compiled);
     let config = &in_force.config;
@@ -117,10 +134,17 @@ pub(crate) fn run_with(
 
     let (tasks, to_do) = crossbeam::channel::unbounded();
     let (reports, reported) = crossbeam::channel::unbounded();
-    let slot = Arc::new(Slot::new(in_force));
     let history = Arc::new(History::default());
     books.grants.store(grants.len(), Ordering::Relaxed);
+    let kernel =
+        Kernel::start(config.kernel_tables(), &books, (tasks.clone(), reports.clone(), bell.clone()))
+            .map_err(system("the thread for the kernel's routes can't be started"))?;
+    let slot = Arc::new(Slot::new(in_force));
     let tables = Tables {
+        followed,
+        remembered,
+        kernel: kernel.line(),
+        table_refused: None,
         compiler,
         grants,
         grants_told: false,
@@ -168,6 +192,7 @@ pub(crate) fn run_with(
         filter,
         captures: Captures::new(common),
         ports_due: Instant::now(),
+        _kernel: kernel,
     };
     let (workers, failures) = control.run();
     drop(metrics);
@@ -184,6 +209,14 @@ pub(crate) fn run_with(
         drivers::put_together(&in_force.config, cores.len())?;
     }
     Ok(Ended { in_force, books, failures, truncated, lost: joined.lost })
+}
+
+/// What a configuration that was just read has of its kernel tables.
+fn contents(config: &Config) -> Contents {
+    let pools = config.pools.iter().map(|pool| (pool.from_kernel, &pool.prefixes));
+    let sets = config.sets.iter().map(|set| (set.from_kernel, &set.prefixes));
+    let lists = pools.chain(sets).filter_map(|(from, prefixes)| Some((from?.table, prefixes)));
+    lists.map(|(table, prefixes)| (table, prefixes.as_slice().into())).collect()
 }
 
 fn warn(message: &str) {
@@ -256,6 +289,8 @@ struct Control {
     /// Checks the filter.
     filter: Option<health::Monitor>,
     captures: Captures,
+    /// Ends with this.
+    _kernel: Kernel,
 }
 
 impl Control {

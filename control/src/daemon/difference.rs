@@ -6,7 +6,7 @@ use std::hash::Hash;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Block, Checks, Config, Phase, Policy, Pool, Set};
+use crate::config::{Block, Checks, Config, FromKernel, Phase, Policy, Pool, Set, format_duration};
 use crate::words;
 
 /// Of each pool or set, so many prefixes that came are named, and so many that went.
@@ -256,6 +256,7 @@ fn pools(old: &Config, new: &Config) -> Part<Counted, Moved> {
         note(what, "policy", &old.policies[was.policy].name, &new.policies[is.policy].name);
         let title = |pool: &Pool| pool.title.clone().unwrap_or_else(|| "none".to_owned());
         note(what, "title", &title(was), &title(is));
+        note(what, "prefixes", &source(was.from_kernel), &source(is.from_kernel));
         (!moved.is_empty()).then_some(moved)
     });
     Part { changed: changed.collect(), added: counted(added), removed: counted(removed) }
@@ -268,10 +269,19 @@ fn sets(old: &Config, new: &Config) -> Part<Counted, Moved> {
         sets.into_iter().map(counted).collect()
     };
     let changed = both.into_iter().filter_map(|(was, is)| {
-        let moved = moved(&is.name, &was.prefixes, &is.prefixes);
+        let mut moved = moved(&is.name, &was.prefixes, &is.prefixes);
+        note(&mut moved.what, "prefixes", &source(was.from_kernel), &source(is.from_kernel));
         (!moved.is_empty()).then_some(moved)
     });
     Part { changed: changed.collect(), added: counted(added), removed: counted(removed) }
+}
+
+/// Where a list of prefixes comes from, in words.
+fn source(from: Option<FromKernel>) -> String {
+    let Some(FromKernel { table, allow_empty, hold_micros }) = from else { return "listed".to_owned() };
+    let hold = format_duration(hold_micros);
+    let empty = if allow_empty { ", may be empty" } else { "" };
+    format!("kernel table {table} (losses held for {hold}{empty})")
 }
 
 fn policies(old: &Config, new: &Config) -> Part<String, Changed> {

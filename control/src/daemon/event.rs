@@ -139,6 +139,52 @@ pub enum Event {
         /// Copies for which there was no room.
         lost: u64,
     },
+    /// A kernel's table has made a generation.
+    KernelTable {
+        /// The table.
+        table: u32,
+        /// The generation's number.
+        generation: u64,
+        /// What changed, in a line.
+        changes: String,
+        /// How long it took altogether.
+        seconds: f64,
+    },
+    /// A kernel's table lost much. That stays in force for a time.
+    KernelTableHeld {
+        /// The table.
+        table: u32,
+        /// So many prefixes.
+        lost: usize,
+        /// Of so many.
+        had: usize,
+        /// For so many seconds; none: until the table has routes again.
+        seconds: Option<f64>,
+    },
+    /// What a table lost is no longer held.
+    KernelTableShrunk {
+        /// The table.
+        table: u32,
+        /// So many prefixes.
+        lost: usize,
+    },
+    /// What a kernel's table contains can't be put in force.
+    KernelTableRefused {
+        /// The table.
+        table: u32,
+        /// Why.
+        why: String,
+    },
+    /// What kernel tables contain could not be written down. It is tried again.
+    KernelTablesUnwritable {
+        /// Why.
+        why: String,
+    },
+    /// The kernel's routes can't be heard. It is tried again.
+    KernelUnheard {
+        /// Why.
+        why: String,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -221,6 +267,43 @@ impl fmt::Display for Event {
             }
             Event::CaptureEnded { captured, lost } => {
                 write!(f, "capture ended: {captured} captured, {lost} lost")
+            }
+            Event::KernelTable { table, generation, changes, seconds } => {
+                write!(
+                    f,
+                    "kernel table {table}: generation {generation} is in force, in {:.1} ms; {changes}",
+                    seconds * 1e3
+                )
+            }
+            Event::KernelTableHeld { table, lost, had, seconds: Some(seconds) } => {
+                write!(
+                    f,
+                    "kernel table {table} lost {lost} of {had} prefixes, which stay in force for {seconds:.0} s; \
+                     `sekisho reload --allow-shrink` takes it for meant"
+                )
+            }
+            Event::KernelTableHeld { table, had, seconds: None, .. } => {
+                write!(
+                    f,
+                    "kernel table {table} has no routes any more; its {} in force until it has; `sekisho reload \
+                     --allow-empty` takes it for meant",
+                    if *had == 1 { "1 prefix stays".to_owned() } else { format!("{had} prefixes stay") }
+                )
+            }
+            Event::KernelTableShrunk { table, lost } => {
+                write!(f, "kernel table {table}: {lost} prefixes that it lost are no longer in force")
+            }
+            Event::KernelTableRefused { table, why } => {
+                write!(f, "kernel table {table} is not in force as it is, and what was before stays: {why}")
+            }
+            Event::KernelTablesUnwritable { why } => {
+                write!(
+                    f,
+                    "what kernel tables contain can't be written down, and would be forgotten by a restart: {why}"
+                )
+            }
+            Event::KernelUnheard { why } => {
+                write!(f, "the kernel's routes can't be heard, and what was known of them stays: {why}")
             }
             Event::Stopping => write!(f, "stopping"),
         }

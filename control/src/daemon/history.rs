@@ -32,6 +32,11 @@ pub enum Author {
     Signal,
     /// The daemon itself: a reload was not confirmed in time.
     Timer,
+    /// A routing table of the kernel that a pool or a set follows.
+    KernelTable {
+        /// Its number.
+        table: u32,
+    },
     /// A client of the control socket.
     Peer {
         /// Its user.
@@ -47,6 +52,7 @@ impl fmt::Display for Author {
             Author::Start => f.write_str("start"),
             Author::Signal => f.write_str("SIGHUP"),
             Author::Timer => f.write_str("not confirmed"),
+            Author::KernelTable { table } => write!(f, "kernel table {table}"),
             Author::Peer { uid, pid } => write!(f, "uid {uid}, process {pid}"),
         }
     }
@@ -143,7 +149,9 @@ impl History {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes what has been put in force. Nothing is to be confirmed then.
+    /// Notes what has been put in force. Nothing is to be confirmed then, unless that was and a kernel's table changed
+    /// meanwhile. Of generations that a table made one after the other the last is listed: ten a second would leave nothing
+    /// else to go back to.
     pub(super) fn record(&self, new: &New<'_>) {
         let New { generation, at_micros, author, config, restores, difference } = *new;
         let entry = Entry {
@@ -162,9 +170,17 @@ impl History {
         };
         // What leaves is freed behind the lock.
         let mut gone = Vec::new();
+        let by_table = matches!(author, Author::KernelTable { .. });
         self.with(|all| {
-            all.awaited = None;
-            if let Some(last) = all.entries.back_mut() {
+            let mut entry = entry;
+            if !by_table {
+                all.awaited = None;
+            } else if all.awaited.is_some() {
+                entry.record.state = State::AwaitsConfirmation;
+            }
+            if by_table && all.entries.back().is_some_and(|last| last.record.author == author) {
+                gone.extend(all.entries.pop_back().and_then(|entry| entry.config));
+            } else if let Some(last) = all.entries.back_mut() {
                 last.record.state = if restores.is_some() { State::RolledBack } else { State::Replaced };
             }
             all.entries.push_back(entry);

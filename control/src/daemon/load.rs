@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, ConfigError, LoadOptions};
+use crate::config::{Config, ConfigError, KernelTables, LoadOptions};
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug)]
@@ -39,17 +39,19 @@ pub(super) fn load(
     start: &Path,
     options: LoadOptions,
     in_force: &Config,
+    kernel: &dyn KernelTables,
 ) -> Result<Config, ConfigError> {
     let path = source.path(start);
     match source {
-        Source::Start | Source::Path(_) => Config::load_against(&path, options, Some(in_force)),
-        Source::Text(text) => Config::from_toml_against(text, &path, options, Some(in_force)),
+        Source::Start | Source::Path(_) => Config::load_from(&path, options, Some(in_force), kernel),
+        Source::Text(text) => Config::from_toml_from(text, &path, options, Some(in_force), kernel),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ThisHost;
 
     fn text(pool: &str, set: &str) -> String {
         format!(
@@ -69,13 +71,13 @@ mod tests {
         let full = Config::from_toml(&text(pool, set), start).unwrap();
         for emptied in [text("", set), text(pool, "")] {
             let source = Source::Text(emptied);
-            let error = load(&source, start, strict, &full).unwrap_err();
+            let error = load(&source, start, strict, &full, &ThisHost).unwrap_err();
             assert!(error.problems()[0].file.ends_with("(request)"), "{error}");
-            let empty = load(&source, start, loose, &full).unwrap();
-            assert!(load(&source, start, strict, &empty).is_ok(), "it was empty before");
+            let empty = load(&source, start, loose, &full, &ThisHost).unwrap();
+            assert!(load(&source, start, strict, &empty, &ThisHost).is_ok(), "it was empty before");
             let both = Source::Text(text("", ""));
-            assert!(load(&both, start, strict, &empty).is_err(), "one more is empty");
-            assert!(load(&Source::Text(text(pool, set)), start, strict, &empty).is_ok());
+            assert!(load(&both, start, strict, &empty, &ThisHost).is_err(), "one more is empty");
+            assert!(load(&Source::Text(text(pool, set)), start, strict, &empty, &ThisHost).is_ok());
         }
     }
 }

@@ -22,8 +22,11 @@ use super::confirm::Pending;
 use super::difference::Difference;
 use super::event::Event;
 use super::fixed;
+use super::followed::Followed;
 use super::history::{Author, Awaited, History};
+use super::kernel::{Line, Mailbox};
 use super::load::{self, Source};
+use super::remembered::Remembered;
 use super::wake::Bell;
 use super::workers::panic_message;
 use crate::clock;
@@ -132,6 +135,8 @@ pub(crate) enum Task {
     Reload(Arc<AtomicBool>),
     /// Phases have begun.
     Remember(Vec<PhaseKey>),
+    /// Kernel tables that are followed have changed.
+    KernelTables(Arc<Mailbox>),
 }
 
 /// What the tables' thread tells the control thread.
@@ -270,6 +275,14 @@ pub(crate) struct Tables {
     pub(super) history: Arc<History>,
     /// What a reload replaced that is to be confirmed.
     pub(super) pending: Option<Pending>,
+    /// The kernel's tables that pools and sets follow.
+    pub(super) followed: Followed,
+    /// What they last contained.
+    pub(super) remembered: Remembered,
+    /// Where they come from.
+    pub(super) kernel: Line,
+    /// Why a table's contents can't be put in force, as it was told last.
+    pub(super) table_refused: Option<String>,
 }
 
 impl Tables {
@@ -315,14 +328,20 @@ impl Tables {
                     self.unwritten.extend(begun);
                     self.remember(news);
                 }
+                Ok(Task::KernelTables(mailbox)) => self.take_tables(&mailbox),
                 Err(RecvTimeoutError::Timeout) => {
                     self.publisher.reclaim();
                     self.remember(false);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.save_grants(true);
+                    self.remember_tables(&self.followed.contents(), true);
                     return;
                 }
+            }
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.follow_tables())) {
+                let why = format!("it failed in the daemon: {}", panic_message(&*panic));
+                self.happened(Event::KernelTableRefused { table: 0, why });
             }
             self.expire_grants();
             self.save_grants(false);
@@ -369,7 +388,8 @@ impl Tables {
 
     /// Reads and checks a configuration, for comparison with the one in force.
     pub(crate) fn load(&self, source: &Source, options: LoadOptions) -> Result<Config, ConfigError> {
-        load::load(source, &self.start, options, &self.in_force().config)
+        let reading = self.followed.reading(options);
+        load::load(source, &self.start, options, &self.in_force().config, &reading)
     }
 
     /// Puts a configuration in force, or says what that would change.
@@ -401,7 +421,9 @@ impl Tables {
         }
         let before = self.in_force();
         let mut clock = Stopwatch(Instant::now());
-        let config = Arc::new(self.load(&options.source, options.load)?);
+        let reading = self.followed.reading(options.load);
+        let config = load::load(&options.source, &self.start, options.load, &before.config, &reading)?;
+        let (config, read) = (Arc::new(config), reading.read.take());
         let fixed = fixed::changes(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::NeedsRestart(fixed));
@@ -436,6 +458,8 @@ impl Tables {
             self.publisher.publish(generation);
             self.slot.put(in_force);
             seconds.publish = Some(clock.lap());
+            self.followed.accept(options.load);
+            self.follow_configuration(&config, &read);
             self.record(options.author, &config, None, &reloaded.difference);
             reloaded.confirmation = old.map(|(time, tables)| {
                 let number = reloaded.generation;
@@ -452,9 +476,12 @@ impl Tables {
 
     /// How long to wait for a task. A grant that is over leaves within a second, and so is one written down.
     fn patience(&self) -> Duration {
-        let nothing_to_do = self.grants.is_empty() && !self.grants.is_unsaved();
+        let nothing_to_do = self.grants.is_empty()
+            && !self.grants.is_unsaved()
+            && !self.remembered.is_behind(&self.followed.contents());
         let patience = if nothing_to_do { TRY_AGAIN } else { Duration::from_secs(1) };
-        self.until_rollback().map_or(patience, |left| left.min(patience))
+        let held = self.followed.due().map(|due| due.saturating_duration_since(Instant::now()));
+        [self.until_rollback(), held].into_iter().flatten().fold(patience, Duration::min)
     }
 
     /// Waits until no worker holds an old generation any more; gives back how many are held all the same.

@@ -190,6 +190,43 @@ fn can_be_monitored(reason: Reason) -> bool {
 }
 
 impl Families {
+    /// The kernel's tables, where they are followed.
+    fn write_kernel(&self, sheet: &mut Sheet<'_>) -> Written {
+        let kernel = self.books.kernel.read();
+        if kernel.tables.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = kernel.tables.iter().map(|table| table.table.to_string()).collect();
+        let tables =
+            || kernel.tables.iter().zip(&names).map(|(table, name)| (table, [("table", name.as_str())]));
+        sheet.gauges(
+            ("kernel_table_prefixes", None),
+            "Prefixes in a routing table of the kernel that a pool or a set follows.",
+            tables().map(|(table, label)| (label, table.prefixes as f64)),
+        )?;
+        sheet.gauges(
+            ("kernel_table_held_prefixes", None),
+            "Prefixes that the table lost and that stay in force for a time.",
+            tables().map(|(table, label)| (label, table.held as f64)),
+        )?;
+        let one = |count: u64| [([] as [Label<'_>; 0], count)];
+        sheet.counters(
+            ("kernel_notifications", None),
+            "What the kernel has told of routes, dumps included.",
+            one(kernel.events),
+        )?;
+        sheet.counters(
+            ("kernel_resynchronisations", None),
+            "Times that all routes were asked for, the start included.",
+            one(kernel.resyncs),
+        )?;
+        sheet.counters(
+            ("kernel_overruns", None),
+            "Times that notifications of the kernel were lost.",
+            one(kernel.overruns),
+        )
+    }
+
     pub(crate) fn new(books: Arc<Books>, slot: Arc<Slot>) -> Families {
         Families { books, slot, told: Mutex::default() }
     }
@@ -337,6 +374,7 @@ impl Families {
             "Bytes that a table takes.",
             tables().map(|(table, label)| (label, table.bytes as f64)),
         )?;
+        self.write_kernel(sheet)?;
         let phases = || {
             in_force.phases().map(|(policy, phase, begun)| {
                 let label = [("policy", policy.name.as_str()), ("phase", phase.name.as_str())];

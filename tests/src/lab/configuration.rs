@@ -65,6 +65,10 @@ pub struct Configuration {
     pub reject_interval: &'static str,
     /// Whether there is a filter port, and what TOML it has beside the keys that it needs.
     pub filter: Option<String>,
+    /// The dynamic customers' prefixes, as TOML.
+    pub dynamic: &'static str,
+    /// Pools besides, as TOML.
+    pub pools: &'static str,
 }
 
 impl Phase {
@@ -89,6 +93,8 @@ impl Configuration {
             reject_burst: 1000,
             reject_interval: "10s",
             filter: None,
+            dynamic: r#"["203.0.113.0/25", "2001:db8:d000::/36"]"#,
+            pools: "",
         }
     }
 
@@ -125,7 +131,7 @@ impl Configuration {
     /// As a file.
     pub fn to_toml(&self) -> String {
         let Configuration { phases, action, poll, cores, reject_with, reject_burst, .. } = self;
-        let Configuration { reject_interval, filter, allow, .. } = self;
+        let Configuration { reject_interval, filter, allow, dynamic, pools, .. } = self;
         let filter = filter.as_ref().map_or(String::new(), |keys| {
             format!(
                 "\n[[port]]\nname = \"filter\"\nrole = \"filter\"\ndriver = \"packet\"\ndevice = \"filter\"\n{keys}\n"
@@ -192,13 +198,13 @@ kind = "exempt"
 name = "my-b-flets"
 title = "My-BフレッツF/M-B"
 policy = "dynamic"
-prefixes = ["203.0.113.0/25", "2001:db8:d000::/36"]
+prefixes = {dynamic}
 
 [[pool]]
 name = "static"
 policy = "static"
 prefixes = ["198.51.100.0/25", "2001:db8:1000::/36"]
-
+{pools}
 [checks]
 source-validation = "enforce"
 

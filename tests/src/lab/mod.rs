@@ -19,6 +19,7 @@
 //! don't meet. What a test process that was killed has left is removed by the next one.
 
 pub mod address;
+pub mod bird;
 pub mod bulk;
 pub mod configuration;
 pub mod daemon;

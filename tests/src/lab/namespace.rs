@@ -14,7 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What the lab runs, and the Debian package that it is in.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 19] = [
+    ("bird", "bird2"),
+    ("birdc", "bird2"),
     ("chroot", "coreutils"),
     ("curl", "curl"),
     ("dovecot", "dovecot-core and dovecot-pop3d"),

@@ -13,6 +13,8 @@ mod divert;
 mod encapsulation;
 mod failures;
 mod fragments;
+mod kernel_routes;
+mod kernel_tables;
 mod mail;
 mod mirror;
 mod neighbours;

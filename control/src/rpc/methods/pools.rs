@@ -33,6 +33,9 @@ pub struct PoolStatus {
     pub prefixes_v4: usize,
     /// IPv6 prefixes.
     pub prefixes_v6: usize,
+    /// The kernel's table that they come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_table: Option<u32>,
     /// What was counted, since the daemon started or the pool was first named.
     #[serde(flatten)]
     pub counted: Counted,
@@ -66,6 +69,7 @@ pub(super) fn answer(view: &View<'_>, params: &Params<'_>) -> Answer {
             kind: words::kind(policy.kind).to_owned(),
             prefixes_v4: v4,
             prefixes_v6: pool.prefixes.len() - v4,
+            kernel_table: pool.from_kernel.map(|from| from.table),
             counted: counted(id),
         }
     });

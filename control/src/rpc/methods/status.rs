@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::{Awaited, FilterHealth, Recorded, View};
+use crate::daemon::{Awaited, FilterHealth, KernelRead, Recorded, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -61,6 +61,9 @@ pub struct Status {
     pub tables: Vec<TableLine>,
     /// Bytes that they take.
     pub memory_bytes: usize,
+    /// The kernel's tables, if any are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelRead>,
     /// Where metrics are served, if they are.
     pub metrics: Option<String>,
     /// Connections to the control socket, this one included.
@@ -265,6 +268,7 @@ impl Status {
             grants: books.grants.load(Ordering::Relaxed),
             memory_bytes: in_force.tables.iter().map(|table| table.bytes).sum(),
             tables: in_force.tables.clone(),
+            kernel: Some(books.kernel.read()).filter(|kernel| !kernel.tables.is_empty()),
             clients: view.clients,
         }
     }
