@@ -22,6 +22,7 @@ pub mod policy;
 pub mod port;
 mod prefetch;
 pub mod publication;
+pub mod route;
 pub mod stages;
 pub mod tap;
 pub mod worker;
