@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod outline;
 mod progress;
 pub mod report;
+pub mod routing;
 pub mod rpc;
 pub mod state;
 pub mod top;

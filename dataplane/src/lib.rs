@@ -27,4 +27,4 @@ pub mod stages;
 pub mod tap;
 pub mod worker;
 
-pub use action::{RejectLimits, Replies, Reply};
+pub use action::{Made, RejectLimits, Replies, Reply};

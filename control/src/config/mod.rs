@@ -28,6 +28,7 @@ mod prefix;
 mod prefix_list;
 mod reader;
 mod report;
+mod router;
 mod sets;
 mod settings;
 mod source;
@@ -47,7 +48,8 @@ pub use error::{Colour, ConfigError, Problem, Related};
 pub use instant::{InstantError, parse_instant};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
-    Phase, Policy, Pool, Port, Privacy, Rate, Set,
+    Phase, Policy, Pool, Port, Privacy, Rate, RouterPort, Set, StaticHop, StaticKind, StaticNeighbour,
+    StaticRoute, Vlan,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -74,6 +76,8 @@ const ROOT: Shape = Shape {
         "sets",
         "policy",
         "pool",
+        "route",
+        "neighbour",
         "checks",
         "control",
         "metrics",
@@ -186,11 +190,13 @@ fn read(mut report: Report, text: &str, path: &Path, guard: &Guard<'_>) -> Resul
 
     let root = Table::root(&mut report, &document, &ROOT);
     let dataplane = settings::dataplane(&mut report, &root);
+    let mode = dataplane.mode;
     let ports = ports::read(&mut report, &root, dataplane.mode, folder);
     let mut lists = PrefixLists::new(folder);
     let mut sets = sets::read(&mut report, &root, &mut lists, guard);
     let (policies, policy_names) = policies::read(&mut report, &root, &mut sets, ports.filter);
     let pools = pools::read(&mut report, &root, &policy_names, &mut lists, guard);
+    let (routes, neighbours) = router::read(&mut report, &root, dataplane.mode, &ports.ports);
     let config = Config {
         path: path.to_owned(),
         dataplane,
@@ -198,7 +204,9 @@ fn read(mut report: Report, text: &str, path: &Path, guard: &Guard<'_>) -> Resul
         sets: Vec::new(),
         policies,
         pools: Vec::new(),
-        checks: settings::checks(&mut report, &root),
+        routes,
+        neighbours,
+        checks: settings::checks(&mut report, &root, mode),
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),

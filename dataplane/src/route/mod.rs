@@ -35,7 +35,10 @@
 //! addresses imply.
 
 mod change;
+pub(crate) mod checksum;
+mod edit;
 mod family;
+pub(crate) mod flow;
 mod groups;
 pub mod punt;
 mod reader;
@@ -45,6 +48,7 @@ mod tests;
 mod writer;
 
 pub use change::{Applied, Change, Hop, Link, LinkId, Neighbour, Refusal, RouteEntry, RouteError, RouteKind};
+pub use edit::Edit;
 pub use reader::{OnlineRoutes, RouteReader};
 pub use snapshot::{Adjacency, Entry, EntryKind, LinkEntry, NextHop, Snapshot, State};
 pub use writer::Routes;

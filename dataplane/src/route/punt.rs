@@ -101,7 +101,7 @@ pub struct PuntCounts {
     pub limited: [u64; PuntClass::ALL.len()],
     /// Without a free place, or too long for one.
     pub full: u64,
-    /// Frames from the kernel that found no place.
+    /// Frames from the kernel that found no place, or no room at their port.
     pub unsent: u64,
     /// Addresses that were asked for, and asks that found no place.
     pub wanted: u64,
@@ -263,6 +263,11 @@ impl Punts {
     /// Worker: gives a place back that [`next_to_send`](Punts::next_to_send) gave.
     pub fn give_back_sent(&self, frame: Box<PuntedFrame>) {
         let _ = self.outward.free.push(frame);
+    }
+
+    /// Worker: counts a frame from the control side that found no room at its port.
+    pub fn count_unsent(&self) {
+        self.unsent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Worker: asks for a neighbour's MAC.

@@ -34,11 +34,28 @@ pub struct OnlineRoutes<'a> {
     snapshots: Online<'a, Snapshot>,
 }
 
-impl OnlineRoutes<'_> {
+/// Where the snapshot is taken.
+pub(crate) struct Snapshots<'b, 'a>(&'b mut Online<'a, Snapshot>);
+
+impl Snapshots<'_, '_> {
+    /// Takes the snapshot in force.
+    #[inline]
+    pub(crate) fn burst(&mut self) -> Burst<'_, Snapshot> {
+        self.0.burst()
+    }
+}
+
+impl<'a> OnlineRoutes<'a> {
     /// The ids of the longest prefixes, for look-ups of a whole burst; the snapshot is taken after them.
     #[inline]
     pub fn tries(&self) -> (&Reader4, &Reader6) {
         (self.v4, self.v6)
+    }
+
+    /// The tries, and where the snapshot is taken after them.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&Reader4, &Reader6, Snapshots<'_, 'a>) {
+        (self.v4, self.v6, Snapshots(&mut self.snapshots))
     }
 
     /// Takes the snapshot in force. What was looked up before has its meaning in it.

@@ -41,7 +41,7 @@ pub struct Entry {
     /// Buckets that flows are shared among, less one: a power of two less one. 0 is one adjacency.
     pub mask: u8,
     /// The adjacency, or where the buckets start.
-    pub(super) first: u32,
+    pub(crate) first: u32,
 }
 
 /// What is known of a next hop.

@@ -109,7 +109,7 @@ fn own_addresses_connected_hosts_broadcasts_groups_and_martians_are_told_apart()
     assert_eq!(kind("239.1.2.3"), EntryKind::Group);
     assert_eq!(kind("ff02::1"), EntryKind::LinkGroup);
     assert_eq!(kind("ff0e::1"), EntryKind::Group);
-    for martian in ["0.1.2.3", "127.0.0.1", "240.0.0.1", "::1", "fe80::2", "::ffff:1.2.3.4"] {
+    for martian in ["0.1.2.3", "127.0.0.1", "169.254.1.1", "240.0.0.1", "::1", "fe80::2", "::ffff:1.2.3.4"] {
         assert_eq!(kind(martian), EntryKind::Martian, "{martian}");
     }
     assert_eq!(kind("203.0.113.1"), EntryKind::None);

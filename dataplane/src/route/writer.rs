@@ -21,9 +21,10 @@ use crate::publication::{Publisher, Reader, publish};
 
 /// Destinations that are never forwarded to, and sources that nothing comes from (RFC 1812 §5.3.7, RFC 6890). A route
 /// within one of them holds: it was set on purpose.
-const MARTIANS: [&str; 8] = [
+const MARTIANS: [&str; 9] = [
     "0.0.0.0/8",
     "127.0.0.0/8",
+    "169.254.0.0/16",
     "240.0.0.0/4",
     "::/128",
     "::1/128",
