@@ -21,6 +21,7 @@ pub mod netlink;
 pub mod outline;
 mod progress;
 pub mod report;
+pub mod routing;
 pub mod rpc;
 pub mod state;
 pub mod top;

@@ -29,6 +29,7 @@ mod prefix;
 mod prefix_list;
 mod reader;
 mod report;
+mod router;
 mod sets;
 mod settings;
 mod source;
@@ -50,7 +51,8 @@ pub use instant::{InstantError, parse_instant};
 pub use kernel_table::{Contents, FromKernel, KernelTables, ThisHost};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
-    Phase, Policy, Pool, Port, Privacy, Rate, Set,
+    Phase, Policy, Pool, Port, Privacy, Rate, RouterPort, Set, StaticHop, StaticKind, StaticNeighbour,
+    StaticRoute, Vlan,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -77,6 +79,8 @@ const ROOT: Shape = Shape {
         "sets",
         "policy",
         "pool",
+        "route",
+        "neighbour",
         "checks",
         "control",
         "metrics",
@@ -222,11 +226,13 @@ fn read(
 
     let root = Table::root(&mut report, &document, &ROOT);
     let dataplane = settings::dataplane(&mut report, &root);
+    let mode = dataplane.mode;
     let ports = ports::read(&mut report, &root, dataplane.mode, folder);
     let mut lists = PrefixLists::new(folder, kernel);
     let mut sets = sets::read(&mut report, &root, &mut lists, guard);
     let (policies, policy_names) = policies::read(&mut report, &root, &mut sets, ports.filter);
     let pools = pools::read(&mut report, &root, &policy_names, &mut lists, guard);
+    let (routes, neighbours) = router::read(&mut report, &root, dataplane.mode, &ports.ports);
     let config = Config {
         path: path.to_owned(),
         dataplane,
@@ -234,7 +240,9 @@ fn read(
         sets: Vec::new(),
         policies,
         pools: Vec::new(),
-        checks: settings::checks(&mut report, &root),
+        routes,
+        neighbours,
+        checks: settings::checks(&mut report, &root, mode),
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),

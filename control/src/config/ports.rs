@@ -9,9 +9,10 @@ use sekisho_dataplane::policy::Role;
 
 use super::error::{quoted, shown};
 use super::health;
-use super::model::{Driver, Health, Mode, Port, Rate};
+use super::model::{Driver, Health, Mode, Port, Rate, RouterPort};
 use super::reader::{Entry, Name, Names, Shape, Table, Word};
 use super::report::{Report, listed};
+use super::router;
 use super::settings::path;
 use super::source::{Place, SourceId};
 
@@ -19,7 +20,21 @@ const MOST: usize = 256;
 
 const SHAPE: Shape = Shape {
     what: "a port",
-    keys: &["name", "role", "peer", "driver", "device", "read", "write", "rate", "health"],
+    keys: &[
+        "name",
+        "role",
+        "peer",
+        "driver",
+        "device",
+        "read",
+        "write",
+        "rate",
+        "health",
+        "mac",
+        "mtu",
+        "addresses",
+        "vlans",
+    ],
     remarks: &[],
 };
 
@@ -78,6 +93,7 @@ struct Draft<'a> {
     peer_given: bool,
     driver: Option<Driver>,
     health: Option<Health>,
+    router: RouterPort,
 }
 
 /// Reads every `[[port]]`.
@@ -101,6 +117,7 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let mut names = Names::new("port", "ports");
     let mut files = Files::default();
     let mut drafts = Vec::new();
+    let mut addresses = router::Addresses::default();
     for value in values.iter().take(MOST) {
         let Some(table) = Table::named(report, value, "port", "", &SHAPE) else {
             continue;
@@ -115,8 +132,10 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
             peer_given: peer.is_some(),
             peer: peer.and_then(|entry| Some(Name { text: entry.string(report)?, place: entry.place() })),
             driver: driver(report, &table, folder, &mut files),
+            router: router::port(report, &table, mode, &mut addresses),
             name,
         };
+        router::refuse_no_mac(report, &table, mode, draft.driver.as_ref(), &draft.router);
         // A port without a usable name has its number all the same: indices stay those of `drafts`.
         match &draft.name {
             Some(name) => names.add(report, name.clone(), ""),
@@ -130,8 +149,8 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let unread = drafts.iter().any(|draft| draft.role.is_none()) || drafts.len() != values.len();
     let filter = drafts.iter().any(|draft| draft.role == Some(Role::Filter));
     let ports = drafts.into_iter().zip(peers).filter_map(|(draft, peer)| {
-        let Draft { name, role, driver, health, .. } = draft;
-        Some(Port { name: name?.text.to_owned(), role: role?, peer, driver: driver?, health })
+        let Draft { name, role, driver, health, router, .. } = draft;
+        Some(Port { name: name?.text.to_owned(), role: role?, peer, driver: driver?, health, router })
     });
     Ports { ports: ports.collect(), filter: if filter || !unread { Some(filter) } else { None } }
 }
@@ -170,6 +189,11 @@ fn pair_up(report: &mut Report, drafts: &[Draft<'_>], names: &Names<'_>, mode: M
             }
             continue;
         };
+        if mode == Mode::Route {
+            let help = "remove `peer`: in route mode a packet leaves by the port that its route names";
+            report.refuse(written.place.clone(), format!("{title} has a `peer` in route mode"), help);
+            continue;
+        }
         if draft.role == Some(Role::Filter) {
             let help = "remove `peer`: what comes back from the filter leaves by the port that it would have left by without it";
             report.refuse(written.place.clone(), format!("{title} is a `filter` port and has no peer"), help);

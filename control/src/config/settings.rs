@@ -19,7 +19,7 @@ const DATAPLANE: Shape =
     Shape { what: "[dataplane]", keys: &["mode", "cores", "batch", "poll"], remarks: &[] };
 
 const CHECKS: Shape =
-    Shape { what: "[checks]", keys: &["source-validation", "nat64-prefixes"], remarks: &[] };
+    Shape { what: "[checks]", keys: &["source-validation", "nat64-prefixes", "urpf"], remarks: &[] };
 
 const LIMITS: Shape = Shape {
     what: "[limits]",
@@ -32,6 +32,9 @@ const LIMITS: Shape = Shape {
         "reject-burst",
         "reject-interval",
         "reject-per-second",
+        "icmp-burst",
+        "icmp-interval",
+        "icmp-per-second",
         "grants",
     ],
     remarks: &[],
@@ -59,13 +62,6 @@ pub(super) fn dataplane(report: &mut Report, root: &Table<'_>) -> Dataplane {
     };
     if let Some(entry) = table.get("mode") {
         dataplane.mode = entry.word(report).unwrap_or(dataplane.mode);
-        if dataplane.mode == Mode::Route {
-            report.refuse(
-                entry.place(),
-                "this build forwards in bridge mode only",
-                "write `mode = \"bridge\"`",
-            );
-        }
     }
     if let Some(entry) = table.get("cores") {
         dataplane.cores = cores(report, &entry);
@@ -115,7 +111,7 @@ fn cores(report: &mut Report, entry: &Entry<'_>) -> Option<Vec<usize>> {
 }
 
 /// `[checks]`.
-pub(super) fn checks(report: &mut Report, root: &Table<'_>) -> Checks {
+pub(super) fn checks(report: &mut Report, root: &Table<'_>, mode: Mode) -> Checks {
     let mut checks = Checks::default();
     let Some(table) = table(report, root, "checks", &CHECKS) else {
         return checks;
@@ -125,6 +121,13 @@ pub(super) fn checks(report: &mut Report, root: &Table<'_>) -> Checks {
     }
     if let Some(entry) = table.get("nat64-prefixes") {
         checks.nat64_prefixes = nat64_prefixes(report, &entry);
+    }
+    if let Some(entry) = table.get("urpf") {
+        checks.urpf = entry.word(report).unwrap_or(checks.urpf);
+        if mode == Mode::Bridge {
+            let help = "a bridge has no routes: remove it, or write `mode = \"route\"` under [dataplane]";
+            report.refuse(entry.key_place.clone(), "`urpf` belongs to route mode", help);
+        }
     }
     checks
 }
@@ -179,6 +182,8 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
     };
     let reject_burst = answers("reject-burst", 1..=1_000, default.reject_burst);
     let reject_per_second = answers("reject-per-second", 0..=10_000_000, default.reject_per_second);
+    let icmp_burst = answers("icmp-burst", 1..=1_000, default.icmp_burst);
+    let icmp_per_second = answers("icmp-per-second", 0..=10_000_000, default.icmp_per_second);
     let mut time = |key, range, default| {
         table.get(key).and_then(|entry| entry.duration(report, range, default)).unwrap_or(default)
     };
@@ -195,6 +200,9 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
             default.reject_interval_micros,
         ),
         reject_per_second,
+        icmp_burst,
+        icmp_interval_micros: time("icmp-interval", SECOND / 1_000..=HOUR, default.icmp_interval_micros),
+        icmp_per_second,
         grants,
     }
 }

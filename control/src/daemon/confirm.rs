@@ -213,6 +213,7 @@ impl Tables {
     /// Publishes, waits for the workers and frees; gives how many old generations are held all the same.
     pub(super) fn put_in_force(&mut self, generation: Generation, in_force: InForce) -> usize {
         self.publisher.publish(generation);
+        self.follow_routes(&in_force.config);
         self.slot.put(in_force);
         let still_held = self.wait_for_workers();
         self.publisher.reclaim();

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::AnyDriver;
 use sekisho_dataplane::publication::publish;
@@ -28,16 +27,17 @@ use super::kernel::Kernel;
 use super::remembered::Remembered;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
-use super::workers::Workers;
+use super::workers::{Readers, Workers};
 use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
 use crate::affected::Affected;
 use crate::clock;
-use crate::compile::{Compiler, PhaseKey, reject_limits};
-use crate::config::{Config, Contents};
+use crate::compile::{Compiler, PhaseKey};
+use crate::config::{Config, Contents, Mode};
 use crate::cores;
 use crate::grants::Grants;
 use crate::metrics::{Families, Listener};
 use crate::progress::Progress;
+use crate::routing::{self, StaticRoutes};
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
 use crate::words;
@@ -118,8 +118,11 @@ pub(crate) fn run_with(
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     let opened = open(config, cores.len())?;
     let (publisher, readers) = publish(generation, cores.len());
-    let common = Common::new(config.ports.len(), reject_limits(&config.limits));
-    let common = Arc::new(common.with_checks(health::checks(config)));
+    let common = Arc::new(routing::common(config, false).with_checks(health::checks(config)));
+    let mut routing = match config.dataplane.mode {
+        Mode::Bridge => None,
+        Mode::Route => Some(StaticRoutes::new(config, cores.len(), routing::device)?),
+    };
     let filter = health::Monitor::new(config, &common, Instant::now());
     let room = config.affected.customers;
     let affected = (room > 0).then(|| Affected::new(cores.len(), room));
@@ -127,7 +130,9 @@ pub(crate) fn run_with(
     let mut books = Vec::with_capacity(cores.len());
     for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
         let recorder = affected.as_ref().map(|affected| affected.recorder(books.len()));
-        books.push(workers.start(config, (core, cores.len()), driver, generations, &common, recorder)?);
+        let routes = routing.as_mut().map(|routing| routing.routes.reader());
+        let readers = Readers { generations, routes };
+        books.push(workers.start(config, (core, cores.len()), driver, readers, &common, recorder)?);
     }
     let books = Arc::new(Books::new(books, Arc::clone(&common), affected));
     cores::keep_off(&cores, &all);
@@ -149,6 +154,7 @@ pub(crate) fn run_with(
         grants,
         grants_told: false,
         publisher,
+        routing,
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),
         start: options.path.clone(),

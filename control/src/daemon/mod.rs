@@ -59,6 +59,7 @@ pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sekisho_dataplane::lpm::BuildError;
 use sekisho_dataplane::port::packet::PacketError;
 use sekisho_dataplane::port::pcap::CaptureError;
 
@@ -72,6 +73,9 @@ pub enum Error {
     /// The configuration can't become tables.
     #[error(transparent)]
     Compile(#[from] compile::Error),
+    /// There is no room for routes.
+    #[error(transparent)]
+    Routes(#[from] BuildError),
     /// A capture can't be read or written.
     #[error(transparent)]
     Capture(#[from] CaptureError),

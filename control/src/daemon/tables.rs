@@ -32,8 +32,10 @@ use super::workers::panic_message;
 use crate::clock;
 use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
 use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy};
+use crate::explain::Routing;
 use crate::grants::Grants;
 use crate::outline::TableLine;
+use crate::routing::{self, StaticRoutes};
 use crate::rpc::{Error, Ticket};
 use crate::state::State;
 
@@ -262,6 +264,8 @@ pub(crate) struct Tables {
     /// That they can't be written down is known.
     pub(super) grants_told: bool,
     pub(super) publisher: Publisher<Generation>,
+    /// In route mode: what the configuration says of routes.
+    pub(super) routing: Option<StaticRoutes>,
     pub(super) slot: Arc<Slot>,
     pub(super) books: Arc<Books>,
     /// The file that the daemon was started with.
@@ -381,6 +385,12 @@ impl Tables {
         self.publisher.current()
     }
 
+    /// What an explanation asks: the generation in force, what the workers show, and routes in route mode.
+    pub(crate) fn shown(&mut self) -> (&Generation, &Books, Option<Routing<'_>>) {
+        let routing = self.routing.as_mut().map(StaticRoutes::shown);
+        (self.publisher.current(), &self.books, routing)
+    }
+
     /// What the workers show.
     pub(crate) fn books(&self) -> &Books {
         &self.books
@@ -456,6 +466,7 @@ impl Tables {
             // Shares the tables, which stay then.
             let old = options.confirm.map(|time| (time, self.publisher.current().with_grants(Vec::new())));
             self.publisher.publish(generation);
+            self.follow_routes(&config);
             self.slot.put(in_force);
             seconds.publish = Some(clock.lap());
             self.followed.accept(options.load);
@@ -472,6 +483,14 @@ impl Tables {
         }
         reloaded.seconds = seconds;
         Ok(reloaded)
+    }
+
+    /// Brings static routes to what a configuration says. What can't be done is told, and leaves the others.
+    pub(super) fn follow_routes(&mut self, config: &Config) {
+        let Some(routing) = &mut self.routing else { return };
+        for message in routing.follow(config, routing::device) {
+            self.happened(Event::ReloadRefused { message });
+        }
     }
 
     /// How long to wait for a task. A grant that is over leaves within a second, and so is one written down.

@@ -92,6 +92,40 @@ reasons! {
     ReturnAllowed = "return-allowed", rule "21";
     /// mail from outside to port 25
     InboundMail = "inbound-mail", rule "22";
+    /// for the router itself, handed to the kernel
+    Punted = "punted", rule "route";
+    /// for the router itself, and too many
+    PuntOverflow = "punt-overflow", rule "route";
+    /// for the router itself, and nobody hears it
+    Unclaimed = "unclaimed", rule "route";
+    /// a frame for another station's MAC
+    OtherStation = "other-station", rule "route";
+    /// a VLAN that the port is not in
+    NoLink = "no-link", rule "route";
+    /// an IPv4 header with a wrong checksum
+    BadChecksum = "bad-checksum", rule "route";
+    /// an address that is not to be forwarded
+    Martian = "martian", rule "route";
+    /// to a group beyond its link
+    Multicast = "multicast", rule "route";
+    /// to all stations of a connected network
+    DirectedBroadcast = "directed-broadcast", rule "route";
+    /// the way to its source is another one
+    ReversePath = "reverse-path", rule "route";
+    /// its time to live ends here
+    TtlExceeded = "ttl-exceeded", rule "route";
+    /// no route to its destination
+    NoRoute = "no-route", rule "route";
+    /// a route that drops in silence
+    Blackhole = "blackhole", rule "route";
+    /// a route that says unreachable
+    Unreachable = "unreachable", rule "route";
+    /// a route that says prohibited
+    Prohibited = "prohibited", rule "route";
+    /// longer than the next link takes
+    TooBig = "too-big", rule "route";
+    /// the next hop does not answer
+    Unresolved = "unresolved", rule "route";
 }
 
 impl fmt::Display for Reason {

@@ -60,7 +60,7 @@ pub(super) fn call(params: &Params<'_>) -> Result<Call, Error> {
     Ok(Box::new(move |tables| answer(tables, &packet, at)))
 }
 
-fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
+fn answer(tables: &mut Tables, packet: &Packet, at: Option<i64>) -> Answer {
     let in_force = tables.in_force();
     let (config, number) = (&in_force.config, in_force.generation);
     let question = Question {
@@ -72,7 +72,6 @@ fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
         protocol: packet.protocol,
         at: packet.at.clone(),
     };
-    let down = |port| tables.books().outage(port).is_some();
     // Judging at an instant begins the phases up to it. So only now is asked of the generation in force, and for
     // another instant there is one of its own, with latches of its own.
     let scratch = match at {
@@ -82,12 +81,14 @@ fn answer(tables: &Tables, packet: &Packet, at: Option<i64>) -> Answer {
             Some(compiled.map_err(|error| Error::internal(error.to_string()))?)
         }
     };
+    let (current, books, routing) = tables.shown();
+    let down = |port| books.outage(port).is_some();
     let (generation, names) = match &scratch {
-        None => (tables.generation(), &*in_force.names),
+        None => (current, &*in_force.names),
         Some(Compiled { generation, names, .. }) => (generation, names),
     };
     let at = at.unwrap_or_else(clock::now);
-    let explanation = explain::explain(config, names, generation, number, down, &question, at)
+    let explanation = explain::explain(config, names, (generation, number), down, routing, &question, at)
         .map_err(|error| Error::params(error.to_string()))?;
     if !packet.text {
         return to_raw_value(&explanation).map_err(|error| Error::internal(error.to_string()));
