@@ -25,4 +25,5 @@ pub mod routing;
 pub mod rpc;
 pub mod state;
 pub mod top;
+pub mod twin;
 mod words;

@@ -1,6 +1,6 @@
 //! Static routing: what a configuration says of links, routes and neighbours, as changes to the routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use ipnetwork::IpNetwork;
@@ -81,6 +81,12 @@ pub fn device(port: &Port) -> Device {
     Device { mac, mtu: mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)) }
 }
 
+/// The router's MAC at a port, and the longest IP packet there.
+pub fn mac_and_mtu(at: usize, port: &Port, device: Device) -> (Mac, u16) {
+    let mac = port.router.mac.or(device.mac).unwrap_or([0x02, 0, 0, 0, 0, at as u8]);
+    (mac, port.router.mtu.or(device.mtu).unwrap_or(MTU))
+}
+
 /// What a configuration says of the routes, one change for each thing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -97,17 +103,14 @@ impl Plan {
             return plan;
         }
         for (at, port) in config.ports.iter().enumerate() {
-            let device = device(port);
+            // The kernel says what a twin's link is.
+            if config.mirrors_kernel() && port.router.twin.is_some() {
+                continue;
+            }
+            let (mac, mtu) = mac_and_mtu(at, port, device(port));
             let mut add = |vlan: Option<u16>, addresses: &[IpNetwork]| {
                 let id = link_id(at, vlan);
-                let link = Link {
-                    id,
-                    port: PortId(at as u8),
-                    vlan,
-                    mac: port.router.mac.or(device.mac).unwrap_or([0x02, 0, 0, 0, 0, at as u8]),
-                    mtu: port.router.mtu.or(device.mtu).unwrap_or(MTU),
-                    addresses: addresses.to_vec(),
-                };
+                let link = Link { id, port: PortId(at as u8), vlan, mac, mtu, addresses: addresses.to_vec() };
                 plan.links.insert(id, link);
             };
             add(None, &port.router.addresses);
@@ -183,6 +186,20 @@ impl StaticRoutes {
     /// For an explanation.
     pub fn shown(&mut self) -> crate::explain::Routing<'_> {
         crate::explain::Routing { reader: &mut self.reader, routes: &self.routes }
+    }
+
+    /// The prefixes whose routes the configuration says.
+    pub fn fixed_prefixes(&self) -> BTreeSet<IpNetwork> {
+        self.plan.routes.keys().copied().collect()
+    }
+
+    /// The neighbours that it says, once more.
+    pub fn fixed_neighbours(&self) -> Vec<Change> {
+        let neighbours = self.plan.neighbours.iter();
+        let set = |(&(link, address), &mac): (&(LinkId, std::net::IpAddr), &Mac)| {
+            Change::SetNeighbour(Neighbour { link, address, mac })
+        };
+        neighbours.map(set).collect()
     }
 
     /// Brings the routes to what another configuration says; tells what could not be done.

@@ -51,8 +51,8 @@ pub use instant::{InstantError, parse_instant};
 pub use kernel_table::{Contents, FromKernel, KernelTables, ThisHost};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
-    Phase, Policy, Pool, Port, Privacy, Rate, RouterPort, Set, StaticHop, StaticKind, StaticNeighbour,
-    StaticRoute, Vlan,
+    Phase, Policy, Pool, Port, Privacy, Rate, RouterPort, Routing, Set, StaticHop, StaticKind,
+    StaticNeighbour, StaticRoute, Vlan,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -81,6 +81,7 @@ const ROOT: Shape = Shape {
         "pool",
         "route",
         "neighbour",
+        "routing",
         "checks",
         "control",
         "metrics",
@@ -242,6 +243,7 @@ fn read(
         pools: Vec::new(),
         routes,
         neighbours,
+        routing: router::routing(&mut report, &root, mode),
         checks: settings::checks(&mut report, &root, mode),
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),

@@ -31,6 +31,8 @@ pub struct Config {
     pub routes: Vec<StaticRoute>,
     /// `[[neighbour]]`, in route mode.
     pub neighbours: Vec<StaticNeighbour>,
+    /// `[routing]`, in route mode.
+    pub routing: Routing,
     /// `[checks]`.
     pub checks: Checks,
     /// `[limits]`.
@@ -100,6 +102,8 @@ pub struct RouterPort {
     pub addresses: Vec<IpNetwork>,
     /// The VLANs that it is in, no number twice.
     pub vlans: Vec<Vlan>,
+    /// The name of the kernel's interface that stands for it; no two ports have the same.
+    pub twin: Option<String>,
 }
 
 /// A VLAN of a port.
@@ -142,6 +146,19 @@ pub struct StaticHop {
     pub vlan: Option<u16>,
     /// The next router; `None`: destinations are on the link themselves.
     pub via: Option<IpAddr>,
+}
+
+/// Where a router's routes come from, besides the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// From the kernel, by twins.
+    pub kernel: bool,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self { kernel: true }
+    }
 }
 
 /// A neighbour whose MAC need not be asked for.
@@ -386,6 +403,13 @@ impl Config {
     pub fn is_live(&self) -> bool {
         let live = |port: &Port| !matches!(port.driver, Driver::Pcap { .. } | Driver::Memory);
         self.ports.iter().any(live)
+    }
+
+    /// Whether the kernel's routes and neighbours are mirrored.
+    pub fn mirrors_kernel(&self) -> bool {
+        self.dataplane.mode == Mode::Route
+            && self.routing.kernel
+            && self.ports.iter().any(|port| port.router.twin.is_some())
     }
 
     /// The control socket. Who only reads captures needs none, and must be able to do so beside a daemon: there is

@@ -34,6 +34,7 @@ const SHAPE: Shape = Shape {
         "mtu",
         "addresses",
         "vlans",
+        "twin",
     ],
     remarks: &[],
 };

@@ -7,15 +7,16 @@ use ipnetwork::IpNetwork;
 
 use super::error::quoted;
 use super::model::{
-    Driver, Mode, Port, RouterPort, StaticHop, StaticKind, StaticNeighbour, StaticRoute, Vlan,
+    Driver, Mode, Port, RouterPort, Routing, StaticHop, StaticKind, StaticNeighbour, StaticRoute, Vlan,
 };
 use super::prefix::parse_prefix;
 use super::reader::{Entry, Shape, Table, Value, Word, described};
 use super::report::{Report, listed};
 use super::source::Place;
+use crate::twin::LONGEST_NAME;
 
 /// Keys of a port that a router's has.
-const PORT_KEYS: [&str; 4] = ["mac", "mtu", "addresses", "vlans"];
+const PORT_KEYS: [&str; 5] = ["mac", "mtu", "addresses", "vlans", "twin"];
 
 const VLAN: Shape = Shape { what: "a VLAN", keys: &["id", "addresses"], remarks: &[] };
 
@@ -24,6 +25,8 @@ const ROUTE: Shape = Shape {
     keys: &["to", "via", "kind", "port", "vlan"],
     remarks: &[(&["dev", "device", "interface"], "name the port with `port`")],
 };
+
+const ROUTING: Shape = Shape { what: "[routing]", keys: &["kernel"], remarks: &[] };
 
 const NEIGHBOUR: Shape = Shape {
     what: "a neighbour",
@@ -56,7 +59,10 @@ impl Word for KindName {
 
 /// The router's addresses, and where they stand.
 #[derive(Default)]
-pub(super) struct Addresses(HashMap<IpAddr, Place>);
+pub(super) struct Addresses {
+    own: HashMap<IpAddr, Place>,
+    twins: HashMap<String, Place>,
+}
 
 /// Reads a router's keys of a port.
 pub(super) fn port(
@@ -92,7 +98,57 @@ pub(super) fn port(
         }
         vlans.push(Vlan { id: number, addresses: own.unwrap_or_default() });
     }
-    RouterPort { mac, mtu, addresses: own.unwrap_or_default(), vlans }
+    let twin = twin(report, table, addresses);
+    RouterPort { mac, mtu, addresses: own.unwrap_or_default(), vlans, twin }
+}
+
+/// The name of a port's twin. Ports of this host's interfaces have one unless they say otherwise; others if they say so.
+fn twin(report: &mut Report, table: &Table<'_>, addresses: &mut Addresses) -> Option<String> {
+    const HELP: &str = "write a name of at most 15 letters, digits, `-`, `_` and `.`, such as `\"sk-access\"`, or `false` for none";
+    let word = |key| Some(table.get(key)?.value.get_ref().as_str()?.to_owned());
+    let is_live = word("driver").is_some_and(|driver| driver == "packet" || driver == "xdp");
+    let (name, place) = match table.get("twin") {
+        None if !is_live => return None,
+        // A device may well have the port's own name.
+        None => (format!("sk-{}", word("name")?).chars().take(LONGEST_NAME).collect(), table.place.clone()),
+        Some(entry) if entry.value.get_ref().as_bool() == Some(false) => return None,
+        Some(entry) => (entry.string(report)?.to_owned(), entry.place()),
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(is_plain);
+    if !is_name || name == "." || name == ".." {
+        report.refuse(place, format!("{} can't be the name of an interface", quoted(&name)), HELP);
+        return None;
+    }
+    if let Some(other) = addresses.twins.insert(name.clone(), place.clone()) {
+        let message = format!("two ports have the twin {}", quoted(&name));
+        report.refuse_beside(
+            place,
+            message,
+            "give one of them another `twin`",
+            other,
+            "the other stands here",
+        );
+    }
+    Some(name)
+}
+
+/// `[routing]`.
+pub(super) fn routing(report: &mut Report, root: &Table<'_>, mode: Mode) -> Routing {
+    let mut routing = Routing::default();
+    let Some(entry) = root.get("routing") else { return routing };
+    let Some(table) = Table::of(report, entry.value, "[routing]".to_owned(), &ROUTING) else {
+        return routing;
+    };
+    if mode == Mode::Bridge {
+        let help = "remove it, or write `mode = \"route\"` under [dataplane]";
+        report.refuse(entry.key_place.clone(), "`[routing]` belongs to route mode", help);
+        return routing;
+    }
+    if let Some(entry) = table.get("kernel") {
+        routing.kernel = entry.boolean(report).unwrap_or(routing.kernel);
+    }
+    routing
 }
 
 /// Captures and rings in memory have no MAC of their own.
@@ -140,7 +196,7 @@ impl Addresses {
                 continue;
             }
             let link_local = matches!(network.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
-            match self.0.get(&network.ip()) {
+            match self.own.get(&network.ip()) {
                 // Each link has its own.
                 Some(_) if link_local => found.push(network),
                 Some(other) => report.refuse_beside(
@@ -151,7 +207,7 @@ impl Addresses {
                     "it stands here",
                 ),
                 None => {
-                    self.0.insert(network.ip(), place);
+                    self.own.insert(network.ip(), place);
                     found.push(network);
                 }
             }

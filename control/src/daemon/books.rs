@@ -15,6 +15,7 @@ use super::kernel::KernelBooks;
 use super::workers::Life;
 use crate::affected::Affected;
 use crate::clock;
+use crate::twin::FerryCounts;
 
 /// What one worker shows of itself.
 #[derive(Debug)]
@@ -105,6 +106,8 @@ pub struct Books {
     /// Who is denied, or would be; none if nobody is booked.
     pub affected: Option<Affected>,
     pub(super) common: Arc<Common>,
+    /// What was carried between workers and twins.
+    pub ferry: Arc<FerryCounts>,
     /// What is known of the kernel's tables.
     pub kernel: KernelBooks,
     /// Grants that are not over, as far as the tables' thread has looked.
@@ -121,6 +124,7 @@ impl Books {
             started_ticks: cycles::ticks(),
             affected,
             common,
+            ferry: Arc::default(),
             kernel: KernelBooks::default(),
             grants: AtomicUsize::new(0),
         }

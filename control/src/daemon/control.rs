@@ -5,8 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
@@ -24,11 +24,12 @@ use super::event::{Event, Happened};
 use super::followed::Followed;
 use super::history::{Author, Awaited, History, Recorded};
 use super::kernel::Kernel;
+use super::mirror::Mirror;
 use super::remembered::Remembered;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::{Readers, Workers};
-use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, notify, twins};
 use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey};
@@ -40,6 +41,7 @@ use crate::progress::Progress;
 use crate::routing::{self, StaticRoutes};
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
+use crate::twin::{Ferry, LinkMap};
 use crate::words;
 
 /// The longest wait: how late a port that went down is told of, or a phase that began by a step of the clock. Verdicts
@@ -118,7 +120,13 @@ pub(crate) fn run_with(
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     let opened = open(config, cores.len())?;
     let (publisher, readers) = publish(generation, cores.len());
-    let common = Arc::new(routing::common(config, false).with_checks(health::checks(config)));
+    let mirrors = config.mirrors_kernel();
+    let common = Arc::new(routing::common(config, mirrors).with_checks(health::checks(config)));
+    // Before the workers, so that links find what they stand for.
+    let (twins, silenced) = match mirrors {
+        true => twins::open(config, warn)?,
+        false => Default::default(),
+    };
     let mut routing = match config.dataplane.mode {
         Mode::Bridge => None,
         Mode::Route => Some(StaticRoutes::new(config, cores.len(), routing::device)?),
@@ -141,9 +149,22 @@ pub(crate) fn run_with(
     let (reports, reported) = crossbeam::channel::unbounded();
     let history = Arc::new(History::default());
     books.grants.store(grants.len(), Ordering::Relaxed);
+    let routing = routing.map(|routing| Arc::new(Mutex::new(routing)));
+    let links = LinkMap::default();
+    let mirror = routing.as_ref().filter(|_| mirrors).map(|routes| {
+        let names = twins.iter().map(|twin| (twin.name.clone(), usize::from(twin.port.0)));
+        Mirror::new(Arc::clone(routes), names, Arc::clone(&links))
+    });
+    let mirror = mirror.transpose().map_err(system("no netlink socket for the kernel's routes"))?;
     let kernel =
-        Kernel::start(config.kernel_tables(), &books, (tasks.clone(), reports.clone(), bell.clone()))
+        Kernel::start(config.kernel_tables(), mirror, &books, (tasks.clone(), reports.clone(), bell.clone()))
             .map_err(system("the thread for the kernel's routes can't be started"))?;
+    let ferry = (!twins.is_empty()).then(|| {
+        let lines = Arc::clone(&books);
+        let is_up = move |port| lines.outage(port).is_none();
+        Ferry::start(twins, Arc::clone(&common), links, Arc::clone(&books.ferry), is_up)
+    });
+    let ferry = ferry.transpose().map_err(system("the thread for the ports' twins can't be started"))?;
     let slot = Arc::new(Slot::new(in_force));
     let tables = Tables {
         followed,
@@ -199,6 +220,8 @@ pub(crate) fn run_with(
         captures: Captures::new(common),
         ports_due: Instant::now(),
         _kernel: kernel,
+        _ferry: ferry,
+        _silenced: silenced,
     };
     let (workers, failures) = control.run();
     drop(metrics);
@@ -297,6 +320,10 @@ struct Control {
     captures: Captures,
     /// Ends with this.
     _kernel: Kernel,
+    /// The same.
+    _ferry: Option<Ferry>,
+    /// What the kernel does not hear as long as this is there.
+    _silenced: twins::Silenced,
 }
 
 impl Control {

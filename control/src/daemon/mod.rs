@@ -32,9 +32,11 @@ mod health;
 mod history;
 mod kernel;
 mod load;
+mod mirror;
 mod notify;
 mod remembered;
 mod tables;
+mod twins;
 mod wake;
 mod workers;
 
@@ -52,6 +54,7 @@ pub use health::FilterHealth;
 pub use history::{Author, Awaited, KEPT, MOST_BYTES, Recorded, State};
 pub use kernel::{KernelBooks, KernelRead};
 pub(crate) use load::Source;
+pub use mirror::{Compared, MirrorRead};
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};
 pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
@@ -98,6 +101,14 @@ pub enum Error {
         port: String,
         /// What there is in its place.
         why: &'static str,
+    },
+    /// A port's twin can't be made as it is to be.
+    #[error("port {port}: {why}; a twin takes CAP_NET_ADMIN and /dev/net/tun, `twin = false` does without")]
+    Twin {
+        /// The port's name.
+        port: String,
+        /// What failed.
+        why: String,
     },
     /// The system has no thread or pipe for us.
     #[error("{what}: {source}")]

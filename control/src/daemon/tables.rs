@@ -26,16 +26,16 @@ use super::followed::Followed;
 use super::history::{Author, Awaited, History};
 use super::kernel::{Line, Mailbox};
 use super::load::{self, Source};
+use super::mirror::{Compared, SharedRoutes};
 use super::remembered::Remembered;
 use super::wake::Bell;
 use super::workers::panic_message;
 use crate::clock;
 use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
 use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy};
-use crate::explain::Routing;
 use crate::grants::Grants;
 use crate::outline::TableLine;
-use crate::routing::{self, StaticRoutes};
+use crate::routing;
 use crate::rpc::{Error, Ticket};
 use crate::state::State;
 
@@ -265,7 +265,7 @@ pub(crate) struct Tables {
     pub(super) grants_told: bool,
     pub(super) publisher: Publisher<Generation>,
     /// In route mode: what the configuration says of routes.
-    pub(super) routing: Option<StaticRoutes>,
+    pub(super) routing: Option<SharedRoutes>,
     pub(super) slot: Arc<Slot>,
     pub(super) books: Arc<Books>,
     /// The file that the daemon was started with.
@@ -385,10 +385,17 @@ impl Tables {
         self.publisher.current()
     }
 
-    /// What an explanation asks: the generation in force, what the workers show, and routes in route mode.
-    pub(crate) fn shown(&mut self) -> (&Generation, &Books, Option<Routing<'_>>) {
-        let routing = self.routing.as_mut().map(StaticRoutes::shown);
-        (self.publisher.current(), &self.books, routing)
+    /// Routes in route mode.
+    pub(crate) fn routes(&self) -> Option<SharedRoutes> {
+        self.routing.clone()
+    }
+
+    /// Compares the routes in the dataplane with the kernel's.
+    pub(crate) fn compare_routes(&self, patience: Duration) -> Result<Compared, Error> {
+        if self.routing.is_none() || !self.in_force().config.mirrors_kernel() {
+            return Err(Error::new(Error::NOT_FOUND, "the kernel's routes are not mirrored"));
+        }
+        self.kernel.compare(patience).map_err(Error::internal)
     }
 
     /// What the workers show.
@@ -487,8 +494,15 @@ impl Tables {
 
     /// Brings static routes to what a configuration says. What can't be done is told, and leaves the others.
     pub(super) fn follow_routes(&mut self, config: &Config) {
-        let Some(routing) = &mut self.routing else { return };
-        for message in routing.follow(config, routing::device) {
+        let Some(routing) = &self.routing else { return };
+        let (refused, fixed) = {
+            let mut routing = routing.lock().unwrap_or_else(PoisonError::into_inner);
+            (routing.follow(config, routing::device), routing.fixed_prefixes())
+        };
+        if config.mirrors_kernel() {
+            self.kernel.fix(fixed);
+        }
+        for message in refused {
             self.happened(Event::ReloadRefused { message });
         }
     }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -76,6 +78,25 @@ impl Interfaces {
             Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(()),
             result => result,
         }
+    }
+
+    /// Makes a VLAN interface on another, and sets it up.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn add_vlan(&mut self, below: u32, tag: u16, name: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.flags = LinkFlags::Up;
+        message.header.change_mask = LinkFlags::Up;
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Link(below),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Vlan),
+                LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(tag)])),
+            ]),
+        ];
+        request::ask(&mut self.socket, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// From now on the kernel's own stack hears nothing of what a device receives; packet sockets do. What is for the

@@ -2,6 +2,7 @@
 //! prints, or with `"text": true` `{"text": …}`, what it prints for people.
 
 use std::net::IpAddr;
+use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -81,7 +82,10 @@ fn answer(tables: &mut Tables, packet: &Packet, at: Option<i64>) -> Answer {
             Some(compiled.map_err(|error| Error::internal(error.to_string()))?)
         }
     };
-    let (current, books, routing) = tables.shown();
+    let shared = tables.routes();
+    let mut routes = shared.as_ref().map(|routes| routes.lock().unwrap_or_else(PoisonError::into_inner));
+    let routing = routes.as_mut().map(|routes| routes.shown());
+    let (current, books) = (tables.generation(), tables.books());
     let down = |port| books.outage(port).is_some();
     let (generation, names) = match &scratch {
         None => (current, &*in_force.names),
