@@ -124,7 +124,7 @@ impl Mapping {
             vlan,
             mac: link.mac.unwrap_or_default(),
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-            addresses: model.addresses(index).filter(|network| !is_of_the_link(network.ip())).collect(),
+            addresses: model.addresses(index).filter_map(of_router).collect(),
         });
         let before = self.links.insert(index, Mapped { id, told: told.clone() });
         let was_up = before.as_ref().is_some_and(|mapped| mapped.told.is_some());
@@ -239,6 +239,11 @@ impl Mapping {
     }
 }
 
+/// An address of the router. That of the link itself is one host: every link has the same network of these.
+fn of_router(network: IpNetwork) -> Option<IpNetwork> {
+    if is_of_the_link(network.ip()) { IpNetwork::new(network.ip(), 128).ok() } else { Some(network) }
+}
+
 fn is_of_the_link(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => false,
@@ -321,7 +326,7 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(up, [(link_id(0, None), None, 0), (link_id(0, Some(100)), Some(100), 1)]);
+        assert_eq!(up, [(link_id(0, None), None, 0), (link_id(0, Some(100)), Some(100), 2)]);
         assert_eq!(host.told([link(5, "sk-access", None, true)]), [], "it is as it was");
         let changes = host.told([link(5, "sk-access", None, false), Event::LinkGone(7)]);
         assert_eq!(changes, [link_id(0, None), link_id(0, Some(100))].map(Change::LinkDown));
