@@ -96,15 +96,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of a configuration. `device` says what a port's device says of itself.
-    pub fn new(config: &Config, device: impl Fn(&Port) -> Device) -> Plan {
+    /// The plan of a configuration. `device` says what a port's device says of itself. With `mirrors`, the kernel says what
+    /// the links of ports with twins are.
+    pub fn new(config: &Config, device: impl Fn(&Port) -> Device, mirrors: bool) -> Plan {
         let mut plan = Plan::default();
         if config.dataplane.mode == Mode::Bridge {
             return plan;
         }
         for (at, port) in config.ports.iter().enumerate() {
-            // The kernel says what a twin's link is.
-            if config.mirrors_kernel() && port.router.twin.is_some() {
+            if mirrors && port.router.twin.is_some() {
                 continue;
             }
             let (mac, mtu) = mac_and_mtu(at, port, device(port));
@@ -164,10 +164,11 @@ pub struct StaticRoutes {
     /// For who explains.
     pub reader: RouteReader,
     plan: Plan,
+    mirrors: bool,
 }
 
 impl StaticRoutes {
-    /// The routes of a configuration in route mode, for so many workers.
+    /// The routes of a configuration in route mode, for so many workers; with `mirrors`, beside the kernel's.
     ///
     /// # Errors
     /// When memory does not suffice.
@@ -175,10 +176,11 @@ impl StaticRoutes {
         config: &Config,
         workers: usize,
         device: impl Fn(&Port) -> Device,
+        mirrors: bool,
     ) -> Result<StaticRoutes, sekisho_dataplane::lpm::BuildError> {
         let mut routes = Routes::new(workers + 1)?;
         let reader = routes.reader();
-        let mut routes = StaticRoutes { routes, reader, plan: Plan::default() };
+        let mut routes = StaticRoutes { routes, reader, plan: Plan::default(), mirrors };
         routes.follow(config, device);
         Ok(routes)
     }
@@ -204,7 +206,7 @@ impl StaticRoutes {
 
     /// Brings the routes to what another configuration says; tells what could not be done.
     pub fn follow(&mut self, config: &Config, device: impl Fn(&Port) -> Device) -> Vec<String> {
-        let plan = Plan::new(config, device);
+        let plan = Plan::new(config, device, self.mirrors);
         let changes = plan.changes_from(&self.plan);
         self.plan = plan;
         let applied = self.routes.apply(&changes);

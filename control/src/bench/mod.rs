@@ -67,9 +67,10 @@ pub fn measure(plan: &Plan<'_>, generation: Generation) -> Result<Measured, Stri
     let common = Arc::new(routing::common(plan.config, false));
     let mut routing = match plan.config.dataplane.mode {
         Mode::Bridge => None,
-        Mode::Route => {
-            Some(StaticRoutes::new(plan.config, workers, |_| Device::default()).map_err(|e| e.to_string())?)
-        }
+        Mode::Route => Some(
+            StaticRoutes::new(plan.config, workers, |_| Device::default(), false)
+                .map_err(|e| e.to_string())?,
+        ),
     };
     let mut readers_of_routes: Vec<Option<RouteReader>> =
         (0..workers).map(|_| routing.as_mut().map(|routing| routing.routes.reader())).collect();

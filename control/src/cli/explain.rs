@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let mut routing = match config.dataplane.mode {
         Mode::Bridge => None,
         Mode::Route => Some(
-            StaticRoutes::new(&config, 0, |_| Device::default())
+            StaticRoutes::new(&config, 0, |_| Device::default(), false)
                 .map_err(|error| Failure::refused(error.to_string()))?,
         ),
     };

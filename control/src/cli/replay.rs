@@ -156,7 +156,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let mut routing = match config.dataplane.mode {
         Mode::Bridge => None,
         Mode::Route => Some(
-            StaticRoutes::new(&config, 1, |_| Device::default())
+            StaticRoutes::new(&config, 1, |_| Device::default(), false)
                 .map_err(|error| Failure::refused(error.to_string()))?,
         ),
     };

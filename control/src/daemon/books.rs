@@ -1,6 +1,6 @@
 //! The one registry of what is counted: status, counters, subscriptions, metrics and the summary all read it.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +10,8 @@ use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::{PoolId, PortId};
 use sekisho_dataplane::port::packet::{Outage, PortState, PortStatistics, PortWatch};
 use sekisho_dataplane::worker::Pulse;
+
+use serde::{Deserialize, Serialize};
 
 use super::kernel::KernelBooks;
 use super::workers::Life;
@@ -91,6 +93,27 @@ impl Reloads {
     pub fn read(&self) -> ReloadsRead {
         self.with(|reloads| reloads.clone())
     }
+}
+
+/// What was carried between workers and twins, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TwinsRead {
+    /// Frames for the router itself that the kernel was given.
+    pub to_kernel: u64,
+    /// Frames that it did not take: the twin was down, or full.
+    pub refused: u64,
+    /// Frames for the router itself over their share of a second.
+    pub limited: u64,
+    /// Frames for the router itself that found no place on their way.
+    pub full: u64,
+    /// Frames that the kernel sent.
+    pub from_kernel: u64,
+    /// Of these, lost on the way to their port.
+    pub unsent: u64,
+    /// Addresses that workers wanted to know the MACs of.
+    pub wanted: u64,
+    /// Of these, for which no place was left.
+    pub wants_lost: u64,
 }
 
 /// What all workers show.
@@ -200,6 +223,22 @@ impl Books {
         });
         let down = down.or_else(|| (!self.common.has_link(port)).then(|| "down".to_owned()));
         down.or_else(|| (!self.common.answers(port)).then(|| "the filter does not answer".to_owned()))
+    }
+
+    /// What was carried between workers and twins; none where there are none.
+    pub fn twins(&self) -> Option<TwinsRead> {
+        let counts = self.common.punts()?.counts();
+        let read = |cell: &std::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
+        Some(TwinsRead {
+            to_kernel: read(&self.ferry.to_kernel),
+            refused: read(&self.ferry.refused),
+            limited: counts.limited.iter().sum(),
+            full: counts.full,
+            from_kernel: read(&self.ferry.from_kernel),
+            unsent: counts.unsent,
+            wanted: counts.wanted,
+            wants_lost: counts.wants_lost,
+        })
     }
 
     /// What a port's driver counted, if it counts by itself.

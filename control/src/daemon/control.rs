@@ -129,7 +129,7 @@ pub(crate) fn run_with(
     };
     let mut routing = match config.dataplane.mode {
         Mode::Bridge => None,
-        Mode::Route => Some(StaticRoutes::new(config, cores.len(), routing::device)?),
+        Mode::Route => Some(StaticRoutes::new(config, cores.len(), routing::device, mirrors)?),
     };
     let filter = health::Monitor::new(config, &common, Instant::now());
     let room = config.affected.customers;

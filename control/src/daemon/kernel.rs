@@ -54,6 +54,13 @@ pub struct KernelRead {
     pub mirror: Option<MirrorRead>,
 }
 
+impl KernelRead {
+    /// Whether anything of the kernel's is followed.
+    pub fn is_followed(&self) -> bool {
+        self.mirror.is_some() || !self.tables.is_empty()
+    }
+}
+
 impl KernelBooks {
     fn with<T>(&self, look: impl FnOnce(&mut KernelRead) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))

@@ -40,7 +40,7 @@ mod twins;
 mod wake;
 mod workers;
 
-pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
+pub use books::{Books, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
 pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
 pub(crate) use control::View;

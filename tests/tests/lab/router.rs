@@ -263,3 +263,21 @@ fn the_kernel_gives_the_same_answers_on_the_same_network() {
     assert!(differing.is_empty(), "the kernel and Sekisho differ: {differing:#?}");
     assert!(ours.iter().filter(|(_, answer)| answer.contains("ttl=63")).count() >= 6, "{ours:#?}");
 }
+
+#[test]
+fn a_thousand_routes_a_second_change_and_the_mirror_is_the_kernels_table_in_the_end() {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/routes");
+    let output = std::process::Command::new(script)
+        .arg("5")
+        .env("SEKISHO_BIN", sekisho_tests::binary::sekisho())
+        .output()
+        .expect("bench/routes starts");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    println!("{text}");
+    // What is lost beside other tests says nothing of the routes.
+    let compared: Vec<&str> = text.lines().filter(|line| line.starts_with("compared in")).collect();
+    assert_eq!(compared.len(), 2, "{text}");
+    assert!(compared.iter().all(|line| line.ends_with("; 0 differ")), "{text}");
+    assert!(text.contains("5000 changes in"), "{text}");
+}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::{Awaited, FilterHealth, KernelRead, Recorded, View};
+use crate::daemon::{Awaited, FilterHealth, KernelRead, Recorded, TwinsRead, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -64,6 +64,9 @@ pub struct Status {
     /// The kernel's tables, if any are followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelRead>,
+    /// In route mode: what was carried between workers and the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twins: Option<TwinsRead>,
     /// Where metrics are served, if they are.
     pub metrics: Option<String>,
     /// Connections to the control socket, this one included.
@@ -268,7 +271,8 @@ impl Status {
             grants: books.grants.load(Ordering::Relaxed),
             memory_bytes: in_force.tables.iter().map(|table| table.bytes).sum(),
             tables: in_force.tables.clone(),
-            kernel: Some(books.kernel.read()).filter(|kernel| !kernel.tables.is_empty()),
+            kernel: Some(books.kernel.read()).filter(KernelRead::is_followed),
+            twins: books.twins(),
             clients: view.clients,
         }
     }
