@@ -228,7 +228,7 @@ impl Books {
     /// What was carried between workers and twins; none where there are none.
     pub fn twins(&self) -> Option<TwinsRead> {
         let counts = self.common.punts()?.counts();
-        let read = |cell: &std::sync::atomic::AtomicU64| cell.load(Ordering::Relaxed);
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         Some(TwinsRead {
             to_kernel: read(&self.ferry.to_kernel),
             refused: read(&self.ferry.refused),

@@ -119,7 +119,7 @@ impl RouterLab {
         let log = fs::File::create(self.file("sekisho.log")).expect("the lab's folder is writable");
         let child = self
             .router
-            .command(argument(&binary::sekisho()))
+            .command(argument(binary::sekisho()))
             .args(["run", "-c", argument(&config)])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
@@ -142,7 +142,7 @@ impl RouterLab {
     pub fn ask(&self, words: &[&str]) -> Finished {
         let socket = self.file("control.sock");
         let arguments = words.iter().copied().chain(["--socket", argument(&socket)]);
-        let output = self.router.output(argument(&binary::sekisho()), arguments);
+        let output = self.router.output(argument(binary::sekisho()), arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Finished { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }

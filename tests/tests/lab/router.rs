@@ -18,16 +18,16 @@ protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }
 protocol kernel { ipv6 { import none; export where source = RTS_BGP; }; }
 protocol static world4 { ipv4; route 198.51.100.0/24 blackhole; }
 protocol static world6 { ipv6; route 3fff:b::/32 blackhole; }
-template bgp router {
+template bgp to_router {
     local as 64511;
     hold time 9; connect delay time 1; connect retry time 2; error wait time 1, 5;
     ipv4 { import all; export where source = RTS_STATIC; next hop self; };
 }
-protocol bgp core from router {
+protocol bgp core from to_router {
     neighbor 192.0.2.1 as 64500;
     ipv6 { import all; export where source = RTS_STATIC; next hop address 2001:db8:a::2; };
 }
-protocol bgp transit from router {
+protocol bgp transit from to_router {
     neighbor 192.0.2.5 as 64500;
     ipv6 { import all; export where source = RTS_STATIC; next hop address 2001:db8:a:1::2; };
 }
@@ -242,7 +242,8 @@ fn the_kernel_gives_the_same_answers_on_the_same_network() {
         lab.router.ip(&format!(
             "route add 198.51.100.0/25 via 192.0.2.2
              route add 3fff:b::/32 via 2001:db8:a::2
-             route add 198.51.100.81/32 via 192.0.2.6 mtu 1300
+             route add 198.51.100.81/32 via 192.0.2.6
+             link set {twin}transit mtu 1300
              route add unreachable 10.1.0.0/16
              route add prohibit 10.2.0.0/16
              route add blackhole 10.3.0.0/16
