@@ -180,13 +180,15 @@ impl Mirror {
         self.read
     }
 
-    /// Compares what is in the dataplane with what the kernel says when it is asked anew, entry by entry.
-    pub(super) fn compare(&self) -> io::Result<Compared> {
-        let begun = Instant::now();
+    /// Someone who asks the kernel for everything anew.
+    pub(super) fn second_listener() -> io::Result<Listener> {
         let wanted = Wanted { tables: Mirror::tables(), neighbours: true };
-        let mut listener = Listener::open(wanted, netlink::ROOM)?;
-        listener.turn(&mut |_| {})?;
-        let model = listener.model();
+        Listener::open(wanted, netlink::ROOM)
+    }
+
+    /// Compares what is in the dataplane with what a second listener was told, entry by entry.
+    pub(super) fn compare(&self, model: &Model) -> Compared {
+        let begun = Instant::now();
         let kernel = self.mapping.all_wanted(model);
         let routes = self.routes();
         let fixed = routes.fixed_prefixes();
@@ -223,6 +225,6 @@ impl Mirror {
         }
         (found.kernel_neighbours, found.mirrored_neighbours) = (known.len(), there.len());
         found.seconds = begun.elapsed().as_secs_f64();
-        Ok(found)
+        found
     }
 }

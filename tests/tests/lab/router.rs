@@ -100,7 +100,8 @@ fn routes_of_bgp_and_ospf_appear_move_and_vanish_and_bird_restarts_without_a_gap
     await_that("the route is back", || route(&lab, "198.51.100.0/24").contains("192.0.2.2"));
     WORLD.iter().for_each(|address| lab.await_reached(address));
 
-    // `persist` leaves the routes where they are, and so does the mirror.
+    // `persist` leaves the routes where they are, and so does the mirror. The world's BIRD forgets the way back meanwhile.
+    lab.world.ip("route add 203.0.113.0/24 via 192.0.2.1 metric 4000");
     router.restart(|| (0..20).for_each(|_| assert!(lab.reaches(WORLD[0]))));
     router.await_up("upstream1");
     lab.await_reached(WORLD[0]);
