@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sekisho_tests::lab::await_that;
 use sekisho_tests::lab::bird::{Bird, configuration};
 use sekisho_tests::lab::router::{Forwarder, RouterLab};
 use sekisho_tests::lab::tcp::{Outcome, outcome};
+use sekisho_tests::lab::{await_some, await_that};
 
 const WORLD: [&str; 2] = ["198.51.100.80", "3fff:b::80"];
 const ROUTER: [&str; 2] = ["203.0.113.1", "2001:db8:d000::1"];
@@ -179,9 +179,12 @@ fn bulk_flows_through_it_and_mtr_sees_the_way() {
     lab.router.ip("route add 198.51.100.0/24 via 192.0.2.2");
     lab.await_reached(WORLD[0]);
     lab.world.start("iperf3", ["-s", "-D"], &lab.file("iperf3.log"));
-    let report = lab.customer.run("iperf3", ["-c", WORLD[0], "-t", "2", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let received = report["end"]["sum_received"]["bytes"].as_u64().unwrap();
+    // The server is in the background before it listens.
+    let received = await_some("iperf3 has a result", || {
+        let report = lab.customer.output("iperf3", ["-c", WORLD[0], "-t", "2", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&report.stdout).ok()?;
+        report["end"]["sum_received"]["bytes"].as_u64()
+    });
     assert!(received > 1 << 20, "{received} bytes");
     let seen = lab.customer.run("mtr", ["-n", "-r", "-c", "2", "-i", "0.2", WORLD[0]]);
     let hops: Vec<&str> = seen
