@@ -123,6 +123,7 @@ impl Compiler {
             policies: config.policies.iter().map(|policy| self.policy(policy)).collect(),
             grants,
             source_validation: Some(config.checks.source_validation),
+            reverse_path: config.checks.urpf,
             nat64: config.checks.nat64_prefixes.iter().filter_map(|p| Nat64::new(*p)).collect(),
             depth: Depth {
                 l2_headers: config.limits.l2_headers,

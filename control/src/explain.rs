@@ -23,14 +23,16 @@ use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::WorkerCounters;
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::Generation;
-use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
+use sekisho_dataplane::pipeline::{Arrival, Outcomes, Pipeline};
 use sekisho_dataplane::policy::{Decision, FragmentLimits, Grant, Nat64, PhaseId, PortId, Role, Trace};
+use sekisho_dataplane::route::{Edit, EntryKind, Mac, RouteReader, Routes, State};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock;
-use crate::compile::{Names, fragment_limits, reject_limits};
+use crate::compile::{Names, fragment_limits};
 use crate::config::{Block, Config, Policy, Pool};
 use crate::report::Outcome;
+use crate::routing;
 use crate::words;
 
 /// The packet that is asked about.
@@ -114,6 +116,9 @@ pub struct Explanation<'a> {
     phases: Vec<PhaseEntry<'a>>,
     grants: Vec<GrantEntry>,
     rules: Vec<RuleEntry>,
+    /// In route mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<RouteEntry>,
     #[serde(flatten)]
     outcome: Outcome<'a>,
     /// For the text.
@@ -154,6 +159,101 @@ struct GrantEntry {
     address: String,
     until: String,
     live: bool,
+}
+
+/// Where the packet's destination leads.
+#[derive(Serialize)]
+struct RouteEntry {
+    /// The longest prefix; none: no route.
+    prefix: Option<String>,
+    /// What it does.
+    kind: &'static str,
+    /// Its next hops.
+    hops: Vec<HopEntry>,
+    /// The MAC that the packet goes to.
+    neighbour: Option<String>,
+}
+
+#[derive(Serialize, PartialEq)]
+struct HopEntry {
+    /// None: the destination itself.
+    via: Option<IpAddr>,
+    port: String,
+    vlan: Option<u16>,
+    /// Its MAC, if it is known.
+    mac: Option<String>,
+    state: &'static str,
+}
+
+/// What knows the routes.
+pub struct Routing<'a> {
+    /// Reads them as a worker does.
+    pub reader: &'a mut RouteReader,
+    /// Knows the prefixes.
+    pub routes: &'a Routes,
+}
+
+impl Routing<'_> {
+    /// The router's own MAC on a port.
+    fn own_mac(&self, port: PortId) -> Option<Mac> {
+        let snapshot = self.routes.snapshot();
+        let link = snapshot.link_at(port, 0)?;
+        Some(snapshot.links().get(usize::from(link))?.mac)
+    }
+
+    fn entry(&self, names: &Names, destination: IpAddr, edit: Edit) -> RouteEntry {
+        let (prefix, id) = self.routes.lookup(destination);
+        let snapshot = self.routes.snapshot();
+        let entry = match destination {
+            IpAddr::V4(_) => snapshot.entry_v4(id),
+            IpAddr::V6(_) => snapshot.entry_v6(id),
+        };
+        let mut hops = Vec::new();
+        for place in snapshot.adjacencies_of(entry) {
+            let (adjacency, next) = (snapshot.adjacency(place), snapshot.next_hop(place));
+            let hop = HopEntry {
+                via: next.and_then(|next| next.address),
+                port: match adjacency.state {
+                    State::Down => String::new(),
+                    _ => names.port(PortId(adjacency.port)).to_owned(),
+                },
+                vlan: (adjacency.vlan != 0).then_some(adjacency.vlan),
+                mac: (adjacency.state == State::Ready).then(|| shown(&adjacency.macs[..6])),
+                state: match adjacency.state {
+                    State::Ready => "ready",
+                    State::Unresolved => "unresolved",
+                    State::Glean => "connected",
+                    State::Down => "down",
+                },
+            };
+            if !hops.contains(&hop) {
+                hops.push(hop);
+            }
+        }
+        RouteEntry {
+            prefix: prefix.map(|prefix| prefix.to_string()),
+            kind: match entry.kind {
+                EntryKind::None => "no route",
+                EntryKind::Forward => "unicast",
+                EntryKind::Local => "local",
+                EntryKind::Broadcast => "broadcast",
+                EntryKind::Blackhole => "blackhole",
+                EntryKind::Unreachable => "unreachable",
+                EntryKind::Prohibit => "prohibit",
+                EntryKind::Martian => "martian",
+                EntryKind::LinkGroup => "group of the link",
+                EntryKind::Group => "group",
+            },
+            hops,
+            neighbour: (!edit.is_nothing()).then(|| shown(&edit.to())),
+        }
+    }
+}
+
+/// A MAC as it is written.
+fn shown(mac: &[u8]) -> String {
+    let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(":")
 }
 
 #[derive(Serialize)]
@@ -202,16 +302,16 @@ fn text(number: &str) -> &'static str {
 
 /// Judges the packet of `question` at the instant `at` (UTC microseconds) by `generation`, which was compiled from
 /// `config`, and which `number` names. Phases of the generation begin if their instant is not after `at`.
-/// `down` says of a port that it does not work.
+/// `down` says of a port that it does not work, `routing` is there in route mode.
 ///
 /// # Errors
 /// When the question is about a packet that can't be.
 pub fn explain<'a>(
     config: &'a Config,
     names: &'a Names,
-    generation: &Generation,
-    number: u64,
+    (generation, number): (&Generation, u64),
     down: impl Fn(PortId) -> bool,
+    mut routing: Option<Routing<'_>>,
     question: &Question,
     at: i64,
 ) -> Result<Explanation<'a>, Unanswerable> {
@@ -222,8 +322,8 @@ pub fn explain<'a>(
     let port = port(config, question.port.as_deref())?;
 
     let mut recorder = Recorder::default();
-    let decision = {
-        let common = Common::new(config.ports.len(), reject_limits(&config.limits));
+    let (decision, edit) = {
+        let common = routing::common(config, false);
         for port in (0..config.ports.len()).map(|port| PortId(port as u8)).filter(|port| down(*port)) {
             common.set_up(port, false);
         }
@@ -234,10 +334,36 @@ pub fn explain<'a>(
         let arrival = Arrival { port, link: Link::Ethernet, now: Instant::from_utc_micros(at) };
         let mut decisions = [Decision::UNDECIDED];
         let mut replies = Replies::default();
-        let frame = frame(question);
-        pipeline.judge_traced(generation, arrival, &[&frame], &mut decisions, &mut replies, &mut recorder);
-        decisions[0]
+        let mut frame = frame(question);
+        let mut edits = [Edit::NOTHING];
+        match &mut routing {
+            None => {
+                let trace = &mut recorder;
+                pipeline.judge_traced(generation, arrival, &[&frame], &mut decisions, &mut replies, trace);
+            }
+            Some(routing) => {
+                // The router is who it is sent to.
+                if let (Some(mac), Some(to)) = (routing.own_mac(port), frame.first_chunk_mut()) {
+                    *to = mac;
+                }
+                replies = Replies::for_routing(1);
+                let (mut online, outcomes) =
+                    (routing.reader.online(), Outcomes { decisions: &mut decisions, edits: &mut edits });
+                let (frames, trace) = ([&*frame], &mut recorder);
+                pipeline.judge_routed_traced(
+                    generation,
+                    &mut online,
+                    arrival,
+                    &frames,
+                    outcomes,
+                    &mut replies,
+                    trace,
+                );
+            }
+        }
+        (decisions[0], edits[0])
     };
+    let route = routing.map(|routing| routing.entry(names, destination, edit));
 
     let role = config.ports[usize::from(port.0)].role;
     // Inbound, the customer is the destination, and the rules look at the source in its place.
@@ -269,6 +395,7 @@ pub fn explain<'a>(
         phases: policy.map_or(Vec::new(), |policy| phases(config, policy, generation, &in_sets)),
         grants: generation.grants_of(customer).iter().map(|grant| grant_entry(grant, at)).collect(),
         rules: recorder.0,
+        route,
         outcome: Outcome::new(&decision, names, number),
         decision,
         pool,
@@ -389,6 +516,9 @@ impl Explanation<'_> {
             writeln!(out, "  {rule:>3}  {}  {text}", if *matched { "yes" } else { "no " })?;
         }
 
+        if let Some(route) = &self.route {
+            route.print(out)?;
+        }
         writeln!(out, "\n{}: {}", crate::report::verdict(decision.taken), decision.reason)?;
         writeln!(out, "  {} (rule {})", decision.reason.meaning(), decision.reason.rule())?;
         let outcome = serde_json::to_value(&self.outcome).map_err(io::Error::from)?;
@@ -398,6 +528,24 @@ impl Explanation<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl RouteEntry {
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "\nroute to the destination")?;
+        let prefix = self.prefix.as_deref().unwrap_or("-");
+        writeln!(out, "  {prefix:<44}{}", self.kind)?;
+        for HopEntry { via, port, vlan, mac, state } in &self.hops {
+            let via = via.map_or("the destination itself".to_owned(), |via| format!("via {via}"));
+            let vlan = vlan.map_or(String::new(), |vlan| format!(" VLAN {vlan}"));
+            let mac = mac.as_deref().unwrap_or("no MAC");
+            writeln!(out, "  {via:<44}on {port}{vlan}, {mac}, {state}")?;
+        }
+        match &self.neighbour {
+            Some(neighbour) => writeln!(out, "  it leaves for {neighbour}"),
+            None => Ok(()),
+        }
     }
 }
 

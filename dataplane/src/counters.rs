@@ -43,6 +43,15 @@ pub(crate) struct PortCells {
     /// Frames that the filter's checks sent, and frames for them; these are counted with what was forwarded.
     pub(crate) checks_sent: Cell,
     pub(crate) check_answers: Cell,
+    /// Frames that began to wait for their next hop's MAC, and those that need not any more, one way or the other.
+    pub(crate) waits: Cell,
+    pub(crate) waited: Cell,
+    /// Packets that left as fragments, and the fragments; counted at the ports of either side.
+    pub(crate) fragmented: Cell,
+    pub(crate) fragments: Cell,
+    pub(crate) fragments_lost: Cell,
+    /// Frames that the kernel sent by the port.
+    pub(crate) kernel_sent: Cell,
     /// Forwarded by the policy, but the way out had no room; counted at the port it came by.
     pub(crate) forwards_lost: Cell,
     /// Diverted by the policy, but the way to the filter had no room; counted at the port it came by.
@@ -66,6 +75,12 @@ impl Default for PortCells {
             unremembered: Cell::default(),
             checks_sent: Cell::default(),
             check_answers: Cell::default(),
+            waits: Cell::default(),
+            waited: Cell::default(),
+            fragmented: Cell::default(),
+            fragments: Cell::default(),
+            fragments_lost: Cell::default(),
+            kernel_sent: Cell::default(),
             forwards_lost: Cell::default(),
             diverts_lost: Cell::default(),
             replies_lost: Cell::default(),
@@ -176,6 +191,16 @@ pub struct Totals {
     pub check_answers: u64,
     /// Frames that these checks sent; not packets received.
     pub checks_sent: u64,
+    /// Frames that wait for their next hop's MAC now; not booked yet.
+    pub waiting: u64,
+    /// Packets that left as fragments.
+    pub fragmented: u64,
+    /// Their fragments that left.
+    pub fragments: u64,
+    /// Their fragments that found no room.
+    pub fragments_lost: u64,
+    /// Frames that the kernel sent; not packets received.
+    pub kernel_sent: u64,
     /// Frames that a driver had and could not hand over. It counts them itself: see
     /// [`add_driver`](Totals::add_driver).
     pub receive_errors: u64,
@@ -206,6 +231,11 @@ impl Default for Totals {
             unremembered: 0,
             check_answers: 0,
             checks_sent: 0,
+            waiting: 0,
+            fragmented: 0,
+            fragments: 0,
+            fragments_lost: 0,
+            kernel_sent: 0,
             receive_errors: 0,
             transmit_lost: 0,
             forwards_lost: 0,
@@ -262,6 +292,13 @@ impl Totals {
         self.unremembered += cells.unremembered.get();
         self.check_answers += cells.check_answers.get();
         self.checks_sent += cells.checks_sent.get();
+        // The second first: who reads meanwhile sees no less wait than do.
+        let waited = cells.waited.get();
+        self.waiting += cells.waits.get().saturating_sub(waited);
+        self.fragmented += cells.fragmented.get();
+        self.fragments += cells.fragments.get();
+        self.fragments_lost += cells.fragments_lost.get();
+        self.kernel_sent += cells.kernel_sent.get();
         self.forwards_lost += cells.forwards_lost.get();
         self.diverts_lost += cells.diverts_lost.get();
         self.replies_lost += cells.replies_lost.get();
@@ -305,17 +342,19 @@ impl Totals {
         self.receive_errors + self.forwards_lost + self.diverts_lost
     }
 
-    /// Whether received = forwarded + denied + errors.
+    /// Whether received = forwarded + denied + errors, with what waits for a next hop.
     pub fn balance(&self) -> bool {
-        self.received == self.forwarded() + self.denied() + self.errors()
+        self.received == self.forwarded() + self.denied() + self.errors() + self.waiting
     }
 
     /// Whether what was to leave by some port has left, or was lost by a driver. For all ports together.
     pub fn leaving_balances(&self) -> bool {
         let diverted = self.taken(Taken::Divert) - self.diverts_lost;
         let replies = self.taken(Taken::Reject) - self.replies_lost;
-        let forwarded = self.forwarded() - self.check_answers;
-        forwarded + diverted + replies + self.checks_sent == self.transmitted + self.transmit_lost
+        let punted = self.decided[Reason::Punted as usize][Taken::Forward as usize];
+        let forwarded = self.forwarded() - self.check_answers - punted - self.fragmented;
+        let made = self.checks_sent + self.kernel_sent + self.fragments;
+        forwarded + diverted + replies + made == self.transmitted + self.transmit_lost
     }
 }
 

@@ -20,7 +20,8 @@ use crate::policy::grants::Grants;
 use crate::policy::phase::{Phase, Phases, Scope};
 use crate::policy::sets::{Mask, Nat64, Sets, words_for};
 use crate::policy::{
-    Action, DivertFallback, Grant, Kind, Latch, PhaseId, PoolId, PortId, RejectWith, Role, SourceValidation,
+    Action, DivertFallback, Grant, Kind, Latch, PhaseId, PoolId, PortId, RejectWith, ReversePath, Role,
+    SourceValidation,
 };
 
 /// What a generation is compiled from. Indices are places in the lists of the blueprint itself.
@@ -40,6 +41,8 @@ pub struct Blueprint {
     pub grants: Vec<Grant>,
     /// Rule 6; `None` is off.
     pub source_validation: Option<SourceValidation>,
+    /// Whether the way back to a source must lead where its packet came from, in route mode.
+    pub reverse_path: ReversePath,
     /// Operators' NAT64 prefixes; the well-known one is always there.
     pub nat64: Vec<Nat64>,
     /// How deep frames are read.
@@ -178,6 +181,7 @@ struct Tables {
     policies: Box<[Policy]>,
     phases: Phases,
     source_validation: SourceValidation,
+    reverse_path: ReversePath,
     depth: Depth,
     ports: Box<[Port]>,
     filter: Option<PortId>,
@@ -226,6 +230,7 @@ impl Generation {
             policies: policies.into(),
             phases: Phases::new(phases),
             source_validation: plan.source_validation.unwrap_or(SourceValidation::Off),
+            reverse_path: plan.reverse_path,
             depth: plan.depth,
             filter: ports.iter().position(|port| port.role == Role::Filter).map(|n| PortId(n as u8)),
             ports,
@@ -352,6 +357,10 @@ impl Generation {
 
     pub(crate) fn source_validation(&self) -> SourceValidation {
         self.tables.source_validation
+    }
+
+    pub(crate) fn reverse_path(&self) -> ReversePath {
+        self.tables.reverse_path
     }
 
     pub(crate) fn sets(&self) -> &Sets {

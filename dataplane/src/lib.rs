@@ -22,8 +22,9 @@ pub mod policy;
 pub mod port;
 mod prefetch;
 pub mod publication;
+pub mod route;
 pub mod stages;
 pub mod tap;
 pub mod worker;
 
-pub use action::{RejectLimits, Replies, Reply};
+pub use action::{Made, RejectLimits, Replies, Reply};

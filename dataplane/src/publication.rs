@@ -125,6 +125,21 @@ impl<T: Send + Sync> Publisher<T> {
         self.retired.iter().filter(|retired| retired.epoch > oldest).count()
     }
 
+    /// Marks this moment. What readers could find before it, and no longer can, may be used for something else once
+    /// the mark [has been passed](Publisher::has_passed). The argument is that of [`publish`](Publisher::publish), with
+    /// whatever led readers away in the place of P1.
+    pub fn mark(&mut self) -> u64 {
+        let epoch = self.shared.epoch.load(Ordering::Relaxed) + 1;
+        self.shared.epoch.store(epoch, Ordering::Release);
+        epoch
+    }
+
+    /// Whether every reader has passed a quiescent point since that mark.
+    pub fn has_passed(&self, mark: u64) -> bool {
+        fence(Ordering::SeqCst);
+        mark <= self.oldest()
+    }
+
     /// The epoch that every reader has reached.
     fn oldest(&self) -> u64 {
         let cells = self.shared.cells.iter().map(|cell| cell.load(Ordering::Acquire));
@@ -262,6 +277,24 @@ mod tests {
         drop(online);
         assert_eq!(publisher.held(), 0, "though it is not freed yet");
         assert_eq!(publisher.reclaim(), 0);
+    }
+
+    #[test]
+    fn a_mark_is_passed_when_every_reader_that_is_online_has_been_quiescent() {
+        let (mut publisher, mut readers) = publish(1, 2);
+        let mark = publisher.mark();
+        assert!(publisher.has_passed(mark), "both are offline");
+        let (first, second) = readers.split_at_mut(1);
+        let (mut first, mut second) = (first[0].online(), second[0].online());
+        let mark = publisher.mark();
+        first.quiescent();
+        assert!(!publisher.has_passed(mark));
+        let held = second.burst();
+        assert!(!publisher.has_passed(mark));
+        drop(held);
+        assert!(publisher.has_passed(mark));
+        publisher.publish(2);
+        assert_eq!(publisher.held(), 1, "marks and values count on one clock");
     }
 
     #[test]

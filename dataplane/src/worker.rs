@@ -13,16 +13,18 @@ use arrayvec::ArrayVec;
 use crossbeam::channel::Sender;
 use crossbeam::utils::CachePadded;
 
-use crate::action::Replies;
+use crate::action::{Made, Replies, Reply};
 use crate::clock::Instant;
 use crate::counters::{Cell, WorkerCounters};
 use crate::cycles;
 use crate::generation::Generation;
 use crate::health::Checks;
-use crate::pipeline::{Arrival, Common, Pipeline};
+use crate::pipeline::{Arrival, Common, Outcomes, Pipeline};
 use crate::policy::{Decision, PortId, Taken};
 use crate::port::{Burst, Driver, Held, MAX_BURST, PortError};
 use crate::publication::{Online, Reader};
+use crate::route::punt::Punts;
+use crate::route::{Edit, OnlineRoutes, RouteReader};
 use crate::stages::{EVERY, Lap, Stage, StageCells};
 use crate::tap::Origin;
 
@@ -54,6 +56,8 @@ pub enum Poll {
 const SPIN: Duration = Duration::from_micros(200);
 /// The longest sleep, so that a worker hears of the end and looks after its ports.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// The same for a router, so that what the kernel sends does not lie about.
+const LONGEST_SLEEP_OF_ROUTER: Duration = Duration::from_millis(1);
 /// An adaptive worker looks at the clock once in so many rounds that find nothing.
 const ROUNDS_PER_LOOK: u64 = 64;
 /// Whether the ports work is asked once in so many rounds.
@@ -112,6 +116,8 @@ pub struct Worker<D, C> {
     pub poll: Poll,
     /// Where it takes its generations.
     pub generations: Reader<Generation>,
+    /// Where it asks for routes, in route mode.
+    pub routes: Option<RouteReader>,
     /// Tells the instant, once per burst.
     pub clock: C,
     /// Ends the loop after the burst in hand.
@@ -128,13 +134,15 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
     /// Polls until told to stop, or until no port will receive again. Gives the driver back.
     pub fn run(self) -> (D, Rounds) {
         let Worker { index, mut ports, mut corridor, poll, mut generations, mut clock, .. } = self;
-        let Worker { stop, pulse, common, failures, .. } = self;
+        let Worker { stop, pulse, common, failures, mut routes, .. } = self;
+        let longest_sleep = if routes.is_some() { LONGEST_SLEEP_OF_ROUTER } else { LONGEST_SLEEP };
         let Pulse(cells) = &*pulse;
         let mut watched = ports.clone();
         let mut patience = Patience { poll, quiet: 0, since: 0 };
         let mut rounds = 0u64;
         let mut last_rounds = 0;
         let mut online = generations.online();
+        let mut online_routes = routes.as_mut().map(RouteReader::online);
         let fail = |(port, error)| {
             common.fail(port);
             // The control thread may be gone; the worker goes on all the same.
@@ -156,7 +164,10 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             }
             let mut bursts = 0;
             ports.retain(|&port| {
-                let Served { frames, failure, flush_failure } = corridor.serve(port, &mut online, &mut clock);
+                let Served { frames, failure, flush_failure } = match &mut online_routes {
+                    None => corridor.serve(port, &mut online, &mut clock),
+                    Some(routes) => corridor.serve_routed(port, &mut online, routes, &mut clock),
+                };
                 bursts += u64::from(frames > 0);
                 if let Some(first) = flush_failure {
                     fail_all(first, &mut corridor.driver);
@@ -179,6 +190,14 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
                     fail_all(first, &mut corridor.driver);
                 }
             }
+            if let Some(routes) = &mut online_routes {
+                let sends = index == 0 && common.punts().is_some_and(Punts::has_to_send);
+                if (sends || corridor.pipeline.has_waiting())
+                    && let Some(failure) = corridor.tend(sends, &mut online, routes, &mut clock)
+                {
+                    fail(failure);
+                }
+            }
             if bursts > 0 {
                 cells.bursts.add(bursts);
                 patience.quiet = 0;
@@ -186,6 +205,9 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
             }
             cells.idle.add(1);
             online.quiescent();
+            if let Some(routes) = &mut online_routes {
+                routes.quiescent();
+            }
             if ports.is_empty() || stopping {
                 break;
             }
@@ -194,12 +216,14 @@ impl<D: Driver, C: FnMut() -> Instant> Worker<D, C> {
                 continue;
             }
             drop(online);
+            drop(online_routes);
             let asleep = clock().monotonic_micros;
-            corridor.driver.wait(LONGEST_SLEEP);
+            corridor.driver.wait(longest_sleep);
             cells.sleeps.add(1);
             cells.asleep_micros.add(clock().monotonic_micros.saturating_sub(asleep));
             rounds = 0;
             online = generations.online();
+            online_routes = routes.as_mut().map(RouteReader::online);
         }
         (corridor.driver, pulse.rounds())
     }
@@ -253,6 +277,8 @@ pub struct Corridor<D> {
     pipeline: Pipeline,
     burst: Burst,
     decisions: Box<[Decision]>,
+    /// A router's: what is changed in each frame.
+    edits: Box<[Edit]>,
     replies: Replies,
     /// Frames of the burst that leave by one port, and those that leave by none.
     leaving: Box<ArrayVec<Held, MAX_BURST>>,
@@ -276,11 +302,16 @@ impl<D: Driver> Corridor<D> {
     pub fn new(driver: D, pipeline: Pipeline, batch: usize) -> Corridor<D> {
         let burst = Burst::new(batch);
         let decisions = vec![Decision::UNDECIDED; burst.limit].into();
+        let (edits, replies) = match pipeline.is_router() {
+            false => (Box::default(), Replies::with_capacity(burst.limit)),
+            true => (vec![Edit::NOTHING; burst.limit].into(), Replies::for_routing(burst.limit)),
+        };
         Corridor {
             driver,
             pipeline,
             decisions,
-            replies: Replies::with_capacity(burst.limit),
+            edits,
+            replies,
             burst,
             leaving: Box::default(),
             staying: Box::default(),
@@ -301,6 +332,29 @@ impl<D: Driver> Corridor<D> {
         generations: &mut Online<'_, Generation>,
         clock: &mut impl FnMut() -> Instant,
     ) -> Served {
+        self.carry(port, generations, None, clock)
+    }
+
+    /// The same in route mode.
+    #[inline]
+    pub fn serve_routed(
+        &mut self,
+        port: PortId,
+        generations: &mut Online<'_, Generation>,
+        routes: &mut OnlineRoutes<'_>,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> Served {
+        self.carry(port, generations, Some(routes), clock)
+    }
+
+    #[inline(always)]
+    fn carry(
+        &mut self,
+        port: PortId,
+        generations: &mut Online<'_, Generation>,
+        routes: Option<&mut OnlineRoutes<'_>>,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> Served {
         self.turns = self.turns.wrapping_add(1);
         let measured = self.turns.is_multiple_of(EVERY);
         let began = if measured { cycles::ticks() } else { 0 };
@@ -313,7 +367,8 @@ impl<D: Driver> Corridor<D> {
             self.pipeline.measure(measured);
             let generation = generations.burst();
             let now = clock();
-            self.judge(&generation, port, now);
+            let is_routed = routes.is_some();
+            self.judge(&generation, routes, port, now);
             if self.pipeline.checks().is_some_and(|checks| checks.port() == port) {
                 self.hear(port);
             }
@@ -321,6 +376,9 @@ impl<D: Driver> Corridor<D> {
                 self.copy(&Origin { port, link: self.burst.link, now, generation: generation.number() });
             }
             let mut lap = Lap::start(measured);
+            if is_routed {
+                self.rewrite(port);
+            }
             self.act(port);
             served.flush_failure = self.driver.flush().err();
             lap.end(self.stages(), Stage::Act);
@@ -336,7 +394,14 @@ impl<D: Driver> Corridor<D> {
     }
 
     /// Judges the burst in hand and sends the answers that it calls for.
-    fn judge(&mut self, generation: &Generation, port: PortId, now: Instant) {
+    #[inline(always)]
+    fn judge(
+        &mut self,
+        generation: &Generation,
+        routes: Option<&mut OnlineRoutes<'_>>,
+        port: PortId,
+        now: Instant,
+    ) {
         self.replies.clear();
         {
             let driver = &self.driver;
@@ -345,11 +410,69 @@ impl<D: Driver> Corridor<D> {
             frames.extend(self.burst.frames.iter().map(|held| driver.bytes(held)));
             let arrival = Arrival { port, link: self.burst.link, now };
             let decisions = &mut self.decisions;
-            self.pipeline.judge(generation, arrival, &frames, decisions, &mut self.replies);
+            match routes {
+                None => self.pipeline.judge(generation, arrival, &frames, decisions, &mut self.replies),
+                Some(routes) => {
+                    let outcomes = Outcomes { decisions, edits: &mut self.edits };
+                    let replies = &mut self.replies;
+                    self.pipeline.judge_routed(generation, routes, arrival, &frames, outcomes, replies);
+                }
+            }
         }
         if !self.replies.is_empty() {
             self.send_replies();
         }
+    }
+
+    /// Makes the frames of the burst in hand fit for their next hops.
+    fn rewrite(&mut self, from: PortId) {
+        let Corridor { driver, burst, decisions, edits, .. } = self;
+        let outcomes = decisions.iter_mut().zip(&**edits);
+        for (held, (decision, edit)) in burst.frames.iter_mut().zip(outcomes) {
+            if !edit.carry_out(driver, held) {
+                decision.out = None;
+                self.pipeline.counters().port(from).forwards_lost.add(1);
+            }
+        }
+    }
+
+    /// Sends what the kernel has for the ports, and looks after the frames that wait for their next hops.
+    #[cold]
+    fn tend(
+        &mut self,
+        sends: bool,
+        generations: &mut Online<'_, Generation>,
+        routes: &mut OnlineRoutes<'_>,
+        clock: &mut impl FnMut() -> Instant,
+    ) -> Option<(PortId, PortError)> {
+        let Corridor { driver, pipeline, replies, .. } = self;
+        if let (true, Some(punts)) = (sends, pipeline.punts()) {
+            while let Some(frame) = punts.next_to_send() {
+                let bytes = frame.bytes();
+                let cells = pipeline.counters().port(frame.port);
+                match driver.inject(frame.port, bytes) {
+                    true => {
+                        cells.kernel_sent.add(1);
+                        cells.transmitted_packets.add(1);
+                        cells.transmitted_bytes.add(bytes.len() as u64);
+                    }
+                    false => punts.count_unsent(),
+                }
+                punts.give_back_sent(frame);
+            }
+        }
+        if pipeline.has_waiting() {
+            let generation = generations.burst();
+            let now = clock();
+            replies.clear();
+            pipeline
+                .tend_waiting(&generation, routes, now, replies, |port, bytes| driver.inject(port, bytes));
+            for (reply, bytes) in replies.iter() {
+                let sent = driver.inject(reply.port, bytes);
+                book_made(pipeline.counters(), &reply, bytes, sent);
+            }
+        }
+        driver.flush().err()
     }
 
     /// Moves the frames of the burst in hand to where they leave: runs that leave by one port together.
@@ -413,15 +536,23 @@ impl<D: Driver> Corridor<D> {
 
     fn send_replies(&mut self) {
         for (reply, bytes) in self.replies.iter() {
-            let cells = self.pipeline.counters().port(reply.port);
-            if self.driver.answer(reply.port, bytes, &self.burst.frames[reply.answers as usize]) {
-                cells.transmitted_packets.add(1);
-                cells.transmitted_bytes.add(bytes.len() as u64);
-            } else {
-                cells.replies_lost.add(1);
-            }
+            let sent = self.driver.answer(reply.port, bytes, &self.burst.frames[reply.answers as usize]);
+            book_made(self.pipeline.counters(), &reply, bytes, sent);
         }
     }
+}
+
+/// Books a frame made here that left, or found no room.
+fn book_made(counters: &WorkerCounters, reply: &Reply, bytes: &[u8], sent: bool) {
+    let cells = counters.port(reply.port);
+    match (sent, reply.made) {
+        (false, Made::Answer) => return cells.replies_lost.add(1),
+        (false, Made::Fragment) => return cells.fragments_lost.add(1),
+        (true, Made::Answer) => {}
+        (true, Made::Fragment) => cells.fragments.add(1),
+    }
+    cells.transmitted_packets.add(1);
+    cells.transmitted_bytes.add(bytes.len() as u64);
 }
 
 /// Sends a run of frames and books what left and what was lost.
@@ -486,6 +617,15 @@ mod tests {
         fn bytes(&self, frame: &Held) -> &[u8] {
             self.memory.bytes(frame)
         }
+        fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+            self.memory.bytes_mut(frame)
+        }
+        fn push_tag(&mut self, frame: &mut Held, tag: [u8; 4]) -> bool {
+            self.memory.push_tag(frame, tag)
+        }
+        fn pop_tag(&mut self, frame: &mut Held) {
+            self.memory.pop_tag(frame);
+        }
         fn transmit(&mut self, port: PortId, frame: Held) -> bool {
             self.memory.transmit(port, frame)
         }
@@ -533,6 +673,7 @@ mod tests {
             corridor: Corridor::new(driver, pipeline, 8),
             poll,
             generations: readers.remove(0),
+            routes: None,
             clock: move || {
                 micros += 10;
                 Instant::from_utc_micros(micros)

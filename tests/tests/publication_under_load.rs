@@ -20,7 +20,7 @@ use sekisho_dataplane::generation::{Blueprint, Generation, PhasePlan, PolicyPlan
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
 use sekisho_dataplane::policy::{
     Action, Decision, DivertFallback, FragmentLimits, Grant, Kind, Latch, PoolId, PortId, Reason, RejectWith,
-    Role, SourceValidation, Taken,
+    ReversePath, Role, SourceValidation, Taken,
 };
 use sekisho_dataplane::port::memory::Ring;
 use sekisho_dataplane::port::{Burst, Driver, Held, MAX_BURST, MemoryDriver, PortError};
@@ -100,6 +100,7 @@ fn a(latch: &Arc<Latch>) -> Blueprint {
         ],
         grants: vec![],
         source_validation: Some(SourceValidation::Enforce),
+        reverse_path: ReversePath::Off,
         nat64: vec![],
         depth: Depth { l2_headers: 4, extension_headers: 8 },
     }
@@ -141,6 +142,7 @@ fn b(latch: &Arc<Latch>) -> Blueprint {
             until: i64::MAX,
         }],
         source_validation: Some(SourceValidation::Monitor),
+        reverse_path: ReversePath::Strict,
         nat64: vec![],
         depth: Depth { l2_headers: 1, extension_headers: 8 },
     }
@@ -261,6 +263,7 @@ fn a_mixture_of_the_two_would_be_noticed() {
             ("sets", Blueprint { sets: other.sets.clone(), ..one.clone() }),
             ("policies", Blueprint { policies: other.policies.clone(), ..one.clone() }),
             ("source validation", Blueprint { source_validation: other.source_validation, ..one.clone() }),
+            ("reverse path", Blueprint { reverse_path: other.reverse_path, ..one.clone() }),
             ("depth", Blueprint { depth: other.depth, ..one.clone() }),
         ];
         for (part, mixture) in mixtures {
@@ -422,6 +425,18 @@ impl Driver for Watching {
         self.driver.receive(port, burst)
     }
 
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        self.driver.bytes_mut(frame)
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; 4]) -> bool {
+        self.driver.push_tag(frame, tag)
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        self.driver.pop_tag(frame);
+    }
+
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {
         self.mixed += u64::from(self.out.is_some_and(|out| out != port));
         self.out = Some(port);
@@ -502,6 +517,7 @@ fn workers_keep_their_books_while_a_thousand_generations_are_published_a_second(
             corridor: Corridor::new(ring(&published, &stop), pipeline, 64),
             poll: Poll::Interrupt,
             generations,
+            routes: None,
             clock: || Instant::from_utc_micros(NOW),
             stop: Arc::clone(&stop),
             pulse: Arc::default(),

@@ -17,13 +17,15 @@ use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::MemoryDriver;
 use sekisho_dataplane::port::memory::Ring;
 use sekisho_dataplane::publication::{Reader, publish};
+use sekisho_dataplane::route::RouteReader;
 use sekisho_dataplane::stages::StageTotals;
 use sekisho_dataplane::worker::Corridor;
 
-use crate::compile::{Names, fragment_limits, reject_limits};
-use crate::config::Config;
+use crate::compile::{Names, fragment_limits};
+use crate::config::{Config, Mode};
 use crate::cores;
 use crate::report::Summary;
+use crate::routing::{self, Device, StaticRoutes};
 
 /// What is measured.
 pub struct Plan<'a> {
@@ -62,7 +64,16 @@ pub struct Measured {
 pub fn measure(plan: &Plan<'_>, generation: Generation) -> Result<Measured, String> {
     let workers = plan.cores.len();
     let ticks_per_second = cycles::ticks_per_second();
-    let common = Arc::new(Common::new(plan.config.ports.len(), reject_limits(&plan.config.limits)));
+    let common = Arc::new(routing::common(plan.config, false));
+    let mut routing = match plan.config.dataplane.mode {
+        Mode::Bridge => None,
+        Mode::Route => Some(
+            StaticRoutes::new(plan.config, workers, |_| Device::default(), false)
+                .map_err(|e| e.to_string())?,
+        ),
+    };
+    let mut readers_of_routes: Vec<Option<RouteReader>> =
+        (0..workers).map(|_| routing.as_mut().map(|routing| routing.routes.reader())).collect();
     let (publisher, readers) = publish(generation, workers);
     let stop = AtomicBool::new(false);
     let (ready, counters) = mpsc::channel();
@@ -70,6 +81,7 @@ pub fn measure(plan: &Plan<'_>, generation: Generation) -> Result<Measured, Stri
     let (start, begun) = crossbeam::channel::bounded::<()>(0);
     let (seconds, counters) = std::thread::scope(|scope| {
         for (reader, &core) in readers.into_iter().zip(plan.cores) {
+            let routes = readers_of_routes.pop().flatten();
             let (common, ready, begun) = (Arc::clone(&common), ready.clone(), begun.clone());
             let stop = &stop;
             std::thread::Builder::new()
@@ -82,7 +94,7 @@ pub fn measure(plan: &Plan<'_>, generation: Generation) -> Result<Measured, Stri
                     let _ = ready.send(Arc::clone(&worker.counters));
                     drop(ready);
                     let _ = begun.recv();
-                    worker.run(reader, stop);
+                    worker.run(reader, routes, stop);
                 })
                 .map_err(|error| {
                     // Those that are there find `start` gone, and this.
@@ -123,7 +135,10 @@ impl Worker {
         let port = PortId(plan.port as u8);
         let longest = plan.frames.iter().map(Vec::len).max().unwrap_or(0);
         let mut driver =
-            MemoryDriver::new(ports, plan.frames.len(), longest.next_multiple_of(64), Ring::Endless);
+            MemoryDriver::new(ports, plan.frames.len(), (longest + 4).next_multiple_of(64), Ring::Endless);
+        if plan.config.dataplane.mode == Mode::Route {
+            driver = driver.with_fresh_headers();
+        }
         for frame in plan.frames {
             driver.load(port, frame);
         }
@@ -134,8 +149,14 @@ impl Worker {
         Worker { corridor, counters, port }
     }
 
-    fn run(&mut self, mut generations: Reader<Generation>, stop: &AtomicBool) {
+    fn run(
+        &mut self,
+        mut generations: Reader<Generation>,
+        mut routes: Option<RouteReader>,
+        stop: &AtomicBool,
+    ) {
         let mut generations = generations.online();
+        let mut routes = routes.as_mut().map(RouteReader::online);
         let started = Stopwatch::now();
         let utc = jiff::Timestamp::now().as_microsecond();
         let mut clock = || {
@@ -143,7 +164,10 @@ impl Worker {
             Instant { utc_micros: utc + passed as i64, monotonic_micros: passed }
         };
         while !stop.load(Ordering::Relaxed) {
-            self.corridor.serve(self.port, &mut generations, &mut clock);
+            match &mut routes {
+                None => self.corridor.serve(self.port, &mut generations, &mut clock),
+                Some(routes) => self.corridor.serve_routed(self.port, &mut generations, routes, &mut clock),
+            };
         }
     }
 }

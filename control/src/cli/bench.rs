@@ -14,7 +14,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::Failure;
 use crate::bench::{self, Measured, traffic};
 use crate::compile::{Compiled, Compiler};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::cores;
 use crate::report::Summary;
 
@@ -69,7 +69,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         return Err(Failure::refused(format!("--cores {count}: this process may use {}", all.len())));
     }
     let chosen = if count <= wanted.len() { &wanted[..count] } else { &all[..count] };
-    let port = config.ports.iter().position(|port| port.role == Role::Subscriber && port.peer.is_some());
+    let routes = config.dataplane.mode == Mode::Route;
+    let port =
+        config.ports.iter().position(|port| port.role == Role::Subscriber && (routes || port.peer.is_some()));
     let Some(port) = port else {
         return Err(Failure::refused("no subscriber port with a peer: nothing would be judged by the pools"));
     };
@@ -77,6 +79,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         Some(path) => captured(path)?,
         None => made_up(&config, arguments)?,
     };
+    // What is made up, or was captured elsewhere, is sent to this router.
+    let mut frames = frames;
+    if let (true, Some(mac)) = (routes, config.ports[port].router.mac) {
+        let to = frames.iter_mut().filter_map(|frame| frame.first_chunk_mut());
+        to.for_each(|to| *to = mac);
+    }
     let Compiled { generation, names, .. } = Compiler::default().compile(&config, Vec::new())?;
     let tables = generation.sizes();
     let measured = bench::measure(

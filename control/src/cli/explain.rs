@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::{Failure, remote};
 use crate::clock;
 use crate::compile::{Compiled, Compiler};
+use crate::config::Mode;
 use crate::explain::{self, Protocol, Question};
+use crate::routing::{Device, StaticRoutes};
 use crate::rpc::methods::explain::{Packet, Text};
 
 /// What `explain` is asked.
@@ -81,8 +83,17 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let at = arguments.at.as_ref().map_or_else(clock::now, |at| at.micros);
     let number = generation.number();
     let all_work = |_| false;
+    let mut routing = match config.dataplane.mode {
+        Mode::Bridge => None,
+        Mode::Route => Some(
+            StaticRoutes::new(&config, 0, |_| Device::default(), false)
+                .map_err(|error| Failure::refused(error.to_string()))?,
+        ),
+    };
+    let routing = routing.as_mut().map(StaticRoutes::shown);
+    let question = arguments.question();
     let explanation =
-        explain::explain(&config, &names, &generation, number, all_work, &arguments.question(), at)
+        explain::explain(&config, &names, (&generation, number), all_work, routing, &question, at)
             .map_err(|error| Failure::refused(error.to_string()))?;
     match arguments.json {
         true => {

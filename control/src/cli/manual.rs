@@ -79,6 +79,13 @@ const SECTIONS: &[Section] = &[
         examples: &["sekisho top", "sekisho top --once --interval 5"],
     },
     Section {
+        command: "routes",
+        text: "In route mode: how many routes, neighbours and links the daemon mirrors of the kernel's, and how its batches \
+               went. With --compare the kernel is asked for everything anew, and each entry compared with what is in the \
+               dataplane; what differs is told, with exit code 1.",
+        examples: &["sekisho routes", "sekisho routes --compare"],
+    },
+    Section {
         command: "pools",
         text: "Each pool with its policy, prefixes, and packets since the start: all, denied, and those that a \
                monitored deny was meant for.",

@@ -17,6 +17,7 @@ mod pools;
 mod reload;
 mod remote;
 mod replay;
+mod routes;
 mod run;
 mod status;
 mod top;
@@ -55,6 +56,8 @@ enum Command {
     Status(status::Arguments),
     /// Watch the running daemon, live
     Top(top::Arguments),
+    /// Show what the running daemon has of the kernel's routes
+    Routes(routes::Arguments),
     /// Show the running daemon's pools, and what was counted for them
     Pools(pools::Arguments),
     /// Show the running daemon's phases: past, in force and to come
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(arguments, &mut out),
         Command::Top(arguments) => top::run(arguments, &mut out),
         Command::Pools(arguments) => pools::run(arguments, &mut out),
+        Command::Routes(arguments) => routes::run(arguments, &mut out),
         Command::Phases(arguments) => phases::run(arguments, &mut out),
         Command::Counters(arguments) => counters::run(arguments, &mut out),
         Command::Generate(arguments) => generate::run(arguments),

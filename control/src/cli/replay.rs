@@ -11,17 +11,19 @@ use sekisho_dataplane::Replies;
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::generation::Generation;
-use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
+use sekisho_dataplane::pipeline::{Arrival, Outcomes, Pipeline};
 use sekisho_dataplane::policy::{Decision, Grant, PortId, Role, Taken};
 use sekisho_dataplane::port::pcap::{
     CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedFrame, Format,
 };
+use sekisho_dataplane::route::{Edit, OnlineRoutes};
 
 use super::Failure;
 use crate::affected::{Affected, Which, write_csv};
-use crate::compile::{Compiled, Compiler, Names, fragment_limits, reject_limits};
-use crate::config::{Config, Privacy, parse_duration};
+use crate::compile::{Compiled, Compiler, Names, fragment_limits};
+use crate::config::{Config, Mode, Privacy, parse_duration};
 use crate::report::{self, Outcome, PacketLine, PoolLine, SummaryLine};
+use crate::routing::{self, Device, StaticRoutes};
 
 /// What `replay` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -105,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let config = super::load(&arguments.config)?;
     let Compiled { generation, names, .. } =
         Compiler::default().compile(&config, arguments.grants.clone())?;
-    let common = Common::new(config.ports.len(), reject_limits(&config.limits));
+    let common = routing::common(&config, false);
     for name in &arguments.down {
         let port = named_port(&names, name, "--down")?;
         if generation.role(port) != Role::Filter {
@@ -151,13 +153,23 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     }
 
     let batch = config.dataplane.batch;
+    let mut routing = match config.dataplane.mode {
+        Mode::Bridge => None,
+        Mode::Route => Some(
+            StaticRoutes::new(&config, 1, |_| Device::default(), false)
+                .map_err(|error| Failure::refused(error.to_string()))?,
+        ),
+    };
+    let mut reader = routing.as_mut().map(|routing| routing.routes.reader());
     let mut replay = Replay {
+        routes: reader.as_mut().map(|reader| reader.online()),
+        edits: vec![Edit::NOTHING; batch],
         names: &names,
         number: generation.number(),
         json: arguments.json,
         outputs,
         decisions: vec![Decision::UNDECIDED; batch],
-        replies: Replies::with_capacity(batch),
+        replies: Replies::for_routing(batch),
         pipeline,
     };
     let at = arguments.at;
@@ -243,6 +255,10 @@ fn write_line(out: &mut impl Write, line: &impl serde::Serialize) -> std::io::Re
 }
 
 struct Replay<'a> {
+    /// In route mode.
+    routes: Option<OnlineRoutes<'a>>,
+    /// What is changed in each frame, in route mode.
+    edits: Vec<Edit>,
     names: &'a Names,
     number: u64,
     json: bool,
@@ -303,15 +319,32 @@ impl Replay<'_> {
         let captured = &batch.frames[..batch.used];
         let frames: Vec<&[u8]> = captured.iter().map(|frame| frame.bytes.as_slice()).collect();
         self.replies.clear();
-        self.pipeline.judge(generation, arrival, &frames, &mut self.decisions, &mut self.replies);
+        let (decisions, replies) = (&mut self.decisions, &mut self.replies);
+        match &mut self.routes {
+            None => self.pipeline.judge(generation, arrival, &frames, decisions, replies),
+            Some(routes) => {
+                let outcomes = Outcomes { decisions, edits: &mut self.edits };
+                self.pipeline.judge_routed(generation, routes, arrival, &frames, outcomes, replies);
+            }
+        }
         let mut replies = self.replies.iter().peekable();
         for (at, (frame, decision)) in captured.iter().zip(&self.decisions).enumerate() {
             if let (Taken::Forward | Taken::Divert, Some(port)) = (decision.taken, decision.out)
                 && let Some(output) = &mut self.outputs[usize::from(port.0)]
             {
-                output.write(&CaptureRecord::from(frame))?;
+                match self.edits[at] {
+                    edit if edit.is_nothing() => output.write(&CaptureRecord::from(frame))?,
+                    edit => {
+                        let mut bytes = frame.bytes.clone();
+                        edit.carry_out_on(&mut bytes);
+                        let original_len = bytes.len() as u32;
+                        let record =
+                            CaptureRecord { bytes: &bytes, original_len, ..CaptureRecord::from(frame) };
+                        output.write(&record)?;
+                    }
+                }
             }
-            if let Some((reply, bytes)) = replies.next_if(|(reply, _)| reply.answers as usize == at)
+            while let Some((reply, bytes)) = replies.next_if(|(reply, _)| reply.answers as usize == at)
                 && let Some(output) = &mut self.outputs[usize::from(reply.port.0)]
             {
                 let original_len = bytes.len() as u32;

@@ -7,7 +7,7 @@ use sekisho_dataplane::stages::EVERY;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
-use crate::daemon::{KernelRead, Recorded, TableState};
+use crate::daemon::{KernelRead, MirrorRead, Recorded, TableState, TwinsRead};
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::status::{ServiceTime, StageCost, Status, WorkerStatus};
 use crate::words::{plural, plural_of, span};
@@ -109,6 +109,14 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if let Some(kernel) = &status.kernel {
         print_kernel(kernel, out)?;
     }
+    if let Some(twins) = &status.twins {
+        let TwinsRead { to_kernel, refused, limited, full, from_kernel, unsent, .. } = twins;
+        let lost = refused + limited + full;
+        writeln!(
+            out,
+            "  twins: {to_kernel} frames to the kernel, {lost} not; {from_kernel} from it, {unsent} not sent"
+        )?;
+    }
     writeln!(
         out,
         "\n{:<16}{:<12}{:<18}{:>13}{:>13}{:>10}  state",
@@ -183,6 +191,15 @@ fn print_kernel(kernel: &KernelRead, out: &mut dyn Write) -> io::Result<()> {
             (held, None) => format!(", {held} lost and held until there are routes again"),
         };
         writeln!(out, "  kernel table {table}: {}, {in_force} in force{held}", plural(*prefixes, "prefix"))?;
+    }
+    if let Some(mirror) = &kernel.mirror {
+        let MirrorRead { routes_v4, routes_v6, neighbours, links, last_seconds, .. } = mirror;
+        writeln!(
+            out,
+            "  mirrored: {routes_v4} IPv4 and {routes_v6} IPv6 routes, {neighbours} neighbours, {links} links; the last \
+             batch in {:.1} ms",
+            last_seconds * 1e3
+        )?;
     }
     if kernel.conflicts > 0 {
         writeln!(out, "  kernel tables: {} in another pool already", plural(kernel.conflicts, "prefix"))?;

@@ -303,6 +303,15 @@ mod tests {
             "receive-ring" => &[("driver", "packet"), ("device", "eth7")],
             _ => &[],
         };
+        let of_router = ["mac", "mtu", "addresses", "vlans", "twin", "urpf"].contains(&key);
+        if of_router || way.iter().any(|name| ["vlans", "route", "neighbour", "routing"].contains(name)) {
+            table(&mut text, &["dataplane"]).insert("mode".to_owned(), Value::String("route".into()));
+        }
+        // Of these there are several, or none.
+        if let [outer @ .., name @ ("vlans" | "route" | "neighbour")] = way {
+            let one = Value::Array(vec![Value::Table(Table::new())]);
+            table(&mut text, outer).insert((*name).to_owned(), one);
+        }
         for (key, word) in own.iter().filter(|_| way == ["port"]) {
             table(&mut text, way).insert((*key).to_owned(), Value::String((*word).to_owned()));
         }

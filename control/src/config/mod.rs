@@ -30,6 +30,7 @@ mod prefix;
 mod prefix_list;
 mod reader;
 mod report;
+mod router;
 mod sets;
 mod settings;
 mod source;
@@ -52,7 +53,8 @@ pub use kernel_table::{Contents, FromKernel, KernelTables, ThisHost};
 pub(crate) use keys::{EXAMPLE, sections};
 pub use model::{
     Affected, Block, Checks, Config, Control, Dataplane, Driver, Health, HealthCheck, Limits, Metrics, Mode,
-    Phase, Policy, Pool, Port, Privacy, Rate, ReceiveRing, Set,
+    Phase, Policy, Pool, Port, Privacy, Rate, ReceiveRing, RouterPort, Routing, Set, StaticHop, StaticKind,
+    StaticNeighbour, StaticRoute, Vlan,
 };
 pub use prefix::{PrefixError, parse_prefix};
 
@@ -108,6 +110,24 @@ static ROOT: Shape = Shape {
             Without::Means("no pools"),
             "Customers' prefixes that have one policy, such as a course of the provider's. Up to 32766. Of pools within \
              each other the longest prefix wins; the same prefix in two pools is refused.",
+        ),
+        Key::new(
+            "route",
+            Takes::Tables(&router::ROUTE),
+            Without::Means("no static routes"),
+            "Of mode \"route\": where packets to a prefix go, whatever the kernel says.",
+        ),
+        Key::new(
+            "neighbour",
+            Takes::Tables(&router::NEIGHBOUR),
+            Without::Means("no static neighbours"),
+            "Of mode \"route\": the MAC of an address on a link.",
+        ),
+        Key::new(
+            "routing",
+            Takes::Table(&router::ROUTING),
+            Without::Means("its defaults"),
+            "Of mode \"route\": what is taken from the kernel. A change takes a restart.",
         ),
         Key::new(
             "checks",
@@ -284,11 +304,13 @@ fn read(
 
     let root = Table::root(&mut report, &document, &ROOT);
     let dataplane = settings::dataplane(&mut report, &root);
+    let mode = dataplane.mode;
     let ports = ports::read(&mut report, &root, dataplane.mode, folder);
     let mut lists = PrefixLists::new(folder, kernel);
     let mut sets = sets::read(&mut report, &root, &mut lists, guard);
     let (policies, policy_names) = policies::read(&mut report, &root, &mut sets, ports.filter);
     let pools = pools::read(&mut report, &root, &policy_names, &mut lists, guard);
+    let (routes, neighbours) = router::read(&mut report, &root, dataplane.mode, &ports.ports);
     let config = Config {
         path: path.to_owned(),
         dataplane,
@@ -296,7 +318,10 @@ fn read(
         sets: Vec::new(),
         policies,
         pools: Vec::new(),
-        checks: settings::checks(&mut report, &root),
+        routes,
+        neighbours,
+        routing: router::routing(&mut report, &root, mode),
+        checks: settings::checks(&mut report, &root, mode),
         limits: settings::limits(&mut report, &root),
         control: settings::control(&mut report, &root, folder),
         metrics: settings::metrics(&mut report, &root),

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv6Network};
-use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::policy::{
+    Action, DivertFallback, Kind, RejectWith, ReversePath, Role, SourceValidation,
+};
 use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 
@@ -26,6 +28,12 @@ pub struct Config {
     pub policies: Vec<Policy>,
     /// `[[pool]]`.
     pub pools: Vec<Pool>,
+    /// `[[route]]`, in route mode.
+    pub routes: Vec<StaticRoute>,
+    /// `[[neighbour]]`, in route mode.
+    pub neighbours: Vec<StaticNeighbour>,
+    /// `[routing]`, in route mode.
+    pub routing: Routing,
     /// `[checks]`.
     pub checks: Checks,
     /// `[limits]`.
@@ -63,7 +71,7 @@ impl Default for Dataplane {
 pub enum Mode {
     /// By the peer of the port it came in by, byte for byte the same.
     Bridge,
-    /// By its destination address. No build of this crate loads it yet.
+    /// By its destination address.
     Route,
 }
 
@@ -80,6 +88,91 @@ pub struct Port {
     pub driver: Driver,
     /// How it is found out whether a filter answers; `None`: its link decides. Of a `filter` port only.
     pub health: Option<Health>,
+    /// What it has as a router's port; nothing in bridge mode.
+    pub router: RouterPort,
+}
+
+/// What a port has in route mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouterPort {
+    /// The router's MAC there; `None`: the device's.
+    pub mac: Option<[u8; 6]>,
+    /// The longest IP packet; `None`: the device's, else 1500.
+    pub mtu: Option<u16>,
+    /// The router's addresses in what is untagged, with the lengths of their networks' prefixes.
+    pub addresses: Vec<IpNetwork>,
+    /// The VLANs that it is in, no number twice.
+    pub vlans: Vec<Vlan>,
+    /// The name of the kernel's interface that stands for it; no two ports have the same.
+    pub twin: Option<String>,
+}
+
+/// A VLAN of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// Its number, 1 to 4094.
+    pub id: u16,
+    /// The router's addresses there.
+    pub addresses: Vec<IpNetwork>,
+}
+
+/// A route that does not come from the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// Its prefix, without host bits.
+    pub to: IpNetwork,
+    /// What it does.
+    pub kind: StaticKind,
+}
+
+/// What a static route does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StaticKind {
+    /// Forwards to these, at least one, which share the flows evenly.
+    Via(Vec<StaticHop>),
+    /// Drops in silence.
+    Blackhole,
+    /// Drops; the sender is told that the host is unreachable.
+    Unreachable,
+    /// Drops; the sender is told that it is prohibited.
+    Prohibit,
+}
+
+/// A next hop of a static route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticHop {
+    /// Its port, an index into [`Config::ports`].
+    pub port: usize,
+    /// The VLAN there, if it is not what is untagged.
+    pub vlan: Option<u16>,
+    /// The next router; `None`: destinations are on the link themselves.
+    pub via: Option<IpAddr>,
+}
+
+/// Where a router's routes come from, besides the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// From the kernel, by twins.
+    pub kernel: bool,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self { kernel: true }
+    }
+}
+
+/// A neighbour whose MAC need not be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticNeighbour {
+    /// Its port, an index into [`Config::ports`].
+    pub port: usize,
+    /// The VLAN there, if it is not what is untagged.
+    pub vlan: Option<u16>,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its MAC.
+    pub mac: [u8; 6],
 }
 
 /// A check of a filter, made again and again.
@@ -246,11 +339,17 @@ pub struct Checks {
     pub source_validation: SourceValidation,
     /// The operator's NAT64 prefixes (RFC 6052 §2.2), besides 64:ff9b::/96.
     pub nat64_prefixes: Vec<Ipv6Network>,
+    /// Whether the way back to a source must lead where its packet came from, in route mode.
+    pub urpf: ReversePath,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { source_validation: SourceValidation::Enforce, nat64_prefixes: Vec::new() }
+        Self {
+            source_validation: SourceValidation::Enforce,
+            nat64_prefixes: Vec::new(),
+            urpf: ReversePath::Off,
+        }
     }
 }
 
@@ -273,6 +372,12 @@ pub struct Limits {
     pub reject_interval_micros: u64,
     /// Answers per second to all customers together.
     pub reject_per_second: u32,
+    /// ICMP errors that an address may get at once, in route mode.
+    pub icmp_burst: u32,
+    /// After how many microseconds it may get one more.
+    pub icmp_interval_micros: u64,
+    /// ICMP errors per second to all addresses together.
+    pub icmp_per_second: u32,
     /// Grants at a time.
     pub grants: usize,
 }
@@ -288,6 +393,9 @@ impl Default for Limits {
             reject_burst: 5,
             reject_interval_micros: 10_000_000,
             reject_per_second: 10_000,
+            icmp_burst: 10,
+            icmp_interval_micros: 100_000,
+            icmp_per_second: 10_000,
             grants: 65_536,
         }
     }
@@ -314,6 +422,13 @@ impl Config {
     pub fn is_live(&self) -> bool {
         let live = |port: &Port| !matches!(port.driver, Driver::Pcap { .. } | Driver::Memory);
         self.ports.iter().any(live)
+    }
+
+    /// Whether the kernel's routes and neighbours are mirrored.
+    pub fn mirrors_kernel(&self) -> bool {
+        self.dataplane.mode == Mode::Route
+            && self.routing.kernel
+            && self.ports.iter().any(|port| port.router.twin.is_some())
     }
 
     /// The control socket. Who only reads captures needs none, and must be able to do so beside a daemon: there is

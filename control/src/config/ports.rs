@@ -11,9 +11,10 @@ use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use super::error::{quoted, shown};
 use super::health;
 use super::keys::{Key, Shape, Takes, Without};
-use super::model::{Driver, Health, Mode, Port, Rate, ReceiveRing};
+use super::model::{Driver, Health, Mode, Port, Rate, ReceiveRing, RouterPort};
 use super::reader::{Entry, Name, Names, Table, Word};
 use super::report::{Report, listed};
+use super::router;
 use super::settings::path;
 use super::source::{Place, SourceId};
 
@@ -33,7 +34,7 @@ pub(super) static SHAPE: Shape = Shape {
         Key::new(
             "peer",
             Takes::Some("the name of a port"),
-            Without::RefusedFor("every port but a filter"),
+            Without::RefusedFor("every port of a bridge but a filter"),
             "The other end: what this port receives leaves there. Two ports name each other. What comes back from a \
              filter leaves by the port that it would have left by without it.",
         ),
@@ -90,6 +91,36 @@ pub(super) static SHAPE: Shape = Shape {
             Without::Is("\"auto\""),
             "Of xdp: whether the card reads and writes frames where the workers do. \"on\": it must. \"off\": the kernel \
              copies them. \"auto\": if the card's driver can.",
+        ),
+        Key::new(
+            "mac",
+            Takes::Some("a MAC such as \"02:00:00:00:00:01\""),
+            Without::RefusedFor("pcap and memory in mode \"route\""),
+            "Of mode \"route\": the port's own MAC. Without it, the device's.",
+        ),
+        Key::new(
+            "mtu",
+            Takes::Whole(68, u16::MAX as u64),
+            Without::Means("the device's"),
+            "Of mode \"route\": the longest packet that leaves here.",
+        ),
+        Key::new(
+            "addresses",
+            Takes::Some("a list of addresses with their networks' lengths"),
+            Without::Means("none"),
+            "Of mode \"route\": the router's own addresses here, such as \"192.0.2.1/24\".",
+        ),
+        Key::new(
+            "vlans",
+            Takes::Inlines(&router::VLAN),
+            Without::Means("none"),
+            "Of mode \"route\": tagged networks of the port.",
+        ),
+        Key::new(
+            "twin",
+            Takes::Some("a name of an interface, or false"),
+            Without::Means("sk- and the port's name, where the port is an interface"),
+            "Of mode \"route\": the TAP interface by which the kernel speaks at this port. With false there is none.",
         ),
         Key::new(
             "health",
@@ -159,6 +190,7 @@ struct Draft<'a> {
     peer_given: bool,
     driver: Option<Driver>,
     health: Option<Health>,
+    router: RouterPort,
 }
 
 /// Reads every `[[port]]`.
@@ -182,6 +214,7 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let mut names = Names::new("port", "ports");
     let mut files = Files::default();
     let mut drafts = Vec::new();
+    let mut addresses = router::Addresses::default();
     for value in values.iter().take(MOST) {
         let Some(table) = Table::named(report, value, "port", "", &SHAPE) else {
             continue;
@@ -196,8 +229,10 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
             peer_given: peer.is_some(),
             peer: peer.and_then(|entry| Some(Name { text: entry.string(report)?, place: entry.place() })),
             driver: driver(report, &table, folder, &mut files),
+            router: router::port(report, &table, mode, &mut addresses),
             name,
         };
+        router::refuse_no_mac(report, &table, mode, draft.driver.as_ref(), &draft.router);
         // A port without a usable name has its number all the same: indices stay those of `drafts`.
         match &draft.name {
             Some(name) => names.add(report, name.clone(), ""),
@@ -211,8 +246,8 @@ pub(super) fn read(report: &mut Report, root: &Table<'_>, mode: Mode, folder: &P
     let unread = drafts.iter().any(|draft| draft.role.is_none()) || drafts.len() != values.len();
     let filter = drafts.iter().any(|draft| draft.role == Some(Role::Filter));
     let ports = drafts.into_iter().zip(peers).filter_map(|(draft, peer)| {
-        let Draft { name, role, driver, health, .. } = draft;
-        Some(Port { name: name?.text.to_owned(), role: role?, peer, driver: driver?, health })
+        let Draft { name, role, driver, health, router, .. } = draft;
+        Some(Port { name: name?.text.to_owned(), role: role?, peer, driver: driver?, health, router })
     });
     Ports { ports: ports.collect(), filter: if filter || !unread { Some(filter) } else { None } }
 }
@@ -251,6 +286,11 @@ fn pair_up(report: &mut Report, drafts: &[Draft<'_>], names: &Names<'_>, mode: M
             }
             continue;
         };
+        if mode == Mode::Route {
+            let help = "remove `peer`: in route mode a packet leaves by the port that its route names";
+            report.refuse(written.place.clone(), format!("{title} has a `peer` in route mode"), help);
+            continue;
+        }
         if draft.role == Some(Role::Filter) {
             let help = "remove `peer`: what comes back from the filter leaves by the port that it would have left by without it";
             report.refuse(written.place.clone(), format!("{title} is a `filter` port and has no peer"), help);

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::policy::{
+    Action, DivertFallback, Kind, RejectWith, ReversePath, Role, SourceValidation,
+};
 use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 use toml::Spanned;
@@ -493,4 +495,9 @@ impl Word for DivertFallback {
 impl Word for SourceValidation {
     const WORDS: &'static [(&'static str, Self)] =
         &[("enforce", Self::Enforce), ("monitor", Self::Monitor), ("off", Self::Off)];
+}
+
+impl Word for ReversePath {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("strict", Self::Strict), ("loose", Self::Loose), ("off", Self::Off)];
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::Ipv6Network;
-use sekisho_dataplane::policy::SourceValidation;
+use sekisho_dataplane::policy::{ReversePath, SourceValidation};
 use sekisho_dataplane::worker::Poll;
 use toml::de::DeValue;
 
@@ -25,7 +25,8 @@ pub(super) static DATAPLANE: Shape = Shape {
             "mode",
             Takes::word::<Mode>(),
             Without::Is("\"bridge\""),
-            "\"bridge\": a frame leaves by the peer of the port that it came in by, byte for byte as it came.",
+            "\"bridge\": a frame leaves by the peer of the port that it came in by, byte for byte as it came. \"route\": \
+             packets go where routes lead them.",
         ),
         Key::new(
             "cores",
@@ -66,6 +67,13 @@ pub(super) static CHECKS: Shape = Shape {
             Without::Is("[]"),
             "The operator's NAT64 prefixes (RFC 6052) besides 64:ff9b::/96. A destination in one of them is also looked \
              up as the IPv4 address in it.",
+        ),
+        Key::new(
+            "urpf",
+            Takes::word::<ReversePath>(),
+            Without::Means("\"off\""),
+            "Of mode \"route\": reverse path forwarding (RFC 3704). \"strict\": a packet's source must be reached by the \
+             link that it came by. \"loose\": by any. \"off\": nobody looks.",
         ),
     ],
     remarks: &[],
@@ -126,6 +134,24 @@ pub(super) static LIMITS: Shape = Shape {
             Takes::Whole(0, 10_000_000),
             Without::Is("10000"),
             "Answers to all customers together, per second.",
+        ),
+        Key::new(
+            "icmp-burst",
+            Takes::Whole(1, 1_000),
+            Without::Is("10"),
+            "Of mode \"route\": ICMP errors that a source's address may get at once.",
+        ),
+        Key::new(
+            "icmp-interval",
+            Takes::Duration(SECOND / 1_000, HOUR),
+            Without::Is("\"100ms\""),
+            "Of mode \"route\": how long until it may get one more.",
+        ),
+        Key::new(
+            "icmp-per-second",
+            Takes::Whole(0, 10_000_000),
+            Without::Is("10000"),
+            "Of mode \"route\": ICMP errors to all together, per second.",
         ),
         Key::new(
             "grants",
@@ -202,13 +228,6 @@ pub(super) fn dataplane(report: &mut Report, root: &Table<'_>) -> Dataplane {
     };
     if let Some(entry) = table.get("mode") {
         dataplane.mode = entry.word(report).unwrap_or(dataplane.mode);
-        if dataplane.mode == Mode::Route {
-            report.refuse(
-                entry.place(),
-                "this build forwards in bridge mode only",
-                "write `mode = \"bridge\"`",
-            );
-        }
     }
     if let Some(entry) = table.get("cores") {
         dataplane.cores = cores(report, &entry);
@@ -258,7 +277,7 @@ fn cores(report: &mut Report, entry: &Entry<'_>) -> Option<Vec<usize>> {
 }
 
 /// `[checks]`.
-pub(super) fn checks(report: &mut Report, root: &Table<'_>) -> Checks {
+pub(super) fn checks(report: &mut Report, root: &Table<'_>, mode: Mode) -> Checks {
     let mut checks = Checks::default();
     let Some(table) = table(report, root, "checks", &CHECKS) else {
         return checks;
@@ -268,6 +287,13 @@ pub(super) fn checks(report: &mut Report, root: &Table<'_>) -> Checks {
     }
     if let Some(entry) = table.get("nat64-prefixes") {
         checks.nat64_prefixes = nat64_prefixes(report, &entry);
+    }
+    if let Some(entry) = table.get("urpf") {
+        checks.urpf = entry.word(report).unwrap_or(checks.urpf);
+        if mode == Mode::Bridge {
+            let help = "a bridge has no routes: remove it, or write `mode = \"route\"` under [dataplane]";
+            report.refuse(entry.key_place.clone(), "`urpf` belongs to route mode", help);
+        }
     }
     checks
 }
@@ -320,6 +346,8 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
     };
     let reject_burst = answers("reject-burst", 1..=1_000, default.reject_burst);
     let reject_per_second = answers("reject-per-second", 0..=10_000_000, default.reject_per_second);
+    let icmp_burst = answers("icmp-burst", 1..=1_000, default.icmp_burst);
+    let icmp_per_second = answers("icmp-per-second", 0..=10_000_000, default.icmp_per_second);
     let mut time = |key, range, default| {
         table.get(key).and_then(|entry| entry.duration(report, range, default)).unwrap_or(default)
     };
@@ -336,6 +364,9 @@ pub(super) fn limits(report: &mut Report, root: &Table<'_>) -> Limits {
             default.reject_interval_micros,
         ),
         reject_per_second,
+        icmp_burst,
+        icmp_interval_micros: time("icmp-interval", SECOND / 1_000..=HOUR, default.icmp_interval_micros),
+        icmp_per_second,
         grants,
     }
 }

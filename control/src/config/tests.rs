@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::policy::{
+    Action, DivertFallback, Kind, RejectWith, ReversePath, Role, SourceValidation,
+};
 use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 
@@ -123,6 +125,9 @@ fragment-lifetime = "1m30s"
 reject-burst = 4
 reject-interval = "500ms"
 reject-per-second = 0
+icmp-burst = 20
+icmp-interval = "50ms"
+icmp-per-second = 100
 "##;
 
 fn load(text: &str) -> Result<Config, ConfigError> {
@@ -167,8 +172,10 @@ mod taken {
             config.dataplane,
             Dataplane { mode: Mode::Bridge, cores: Some(vec![1, 2]), batch: 32, poll: Poll::Adaptive }
         );
-        let port =
-            |name: &str, role, peer, driver| Port { name: name.into(), role, peer, driver, health: None };
+        let port = |name: &str, role, peer, driver| {
+            let router = RouterPort::default();
+            Port { name: name.into(), role, peer, driver, health: None, router }
+        };
         let capture = Driver::Pcap {
             read: Some("conf/in.pcap".into()),
             write: Some("/tmp/out.pcap".into()),
@@ -242,6 +249,9 @@ mod taken {
                 reject_burst: 4,
                 reject_interval_micros: 500_000,
                 reject_per_second: 0,
+                icmp_burst: 20,
+                icmp_interval_micros: 50_000,
+                icmp_per_second: 100,
                 grants: 65_536,
             }
         );
@@ -256,7 +266,11 @@ mod taken {
         );
         assert_eq!(
             config.checks,
-            Checks { source_validation: SourceValidation::Enforce, nat64_prefixes: vec![] }
+            Checks {
+                source_validation: SourceValidation::Enforce,
+                nat64_prefixes: vec![],
+                urpf: ReversePath::Off,
+            }
         );
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.control, Control::default());
@@ -591,7 +605,7 @@ mod keys {
         assert_eq!(
             only("[[limits]]\n"),
             "13:1: [limits] must be a table, not a list; the keys of [limits] are `l2-headers`, `extension-headers`, \
-             `fragments`, `fragments-per-source`, `fragment-lifetime`, `reject-burst`, `reject-interval`, `reject-per-second`, `grants`"
+             `fragments`, `fragments-per-source`, `fragment-lifetime`, `reject-burst`, `reject-interval`, `reject-per-second`, `icmp-burst`, `icmp-interval`, `icmp-per-second`, `grants`"
         );
         assert!(only("[[sets]]\n").starts_with("13:1: `sets` must be a table, not a list"));
         assert!(
@@ -718,11 +732,7 @@ mod ports {
     }
 
     #[test]
-    fn route_mode_is_known_and_not_yet_there() {
-        assert_eq!(
-            only("[dataplane]\nmode = \"route\"\n"),
-            "14:8: this build forwards in bridge mode only; write `mode = \"bridge\"`"
-        );
+    fn route_mode_has_a_name_of_its_own() {
         assert!(only("[dataplane]\nmode = \"router\"\n").contains("did you mean `route`?"));
     }
 

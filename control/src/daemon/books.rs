@@ -1,6 +1,6 @@
 //! The one registry of what is counted: status, counters, subscriptions, metrics and the summary all read it.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,10 +12,13 @@ use sekisho_dataplane::port::xdp::XdpManner;
 use sekisho_dataplane::port::{Outage, PortState, PortStatistics, PortWatch};
 use sekisho_dataplane::worker::Pulse;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::KernelBooks;
 use super::workers::Life;
 use crate::affected::Affected;
 use crate::clock;
+use crate::twin::FerryCounts;
 
 /// What one worker shows of itself.
 #[derive(Debug)]
@@ -93,6 +96,27 @@ impl Reloads {
     }
 }
 
+/// What was carried between workers and twins, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct TwinsRead {
+    /// Frames for the router itself that the kernel was given.
+    pub to_kernel: u64,
+    /// Frames that it did not take: the twin was down, or full.
+    pub refused: u64,
+    /// Frames for the router itself over their share of a second.
+    pub limited: u64,
+    /// Frames for the router itself that found no place on their way.
+    pub full: u64,
+    /// Frames that the kernel sent.
+    pub from_kernel: u64,
+    /// Of these, lost on the way to their port.
+    pub unsent: u64,
+    /// Addresses that workers wanted to know the MACs of.
+    pub wanted: u64,
+    /// Of these, for which no place was left.
+    pub wants_lost: u64,
+}
+
 /// What all workers show.
 pub struct Books {
     /// By number.
@@ -106,6 +130,8 @@ pub struct Books {
     /// Who is denied, or would be; none if nobody is booked.
     pub affected: Option<Affected>,
     pub(super) common: Arc<Common>,
+    /// What was carried between workers and twins.
+    pub ferry: Arc<FerryCounts>,
     /// What is known of the kernel's tables.
     pub kernel: KernelBooks,
     /// Grants that are not over, as far as the tables' thread has looked.
@@ -122,6 +148,7 @@ impl Books {
             started_ticks: cycles::ticks(),
             affected,
             common,
+            ferry: Arc::default(),
             kernel: KernelBooks::default(),
             grants: AtomicUsize::new(0),
         }
@@ -202,6 +229,22 @@ impl Books {
     /// How a port's interface is used by driver `xdp`: the same for all workers.
     pub fn manner(&self, port: PortId) -> Option<XdpManner> {
         self.watches(port).find_map(PortWatch::manner)
+    }
+
+    /// What was carried between workers and twins; none where there are none.
+    pub fn twins(&self) -> Option<TwinsRead> {
+        let counts = self.common.punts()?.counts();
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        Some(TwinsRead {
+            to_kernel: read(&self.ferry.to_kernel),
+            refused: read(&self.ferry.refused),
+            limited: counts.limited.iter().sum(),
+            full: counts.full,
+            from_kernel: read(&self.ferry.from_kernel),
+            unsent: counts.unsent,
+            wanted: counts.wanted,
+            wants_lost: counts.wants_lost,
+        })
     }
 
     /// What a port's driver counted, if it counts by itself.

@@ -203,6 +203,7 @@ impl Tables {
     /// Publishes, waits for the workers and frees; gives how many old generations are held all the same.
     pub(super) fn put_in_force(&mut self, generation: Generation, in_force: InForce) -> usize {
         self.publisher.publish(generation);
+        self.follow_routes(&in_force.config);
         self.slot.put(in_force);
         let still_held = self.wait_for_workers();
         self.publisher.reclaim();
@@ -272,8 +273,10 @@ mod tests {
         let books = Arc::new(Books::new(Vec::new(), common, None));
         let (bell, _ear) = bell().unwrap();
         let ways = (crossbeam::channel::unbounded().0, reports.clone(), bell.clone());
-        let kernel = Kernel::start(Default::default(), &books, ways).unwrap();
+        let kernel = Kernel::start(Default::default(), None, &books, ways).unwrap();
         let mut tables = Tables {
+            remembered: Default::default(),
+            routing: None,
             compiler,
             grants: Grants::default(),
             publisher,

@@ -4,13 +4,12 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::AnyDriver;
 use sekisho_dataplane::publication::publish;
@@ -25,20 +24,24 @@ use super::followed::FollowedTables;
 use super::history::{Author, Awaited, History, Recorded};
 use super::kernel::Kernel;
 use super::metrics::Metrics;
+use super::mirror::Mirror;
 use super::readers::{self, Asked, Readers};
+use super::remembered::Remembered;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
-use super::workers::Workers;
-use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify};
+use super::workers::{self, Workers};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify, twins};
 use crate::affected::Affected;
 use crate::clock;
-use crate::compile::{Compiler, PhaseKey, reject_limits};
-use crate::config::{Config, Contents};
+use crate::compile::{Compiler, PhaseKey};
+use crate::config::{Config, Contents, Mode};
 use crate::cores;
 use crate::grants::Grants;
 use crate::progress::Progress;
+use crate::routing::{self, StaticRoutes};
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
+use crate::twin::{Ferry, LinkMap};
 use crate::words;
 
 /// The longest wait: how late a port that went down is told of, or a phase that began by a step of the clock. Verdicts
@@ -89,6 +92,22 @@ pub(crate) fn run_with(
     if let Some(trouble) = trouble {
         warn(&format!("the grants from before are none now, they can't be read: {trouble}"));
     }
+    let (remembered, trouble) = Remembered::open(config.state());
+    if let Some(trouble) = trouble {
+        warn(&format!(
+            "what kernel tables contained before can't be read, and is what they contain now: {trouble}"
+        ));
+    }
+    let followed = FollowedTables::default();
+    let (notices, contents) = followed.with(|followed| {
+        followed.follow(&config, &contents(&config));
+        followed.remember(remembered.contents());
+        (followed.settle(Instant::now()), followed.contents())
+    });
+    for notice in notices {
+        warn(&notice.event().to_string());
+    }
+    let config = config.with_tables(&contents).0.unwrap_or(config);
     let compiled = compiler.compile(&config, grants.table())?;
     let (generation, in_force) = InForce::of(Arc::new(config), compiled);
     let config = &in_force.config;
@@ -102,8 +121,17 @@ pub(crate) fn run_with(
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     let opened = open(config, cores.len())?;
     let (publisher, readers) = publish(generation, cores.len());
-    let common = Common::new(config.ports.len(), reject_limits(&config.limits));
-    let common = Arc::new(common.with_checks(health::checks(config)));
+    let mirrors = config.mirrors_kernel();
+    let common = Arc::new(routing::common(config, mirrors).with_checks(health::checks(config)));
+    // Before the workers, so that links find what they stand for.
+    let (twins, silenced) = match mirrors {
+        true => twins::open(config, warn)?,
+        false => Default::default(),
+    };
+    let mut routing = match config.dataplane.mode {
+        Mode::Bridge => None,
+        Mode::Route => Some(StaticRoutes::new(config, cores.len(), routing::device, mirrors)?),
+    };
     let filter = health::Monitor::new(config, &common, Instant::now());
     let room = config.affected.customers;
     let affected = (room > 0).then(|| Affected::new(cores.len(), room));
@@ -111,7 +139,9 @@ pub(crate) fn run_with(
     let mut books = Vec::with_capacity(cores.len());
     for ((driver, generations), &core) in opened.into_iter().zip(readers).zip(&cores) {
         let recorder = affected.as_ref().map(|affected| affected.recorder(books.len()));
-        books.push(workers.start(config, (core, cores.len()), driver, generations, &common, recorder)?);
+        let routes = routing.as_mut().map(|routing| routing.routes.reader());
+        let readers = workers::Readers { generations, routes };
+        books.push(workers.start(config, (core, cores.len()), driver, readers, &common, recorder)?);
     }
     let books = Arc::new(Books::new(books, Arc::clone(&common), affected));
     cores::keep_off(&cores, &all);
@@ -121,11 +151,22 @@ pub(crate) fn run_with(
     let (questions, asked) = crossbeam::channel::bounded(readers::WAITING);
     let history = Arc::new(History::default());
     books.grants.store(grants.len(), Ordering::Relaxed);
+    let routing = routing.map(|routing| Arc::new(Mutex::new(routing)));
+    let links = LinkMap::default();
+    let mirror = routing.as_ref().filter(|_| mirrors).map(|routes| {
+        let names = twins.iter().map(|twin| (twin.name.clone(), usize::from(twin.port.0)));
+        Mirror::new(Arc::clone(routes), names, Arc::clone(&links))
+    });
+    let mirror = mirror.transpose().map_err(system("no netlink socket for the kernel's routes"))?;
     let kernel =
-        Kernel::start(config.kernel_tables(), &books, (tasks.clone(), reports.clone(), bell.clone()))
+        Kernel::start(config.kernel_tables(), mirror, &books, (tasks.clone(), reports.clone(), bell.clone()))
             .map_err(system("the thread for the kernel's routes can't be started"))?;
-    let followed = FollowedTables::default();
-    followed.with(|followed| followed.follow(config, &contents(config)));
+    let ferry = (!twins.is_empty()).then(|| {
+        let lines = Arc::clone(&books);
+        let is_up = move |port| lines.outage(port).is_none();
+        Ferry::start(twins, Arc::clone(&common), links, Arc::clone(&books.ferry), is_up)
+    });
+    let ferry = ferry.transpose().map_err(system("the thread for the ports' twins can't be started"))?;
     let slot = Arc::new(Slot::new(in_force));
     let (to_tell, ring) = (reports.clone(), bell.clone());
     let unwritable = move |why| {
@@ -141,16 +182,20 @@ pub(crate) fn run_with(
         grants: grants.register(),
         saving: grants.standing(),
         start: options.path.clone(),
+        routing: routing.clone(),
+        kernel: kernel.line(),
         reports: reports.clone(),
         bell: bell.clone(),
     };
     let tables = Tables {
         followed,
+        remembered,
         kernel: kernel.line(),
         table_refused: None,
         compiler,
         grants,
         publisher,
+        routing,
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),
         start: options.path.clone(),
@@ -195,6 +240,8 @@ pub(crate) fn run_with(
         captures: Captures::new(common),
         ports_due: Instant::now(),
         _kernel: kernel,
+        _ferry: ferry,
+        _silenced: silenced,
     };
     let (workers, failures) = control.run();
     let joined = workers.end(END_PATIENCE);
@@ -310,6 +357,10 @@ struct Control {
     captures: Captures,
     /// Ends with this.
     _kernel: Kernel,
+    /// The same.
+    _ferry: Option<Ferry>,
+    /// What the kernel does not hear as long as this is there.
+    _silenced: twins::Silenced,
 }
 
 impl Control {

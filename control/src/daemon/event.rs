@@ -192,6 +192,11 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// What kernel tables contain could not be written down. It is tried again.
+    KernelTablesUnwritable {
+        /// Why.
+        why: String,
+    },
     /// The kernel's routes can't be heard. It is tried again.
     KernelUnheard {
         /// Why.
@@ -312,6 +317,12 @@ impl fmt::Display for Event {
             }
             Event::KernelTableRefused { table, why } => {
                 write!(f, "kernel table {table} is not in force as it is, and what was before stays: {why}")
+            }
+            Event::KernelTablesUnwritable { why } => {
+                write!(
+                    f,
+                    "what kernel tables contain can't be written down, and would be forgotten by a restart: {why}"
+                )
             }
             Event::KernelUnheard { why } => {
                 write!(f, "the kernel's routes can't be heard, and what was known of them stays: {why}")

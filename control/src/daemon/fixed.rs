@@ -30,6 +30,9 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
         micros(is.reject_interval_micros),
     );
     changes.note("[limits] reject-per-second", was.reject_per_second, is.reject_per_second);
+    changes.note("[limits] icmp-burst", was.icmp_burst, is.icmp_burst);
+    changes.note("[limits] icmp-interval", micros(was.icmp_interval_micros), micros(is.icmp_interval_micros));
+    changes.note("[limits] icmp-per-second", was.icmp_per_second, is.icmp_per_second);
     changes.note("[control] socket", path(old.socket()), path(new.socket()));
     changes.note("[control] state", path(old.state()), path(new.state()));
     let listen = |config: &Config| config.metrics.listen.map_or("none".into(), |listen| listen.to_string());

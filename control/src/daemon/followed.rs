@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use crate::config::{Config, Contents, Coverage, KernelTables, LoadOptions, ThisHost};
 
 /// A table, as `status` shows it.
@@ -40,6 +41,17 @@ pub(super) enum Notice {
     Held { table: u32, lost: usize, had: usize, hold: Option<Duration> },
     /// That is taken for meant now.
     Accepted { table: u32, lost: usize },
+}
+
+impl Notice {
+    pub(super) fn event(self) -> Event {
+        match self {
+            Notice::Held { table, lost, had, hold } => {
+                Event::KernelTableHeld { table, lost, had, seconds: hold.map(|hold| hold.as_secs_f64()) }
+            }
+            Notice::Accepted { table, lost } => Event::KernelTableShrunk { table, lost },
+        }
+    }
 }
 
 /// How a table's losses are taken.
@@ -105,7 +117,7 @@ impl Table {
             self.held = None;
             return None;
         }
-        let begun = self.held.is_none();
+        let news = self.held.is_none_or(|held| empty && !held.empty);
         let mut held = self.held.unwrap_or(Held { since: now, lost, empty });
         // What comes back wants time to come back whole.
         if lost < held.lost || empty != held.empty {
@@ -124,7 +136,7 @@ impl Table {
             self.in_force = all.into();
         }
         let hold = self.until().map(|until| until.saturating_duration_since(now));
-        begun.then_some(Notice::Held { table: number, lost, had, hold })
+        news.then_some(Notice::Held { table: number, lost, had, hold })
     }
 }
 
@@ -146,6 +158,15 @@ impl Followed {
             let content = read.get(&table).cloned().unwrap_or_default();
             let new = Table { in_force: Arc::clone(&content), latest: content, rule, held: None };
             self.0.entry(table).or_insert(new).rule = rule;
+        }
+    }
+
+    /// At the start: what was in force before and is not there now is held, as if it had been lost since.
+    pub(super) fn remember(&mut self, remembered: &Contents) {
+        for (number, table) in &mut self.0 {
+            if let Some(content) = remembered.get(number) {
+                table.in_force = Arc::clone(content);
+            }
         }
     }
 
@@ -316,6 +337,17 @@ mod tests {
         assert_eq!(in_force(&followed), 3, "that is the other option");
         followed.accept(LoadOptions { allow_empty: true, ..LoadOptions::default() });
         assert_eq!(in_force(&followed), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_from_before_the_start_is_in_force_until_the_table_is_filled() {
+        let mut followed = followed("kernel-table = 2525", &[]);
+        followed.remember(&Contents::from([(2525, prefixes(&["10.0.0.0/24", "10.1.0.0/24"]))]));
+        let now = Instant::now();
+        assert_eq!(followed.settle(now), [Notice::Held { table: 2525, lost: 2, had: 2, hold: None }]);
+        assert_eq!(in_force(&followed), 2);
+        followed.told(2525, prefixes(&["10.0.0.0/24", "10.2.0.0/24"]));
+        assert_eq!((followed.settle(now), in_force(&followed)), (vec![], 2));
     }
 
     #[test]

@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use super::difference::Difference;
 use super::event::Event;
-use super::followed::Notice;
 use super::history::Author;
 use super::kernel::Mailbox;
 use super::tables::{InForce, Tables};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Contents};
 
 impl Tables {
     /// Takes what tables contain now.
@@ -32,19 +31,22 @@ impl Tables {
         }
         let begun = Instant::now();
         for notice in self.followed.with(|followed| followed.settle(begun)) {
-            self.happened(match notice {
-                Notice::Held { table, lost, had, hold } => {
-                    Event::KernelTableHeld { table, lost, had, seconds: hold.map(|hold| hold.as_secs_f64()) }
-                }
-                Notice::Accepted { table, lost } => Event::KernelTableShrunk { table, lost },
-            });
+            self.happened(notice.event());
         }
         self.books.kernel.show_tables(self.followed.with(|followed| followed.states(begun)));
-        let (changed, conflicts) =
-            before.config.with_tables(&self.followed.with(|followed| followed.contents()));
+        let contents = self.followed.with(|followed| followed.contents());
+        let (changed, conflicts) = before.config.with_tables(&contents);
         self.books.kernel.show_conflicts(conflicts);
         if let Some(config) = changed {
             self.put_tables_in_force(&before, config, begun);
+        }
+        self.remember_tables(&contents, false);
+    }
+
+    /// Writes down what is in force of tables, if it is time or this is the end.
+    pub(super) fn remember_tables(&mut self, contents: &Contents, last: bool) {
+        if let Some(why) = self.remembered.write(contents, last) {
+            self.happened(Event::KernelTablesUnwritable { why });
         }
     }
 
@@ -75,7 +77,7 @@ impl Tables {
     }
 
     /// The configuration that a reload has put in force names other tables, perhaps.
-    pub(super) fn follow_configuration(&mut self, config: &Config, read: &crate::config::Contents) {
+    pub(super) fn follow_configuration(&mut self, config: &Config, read: &Contents) {
         self.followed.with(|followed| followed.follow(config, read));
         self.kernel.follow(config.kernel_tables());
     }

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::books::Books;
 use super::event::Event;
 use super::followed::TableState;
+use super::mirror::{Compared, Mirror, MirrorRead};
 use super::tables::{Report, Task};
 use super::wake::{Bell, Ear, bell};
-use crate::netlink::{self, Counts, Listener, Wanted, is_listed};
+use crate::netlink::{self, Counts, Listener, Model, Wanted, is_listed};
 
 /// Between two generations of tables.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,6 +49,16 @@ pub struct KernelRead {
     pub unreadable: u64,
     /// Prefixes of tables that another pool has already.
     pub conflicts: usize,
+    /// In route mode: what is mirrored of the kernel's routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorRead>,
+}
+
+impl KernelRead {
+    /// Whether anything of the kernel's is followed.
+    pub fn is_followed(&self) -> bool {
+        self.mirror.is_some() || !self.tables.is_empty()
+    }
 }
 
 impl KernelBooks {
@@ -66,6 +77,10 @@ impl KernelBooks {
 
     pub(super) fn show_conflicts(&self, conflicts: usize) {
         self.with(|read| read.conflicts = conflicts);
+    }
+
+    fn show_mirror(&self, mirror: MirrorRead) {
+        self.with(|read| read.mirror = Some(mirror));
     }
 
     fn show_counts(&self, counts: Counts) {
@@ -96,6 +111,8 @@ impl Mailbox {
 
 enum Command {
     Follow(BTreeSet<u32>),
+    Fix(BTreeSet<IpNetwork>),
+    Compare(Sender<io::Result<Compared>>),
     Stop,
 }
 
@@ -112,6 +129,23 @@ impl Line {
         let _ = self.commands.send(Command::Follow(tables));
         self.bell.ring();
     }
+
+    /// Leaves these prefixes to the configuration from now on.
+    pub(super) fn fix(&self, prefixes: BTreeSet<IpNetwork>) {
+        let _ = self.commands.send(Command::Fix(prefixes));
+        self.bell.ring();
+    }
+
+    /// Compares the dataplane's routes with the kernel's; in words, why that can't be done.
+    pub(super) fn compare(&self, patience: Duration) -> Result<Compared, String> {
+        let (answer, answered) = crossbeam::channel::bounded(1);
+        let _ = self.commands.send(Command::Compare(answer));
+        self.bell.ring();
+        match answered.recv_timeout(patience) {
+            Ok(result) => result.map_err(|error| format!("the kernel can't be asked: {error}")),
+            Err(_) => Err(format!("not compared within {} s", patience.as_secs())),
+        }
+    }
 }
 
 /// The thread. It ends when this is dropped.
@@ -122,13 +156,17 @@ impl Kernel {
     /// Starts it. While it has no table to follow, it has no sockets either.
     pub(super) fn start(
         tables: BTreeSet<u32>,
+        mirror: Option<Mirror>,
         books: &Arc<Books>,
         (tasks, reports, control): (Sender<Task>, Sender<Report>, Bell),
     ) -> io::Result<Kernel> {
         let (bell, ear) = bell()?;
         let (commands, commanded) = crossbeam::channel::unbounded();
         let follower = Follower {
-            wanted: Wanted { tables, neighbours: false },
+            wanted: Wanted { tables: with_mirrored(tables, mirror.is_some()), neighbours: mirror.is_some() },
+            fix: mirror.as_ref().map(Mirror::fixed),
+            mirror,
+            compare: Vec::new(),
             commanded,
             ear,
             tasks,
@@ -158,8 +196,30 @@ impl Drop for Kernel {
     }
 }
 
+/// The tables of pools and sets, and those of the mirror.
+fn with_mirrored(mut tables: BTreeSet<u32>, mirrors: bool) -> BTreeSet<u32> {
+    if mirrors {
+        tables.extend(Mirror::tables());
+    }
+    tables
+}
+
+/// Takes what is dirty: routes and neighbours to the dataplane, tables of pools to be read out.
+fn take(model: &mut Model, mirror: &mut Option<Mirror>, changed: &mut BTreeSet<u32>) {
+    let dirty = model.take_dirty();
+    let mirrored = |table: &u32| mirror.is_some() && Mirror::tables().contains(table);
+    let tables = dirty.routes.iter().filter(|(table, some)| !some.is_empty() && !mirrored(table));
+    changed.extend(tables.map(|(table, _)| *table));
+    if let Some(mirror) = mirror {
+        mirror.follow(model, &dirty);
+    }
+}
+
 struct Follower {
     wanted: Wanted,
+    mirror: Option<Mirror>,
+    fix: Option<BTreeSet<IpNetwork>>,
+    compare: Vec<Sender<io::Result<Compared>>>,
     commanded: Receiver<Command>,
     ear: Ear,
     tasks: Sender<Task>,
@@ -193,7 +253,11 @@ impl Follower {
                 }
             };
             loop {
-                if let Err(error) = listener.turn(&mut |_| {}) {
+                if let (Some(mirror), Some(prefixes)) = (&mut self.mirror, self.fix.take()) {
+                    mirror.fix(prefixes, listener.model());
+                }
+                let (mirror, changed) = (&mut self.mirror, &mut self.changed);
+                if let Err(error) = listener.turn(&mut |model| take(model, mirror, changed)) {
                     self.tell_failure(&error);
                     // With new sockets everything is asked for anew.
                     if !self.wait(None, Instant::now() + TRY_AGAIN) {
@@ -204,7 +268,14 @@ impl Follower {
                 self.told = None;
                 self.books.kernel.show_counts(listener.counts());
                 self.hand_over(&mut listener);
+                for answer in std::mem::take(&mut self.compare) {
+                    let _ = answer.send(self.compare_with_kernel(&mut listener));
+                }
                 let mut due = Instant::now() + IDLE;
+                if let Some(mirror) = &mut self.mirror {
+                    due = due.min(mirror.tend(Instant::now()));
+                    self.books.kernel.show_mirror(mirror.read());
+                }
                 due = listener.due().map_or(due, |listener| due.min(listener));
                 if !self.changed.is_empty() {
                     due = due.min(self.next);
@@ -216,11 +287,34 @@ impl Follower {
         }
     }
 
+    /// Asks the kernel for everything anew, on other sockets, and compares. What changes meanwhile is heard on both at
+    /// different times, so a difference is looked at again.
+    fn compare_with_kernel(&mut self, listener: &mut Listener) -> io::Result<Compared> {
+        const LOOKS: usize = 5;
+        const BETWEEN: Duration = Duration::from_millis(50);
+        let begun = Instant::now();
+        let mut second = Mirror::second_listener()?;
+        let mut looks = 0;
+        loop {
+            second.turn(&mut |_| {})?;
+            let (mirror, changed) = (&mut self.mirror, &mut self.changed);
+            listener.turn(&mut |model| take(model, mirror, changed))?;
+            take(listener.model_mut(), mirror, changed);
+            second.turn(&mut |_| {})?;
+            let mut compared =
+                self.mirror.as_ref().map_or_else(Compared::default, |m| m.compare(second.model()));
+            looks += 1;
+            if compared.differing == 0 || looks == LOOKS {
+                compared.seconds = begun.elapsed().as_secs_f64();
+                return Ok(compared);
+            }
+            std::thread::sleep(BETWEEN);
+        }
+    }
+
     /// Reads out what has changed and hands it over, if it is time.
     fn hand_over(&mut self, listener: &mut Listener) {
-        let dirty = listener.model_mut().take_dirty();
-        self.changed
-            .extend(dirty.routes.into_iter().filter(|(_, some)| !some.is_empty()).map(|(table, _)| table));
+        take(listener.model_mut(), &mut self.mirror, &mut self.changed);
         let begun = Instant::now();
         if self.changed.is_empty() || begun < self.next {
             return;
@@ -253,10 +347,14 @@ impl Follower {
         self.ear.silence();
         loop {
             match self.commanded.try_recv() {
+                Ok(Command::Fix(prefixes)) => self.fix = Some(prefixes),
+                Ok(Command::Compare(answer)) => self.compare.push(answer),
                 Ok(Command::Follow(tables)) => {
+                    let named = tables.clone();
+                    let tables = with_mirrored(tables, self.mirror.is_some());
                     self.wanted.tables.clone_from(&tables);
                     // What a new table contains is handed over even if that is nothing.
-                    self.changed.extend(&tables);
+                    self.changed.extend(&named);
                     if let Some(listener) = &mut listener {
                         listener.follow(tables);
                     }

@@ -34,13 +34,16 @@ mod history;
 mod kernel;
 mod load;
 mod metrics;
+mod mirror;
 mod notify;
 mod readers;
+mod remembered;
 mod tables;
+mod twins;
 mod wake;
 mod workers;
 
-pub use books::{Books, Reloads, ReloadsRead, WorkerBooks};
+pub use books::{Books, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
 pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
 pub use control::run;
@@ -54,6 +57,7 @@ pub use health::FilterHealth;
 pub use history::{Author, Awaited, KEPT, MOST_BYTES, Recorded, State};
 pub use kernel::{KernelBooks, KernelRead};
 pub(crate) use load::Source;
+pub use mirror::{Compared, MirrorRead};
 pub(crate) use readers::{Asked, Readers};
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};
@@ -62,6 +66,7 @@ pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sekisho_dataplane::lpm::BuildError;
 use sekisho_dataplane::port::InterfaceError;
 use sekisho_dataplane::port::pcap::CaptureError;
 
@@ -74,6 +79,9 @@ pub enum Error {
     /// The configuration can't become tables.
     #[error(transparent)]
     Compile(#[from] compile::Error),
+    /// There is no room for routes.
+    #[error(transparent)]
+    Routes(#[from] BuildError),
     /// A capture can't be read or written.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -93,6 +101,14 @@ pub enum Error {
         port: String,
         /// What there is in its place.
         why: &'static str,
+    },
+    /// A port's twin can't be made as it is to be.
+    #[error("port {port}: {why}; a twin takes CAP_NET_ADMIN and /dev/net/tun, `twin = false` does without")]
+    Twin {
+        /// The port's name.
+        port: String,
+        /// What failed.
+        why: String,
     },
     /// The system has no thread or pipe for us.
     #[error("{what}: {source}")]

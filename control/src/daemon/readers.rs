@@ -11,14 +11,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender};
 use sekisho_dataplane::generation::Generation;
 
 use super::books::Books;
 use super::followed::FollowedTables;
+use super::kernel::Line;
 use super::load::{self, Comparison, Source};
+use super::mirror::{Compared, SharedRoutes};
 use super::tables::{Answer, InForce, ReloadError, ReloadOptions, Reloaded, Report, Slot};
 use super::wake::Bell;
 use super::workers::panic_message;
@@ -48,6 +50,10 @@ pub(crate) struct Readers {
     pub(crate) saving: Option<Standing>,
     /// The file that the daemon was started with.
     pub(super) start: PathBuf,
+    /// Routes in route mode.
+    pub(super) routing: Option<SharedRoutes>,
+    /// Who follows the kernel's.
+    pub(super) kernel: Line,
     pub(super) reports: Sender<Report>,
     pub(super) bell: Bell,
 }
@@ -76,6 +82,19 @@ impl Readers {
     /// Its generation, with the grants of now.
     pub(crate) fn generation(&self, in_force: &InForce) -> Generation {
         in_force.bare.with_grants(self.grants.table())
+    }
+
+    /// Routes in route mode.
+    pub(crate) fn routes(&self) -> Option<SharedRoutes> {
+        self.routing.clone()
+    }
+
+    /// Compares the routes in the dataplane with the kernel's.
+    pub(crate) fn compare_routes(&self, patience: Duration) -> Result<Compared, Error> {
+        if self.routing.is_none() || !self.in_force().config.mirrors_kernel() {
+            return Err(Error::new(Error::NOT_FOUND, "the kernel's routes are not mirrored"));
+        }
+        self.kernel.compare(patience).map_err(Error::internal)
     }
 
     /// What the workers show.

@@ -27,6 +27,8 @@ use super::followed::FollowedTables;
 use super::history::{Author, Awaited, History};
 use super::kernel::{Line, Mailbox};
 use super::load::{self, Comparison, Source};
+use super::mirror::SharedRoutes;
+use super::remembered::Remembered;
 use super::wake::Bell;
 use super::workers::panic_message;
 use crate::clock;
@@ -34,6 +36,7 @@ use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
 use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy, Pool};
 use crate::grants::Grants;
 use crate::outline::TableLine;
+use crate::routing;
 use crate::rpc::methods::affected::nobody_is_booked;
 use crate::rpc::{Error, Ticket};
 use crate::state::State;
@@ -286,6 +289,8 @@ pub(crate) struct Tables {
     /// The grants that are not over.
     pub(crate) grants: Grants,
     pub(super) publisher: Publisher<Generation>,
+    /// In route mode: what the configuration says of routes.
+    pub(super) routing: Option<SharedRoutes>,
     pub(super) slot: Arc<Slot>,
     pub(super) books: Arc<Books>,
     /// The file that the daemon was started with.
@@ -299,6 +304,8 @@ pub(crate) struct Tables {
     pub(super) history: Arc<History>,
     /// The kernel's tables that pools and sets follow.
     pub(super) followed: FollowedTables,
+    /// What they last contained.
+    pub(super) remembered: Remembered,
     /// Where they come from.
     pub(super) kernel: Line,
     /// Why a table's contents can't be put in force, as it was told last.
@@ -353,7 +360,11 @@ impl Tables {
                     self.remember(false);
                 }
                 // The grants go with it, and are saved then.
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let contents = self.followed.with(|followed| followed.contents());
+                    self.remember_tables(&contents, true);
+                    return;
+                }
             }
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.follow_tables())) {
                 let why = format!("it failed in the daemon: {}", panic_message(&*panic));
@@ -436,6 +447,7 @@ impl Tables {
         let mut seconds = Steps { validate: seconds, compile: clock.lap(), ..Steps::default() };
         in_force.advance(clock::now());
         self.publisher.publish(generation);
+        self.follow_routes(&config);
         self.slot.put(in_force);
         seconds.publish = Some(clock.lap());
         self.followed.with(|followed| followed.accept(options.load));
@@ -472,9 +484,26 @@ impl Tables {
         if held == 0 { Ok(()) } else { Err(stuck()) }
     }
 
+    /// Brings static routes to what a configuration says. What can't be done is told, and leaves the others.
+    pub(super) fn follow_routes(&mut self, config: &Config) {
+        let Some(routing) = &self.routing else { return };
+        let (refused, fixed) = {
+            let mut routing = routing.lock().unwrap_or_else(PoisonError::into_inner);
+            (routing.follow(config, routing::device), routing.fixed_prefixes())
+        };
+        if config.mirrors_kernel() {
+            self.kernel.fix(fixed);
+        }
+        for message in refused {
+            self.happened(Event::ReloadRefused { message });
+        }
+    }
+
     /// How long to wait for a task. A grant that is over leaves within a second.
     fn patience(&self) -> Duration {
-        let patience = if self.grants.is_empty() { TRY_AGAIN } else { Duration::from_secs(1) };
+        let behind = self.followed.with(|followed| self.remembered.is_behind(&followed.contents()));
+        let nothing_to_do = self.grants.is_empty() && !behind;
+        let patience = if nothing_to_do { TRY_AGAIN } else { Duration::from_secs(1) };
         let due = self.followed.with(|followed| followed.due());
         let held = due.map(|due| due.saturating_duration_since(Instant::now()));
         [self.until_rollback(), held].into_iter().flatten().fold(patience, Duration::min)

@@ -14,6 +14,7 @@ use sekisho_dataplane::pipeline::{Common, Pipeline};
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::{AnyDriver, Driver, PortWatch};
 use sekisho_dataplane::publication::Reader;
+use sekisho_dataplane::route::RouteReader;
 use sekisho_dataplane::worker::{Corridor, Poll, PortFailure, Pulse, Worker};
 
 use super::Error;
@@ -62,6 +63,13 @@ struct Running {
     thread: JoinHandle<AnyDriver>,
 }
 
+/// What a worker reads its tables with.
+pub(super) struct Readers {
+    pub(super) generations: Reader<Generation>,
+    /// In route mode.
+    pub(super) routes: Option<RouteReader>,
+}
+
 /// All workers.
 pub(super) struct Workers {
     running: Vec<Running>,
@@ -96,7 +104,7 @@ impl Workers {
         config: &Config,
         (core, workers): (usize, usize),
         driver: AnyDriver,
-        generations: Reader<Generation>,
+        tables: Readers,
         common: &Arc<Common>,
         affected: Option<Recorder>,
     ) -> Result<WorkerBooks, Error> {
@@ -109,7 +117,7 @@ impl Workers {
             AnyDriver::Xdp(driver) => AnyDriver::Xdp(seat.run(driver)),
             AnyDriver::Mixed(driver) => AnyDriver::Mixed(seat.run(driver)),
         };
-        self.spawn(config, (core, workers), watches, generations, (common, affected), run)
+        self.spawn(config, (core, workers), watches, tables, (common, affected), run)
     }
 
     fn spawn(
@@ -117,7 +125,7 @@ impl Workers {
         config: &Config,
         (core, workers): (usize, usize),
         watches: Vec<Option<PortWatch>>,
-        generations: Reader<Generation>,
+        tables: Readers,
         (common, affected): (&Arc<Common>, Option<Recorder>),
         run: impl FnOnce(Seat) -> AnyDriver + Send + 'static,
     ) -> Result<WorkerBooks, Error> {
@@ -140,7 +148,8 @@ impl Workers {
                 Some(affected) => pipeline.with_affected(affected),
                 None => pipeline,
             },
-            generations,
+            generations: tables.generations,
+            routes: tables.routes,
             stop: Arc::clone(&self.stop),
             pulse: Arc::clone(&pulse),
             common: Arc::clone(common),
@@ -210,6 +219,7 @@ struct Seat {
     poll: Poll,
     pipeline: Pipeline,
     generations: Reader<Generation>,
+    routes: Option<RouteReader>,
     stop: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
     common: Arc<Common>,
@@ -224,6 +234,7 @@ impl Seat {
             corridor: Corridor::new(driver, self.pipeline, self.batch),
             poll: self.poll,
             generations: self.generations,
+            routes: self.routes,
             clock: clock::this_hosts(),
             stop: self.stop,
             pulse: self.pulse,
@@ -259,6 +270,13 @@ mod tests {
         fn bytes(&self, _: &Held) -> &[u8] {
             &[]
         }
+        fn bytes_mut(&mut self, _: &Held) -> &mut [u8] {
+            &mut []
+        }
+        fn push_tag(&mut self, _: &mut Held, _: [u8; 4]) -> bool {
+            false
+        }
+        fn pop_tag(&mut self, _: &mut Held) {}
         fn transmit(&mut self, _: PortId, _: Held) -> bool {
             false
         }
@@ -284,7 +302,9 @@ mod tests {
                     [[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\ndriver = \"memory\"\n";
         let config = Config::from_toml(text, Path::new("s.toml")).unwrap();
         let generation = Compiler::default().compile(&config, Vec::new()).unwrap().generation;
-        let (mut publisher, mut readers) = publish(generation, 2);
+        let (mut publisher, readers) = publish(generation, 2);
+        let mut readers: Vec<Readers> =
+            readers.into_iter().map(|generations| Readers { generations, routes: None }).collect();
         let limits = RejectLimits { burst: 1, interval_micros: 1, per_second: 1 };
         let common = Arc::new(Common::new(2, limits));
         let (bell, _ear) = bell().unwrap();

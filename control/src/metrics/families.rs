@@ -12,7 +12,7 @@ use sekisho_dataplane::counters::Totals;
 use sekisho_dataplane::policy::{PortId, Reason, Reasons, Taken};
 use sekisho_dataplane::stages::StageTotals;
 
-use crate::daemon::{Books, InForce, Slot};
+use crate::daemon::{Books, InForce, MirrorRead, Slot, TwinsRead};
 
 /// Everything that is told. What is remembered between two readings keeps counters from going back.
 pub(crate) struct Families {
@@ -181,8 +181,14 @@ impl Families {
     /// The kernel's tables, where they are followed.
     fn write_kernel(&self, sheet: &mut Sheet<'_>) -> Written {
         let kernel = self.books.kernel.read();
-        if kernel.tables.is_empty() {
+        if !kernel.is_followed() {
             return Ok(());
+        }
+        if let Some(mirror) = &kernel.mirror {
+            write_mirror(sheet, mirror)?;
+        }
+        if let Some(twins) = self.books.twins() {
+            write_twins(sheet, &twins)?;
         }
         let names: Vec<String> = kernel.tables.iter().map(|table| table.table.to_string()).collect();
         let tables =
@@ -485,6 +491,61 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
         ("port_up", None),
         "Whether a port works.",
         ports.iter().map(|port| ([("port", port.name)], f64::from(u8::from(port.up)))),
+    )
+}
+
+/// What is mirrored of the kernel's routes.
+fn write_mirror(sheet: &mut Sheet<'_>, mirror: &MirrorRead) -> Written {
+    let routes = [("4", mirror.routes_v4), ("6", mirror.routes_v6)];
+    sheet.gauges(
+        ("routes", None),
+        "Routes of the dataplane.",
+        routes.map(|(version, count)| ([("ip", version)], count as f64)),
+    )?;
+    sheet.gauge(("neighbours", None), "Neighbours whose MAC is known.", mirror.neighbours as f64)?;
+    sheet.gauge(("links", None), "Links that work.", mirror.links as f64)?;
+    let one = |count: u64| [([] as [Label<'_>; 0], count)];
+    sheet.counters(
+        ("route_changes", None),
+        "Changes made to routes, neighbours and links.",
+        one(mirror.changes),
+    )?;
+    sheet.counters(
+        ("route_changes_refused", None),
+        "Changes that could not be made.",
+        one(mirror.refused),
+    )?;
+    sheet.gauge(
+        seconds("route_lag"),
+        "How long the last batch of changes took, from being read to being in force.",
+        mirror.last_seconds,
+    )
+}
+
+/// What was carried between workers and the kernel.
+fn write_twins(sheet: &mut Sheet<'_>, twins: &TwinsRead) -> Written {
+    let one = |count: u64| [([] as [Label<'_>; 0], count)];
+    sheet.counters(
+        packets("punted"),
+        "Frames for the router itself that the kernel was given.",
+        one(twins.to_kernel),
+    )?;
+    let lost = [("refused", twins.refused), ("limited", twins.limited), ("full", twins.full)];
+    sheet.counters(
+        packets("punts_lost"),
+        "Frames for the router itself that it was not given.",
+        lost.map(|(why, count)| ([("why", why)], count)),
+    )?;
+    sheet.counters(packets("from_kernel"), "Frames that the kernel sent.", one(twins.from_kernel))?;
+    sheet.counters(
+        packets("from_kernel_lost"),
+        "Of these, lost on the way to their port.",
+        one(twins.unsent),
+    )?;
+    sheet.counters(
+        ("neighbours_wanted", None),
+        "Addresses that workers wanted to know the MACs of.",
+        one(twins.wanted),
     )
 }
 

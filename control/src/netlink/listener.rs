@@ -58,8 +58,6 @@ const ATTEMPTS: usize = 3;
 pub struct Listener {
     notifications: Socket,
     requests: Socket,
-    /// Neighbours are asked for here, where nobody waits for an answer.
-    asks: Socket,
     wanted: Wanted,
     model: Model,
     counts: Counts,
@@ -94,7 +92,6 @@ impl Listener {
             room,
             notifications,
             requests: Socket::open(&[])?,
-            asks: Socket::open(&[])?,
             model: Model::new(wanted.tables.iter().copied()),
             wanted,
             counts: Counts::default(),
@@ -136,16 +133,6 @@ impl Listener {
     /// Asks for everything again in the next turn.
     pub fn refresh(&mut self) {
         self.lost = true;
-    }
-
-    /// Asks the kernel to find out, or to confirm, a neighbour's link-layer address.
-    ///
-    /// # Errors
-    /// When the kernel can't be asked.
-    pub fn resolve(&mut self, link: u32, address: std::net::IpAddr) -> io::Result<()> {
-        // What the kernel refuses is told here and of no use: the next packet asks again.
-        while let Ok(Received::Messages(..)) = self.asks.receive() {}
-        request::resolve(&mut self.asks, link, address)
     }
 
     /// When there is something to do although no notification has come.

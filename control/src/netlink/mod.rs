@@ -15,6 +15,7 @@
 //! drives it runs on a thread of its own, off the workers' cores; nothing here is ever waited for by a worker.
 
 mod decode;
+mod interface;
 mod listener;
 mod model;
 mod request;
@@ -24,6 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use interface::Interfaces;
 pub use listener::{Counts, Listener, ROOM, Wanted};
 pub use model::{Dirty, Model, Stale, Subject};
 pub(crate) use request::is_listed;

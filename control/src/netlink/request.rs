@@ -19,6 +19,7 @@ use super::route::{Event, Kind};
 use super::socket::{Received, Socket, wait};
 
 const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_CREATE: u16 = 0x400;
 const ENOENT: i32 = 2;
@@ -119,4 +120,29 @@ pub(super) fn resolve(socket: &mut Socket, link: u32, address: IpAddr) -> io::Re
     };
     message.attributes.push(NeighbourAttribute::Destination(destination));
     socket.send(RouteNetlinkMessage::NewNeighbour(message), NLM_F_REQUEST | NLM_F_CREATE)
+}
+
+/// Sends a request and waits for its answer.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn ask(socket: &mut Socket, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    socket.discard();
+    socket.send(message, NLM_F_REQUEST | NLM_F_ACK | flags)?;
+    let begun = Instant::now();
+    loop {
+        match socket.receive()? {
+            Received::Messages(messages, _) => {
+                for message in messages {
+                    match message {
+                        Message::End { errno: 0 } => return Ok(()),
+                        Message::End { errno } => return Err(io::Error::from_raw_os_error(errno)),
+                        _ => {}
+                    }
+                }
+            }
+            _ if begun.elapsed() > PATIENCE => return Err(io::ErrorKind::TimedOut.into()),
+            _ => wait(&[socket], 100),
+        }
+    }
 }

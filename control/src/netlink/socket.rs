@@ -67,6 +67,11 @@ impl Socket {
         self.inner.send(&bytes, 0).map(|_| ())
     }
 
+    /// Throws away what is there: answers to what nobody waited for.
+    pub(super) fn discard(&mut self) {
+        while matches!(self.receive(), Ok(Received::Messages(..) | Received::Lost)) {}
+    }
+
     /// Takes a datagram, if one is there.
     pub(super) fn receive(&mut self) -> io::Result<Received> {
         self.buffer.clear();

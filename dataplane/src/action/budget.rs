@@ -157,7 +157,7 @@ impl RejectBudget {
 }
 
 /// Takes a token of a bucket of `burst` tokens that gets one each `interval`.
-fn take(full_at: &AtomicU64, now: u64, interval: u64, burst: u64, lag: u64) -> bool {
+pub(crate) fn take(full_at: &AtomicU64, now: u64, interval: u64, burst: u64, lag: u64) -> bool {
     let whole = interval.saturating_mul(burst);
     let empty = now.saturating_add(whole);
     let mut taken = false;

@@ -1,9 +1,11 @@
-//! What is done with a denied packet besides dropping it: the answer of a reject and its budget, and the way
-//! back of what was diverted.
+//! What is done with a packet besides forwarding or dropping it: answers and their budgets, and the way back of what was
+//! diverted.
 
+mod answer;
 pub(crate) mod budget;
+pub(crate) mod icmp;
 pub(crate) mod reject;
 pub(crate) mod returns;
 
+pub use answer::{Made, Replies, Reply};
 pub use budget::RejectLimits;
-pub use reject::{Replies, Reply};

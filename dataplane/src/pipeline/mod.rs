@@ -4,6 +4,7 @@
 //! `explain`, the vectors, the fuzzers and the benches all call [`Pipeline::judge`]: there is no second
 //! implementation of a rule.
 
+mod forward;
 mod straights;
 
 use std::sync::Arc;
@@ -28,8 +29,11 @@ use crate::policy::{
     Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, RejectWith, Role, Taken, Trace,
 };
 use crate::port::MAX_BURST;
+use crate::route::punt::Punts;
+use crate::route::{Edit, OnlineRoutes, Snapshot};
 use crate::stages::{Lap, Stage};
 use crate::tap::Tap;
+use forward::Forwarding;
 use straights::{Straights, Turn};
 
 /// What all workers share.
@@ -41,7 +45,14 @@ pub struct Common {
     /// By port: it does not answer checks of its health.
     silent: Box<[AtomicBool]>,
     checks: Option<Checks>,
+    router: Option<Router>,
     tap: Tap,
+}
+
+/// What a router has besides.
+struct Router {
+    punts: Punts,
+    icmp: RejectBudget,
 }
 
 impl Common {
@@ -54,6 +65,7 @@ impl Common {
             failed: (0..ports).map(|_| AtomicBool::new(false)).collect(),
             silent: (0..ports).map(|_| AtomicBool::new(false)).collect(),
             checks: None,
+            router: None,
             tap: Tap::default(),
         }
     }
@@ -62,6 +74,21 @@ impl Common {
     #[must_use]
     pub fn with_checks(self, checks: Option<Checks>) -> Common {
         Common { checks, ..self }
+    }
+
+    /// As a router: with queues to and from the kernel, and so often errors are sent by ICMP.
+    #[must_use]
+    pub fn with_router(self, punts: Punts, icmp: RejectLimits) -> Common {
+        Common { router: Some(Router { punts, icmp: RejectBudget::new(icmp) }), ..self }
+    }
+
+    /// The queues to and from the kernel, of a router.
+    pub fn punts(&self) -> Option<&Punts> {
+        self.router.as_ref().map(|router| &router.punts)
+    }
+
+    fn icmp(&self) -> Option<&RejectBudget> {
+        self.router.as_ref().map(|router| &router.icmp)
     }
 
     /// Where a capture takes its copies.
@@ -119,11 +146,21 @@ pub struct Arrival {
     pub now: Instant,
 }
 
+/// Where what becomes of a burst's frames is written down.
+pub struct Outcomes<'a> {
+    /// What was decided of each.
+    pub decisions: &'a mut [Decision],
+    /// What is to be changed in each before it leaves.
+    pub edits: &'a mut [Edit],
+}
+
 /// One worker's way from frames to decisions, with the state it keeps.
 pub struct Pipeline {
     counters: Arc<WorkerCounters>,
     state: State,
     straights: Box<Straights>,
+    /// A router's.
+    forwarding: Option<Box<Forwarding>>,
     measuring: bool,
 }
 
@@ -140,10 +177,12 @@ impl Pipeline {
     /// A pipeline that books into `counters`.
     pub fn new(common: Arc<Common>, counters: Arc<WorkerCounters>, fragments: FragmentLimits) -> Pipeline {
         let fragments = FragmentTable::new(fragments);
+        let forwarding = common.router.as_ref().map(|_| Box::new(Forwarding::new(Arc::clone(&common))));
         Pipeline {
             counters,
             straights: Box::new(Straights::new(Arc::clone(&common))),
             state: State { common, fragments, sets: Vec::new(), affected: None },
+            forwarding,
             measuring: false,
         }
     }
@@ -173,16 +212,16 @@ impl Pipeline {
     ) {
         let role = self.begin(generation, arrival, frames);
         let decisions = &mut decisions[..frames.len()];
-        let Pipeline { counters, state, straights, measuring } = self;
+        let Pipeline { counters, state, straights, measuring, .. } = self;
         let mut lap = Lap::start(*measuring);
-        let mut one = One { state, counters, generation, arrival, role };
+        let mut one = One { state, counters, generation, arrival, role, router: None };
         match generation.port(arrival.port).peer {
             // The common shape may have a tag: where none is allowed, every frame takes the general path.
             Some(out) if arrival.link == Link::Ethernet && generation.depth().l2_headers > 0 => {
                 let turn = Turn { generation, arrival, out, counters };
                 let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
                 for (chunk, (frames, decisions)) in chunks.enumerate() {
-                    straights.judge(&turn, frames, decisions, &mut one.state.affected, &mut lap);
+                    straights.judge::<true>(&turn, frames, decisions, &mut one.state.affected, &mut lap);
                     for &at in straights.others() {
                         let at = usize::from(at);
                         let place = chunk * MAX_BURST + at;
@@ -223,12 +262,129 @@ impl Pipeline {
     ) {
         let role = self.begin(generation, arrival, frames);
         let Pipeline { counters, state, .. } = self;
-        let mut one = One { state, counters, generation, arrival, role };
+        let mut one = One { state, counters, generation, arrival, role, router: None };
         for (at, (frame, decision)) in frames.iter().zip(&mut decisions[..frames.len()]).enumerate() {
             *decision = one.judge(frame, at, replies, trace);
         }
         if let Some(affected) = &mut one.state.affected {
             affected.book(arrival.now);
+        }
+    }
+
+    /// Judges a burst by the policy, and leads what it forwards to its next hops. `decisions[n]` is the outcome for
+    /// `frames[n]`, `edits[n]` what is to be changed in it before it leaves; answers and fragments are added to `replies`.
+    ///
+    /// # Panics
+    /// If there are fewer decisions or edits than frames, the generation has no such port, or the pipeline is no router's.
+    pub fn judge_routed(
+        &mut self,
+        generation: &Generation,
+        routes: &mut OnlineRoutes<'_>,
+        arrival: Arrival,
+        frames: &[&[u8]],
+        outcomes: Outcomes<'_>,
+        replies: &mut Replies,
+    ) {
+        let role = self.begin(generation, arrival, frames);
+        let Pipeline { counters, state, straights, forwarding, measuring } = self;
+        let forwarding = forwarding.as_mut().expect("a router's pipeline");
+        let mut lap = Lap::start(*measuring);
+        let (decisions, edits) =
+            (&mut outcomes.decisions[..frames.len()], &mut outcomes.edits[..frames.len()]);
+        edits.fill(Edit::NOTHING);
+        let chunks =
+            frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST)).zip(edits.chunks_mut(MAX_BURST));
+        for (chunk, ((frames, decisions), edits)) in chunks.enumerate() {
+            let first = chunk * MAX_BURST;
+            {
+                let snapshot = routes.snapshot();
+                let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
+                if arrival.link == Link::Ethernet && generation.depth().l2_headers > 0 {
+                    let turn = Turn { generation, arrival, out: arrival.port, counters };
+                    straights.judge::<false>(&turn, frames, decisions, &mut one.state.affected, &mut lap);
+                    for &at in straights.others() {
+                        let at = usize::from(at);
+                        decisions[at] = one.judge_unbooked(frames[at], first + at, replies, &mut ());
+                    }
+                } else {
+                    for (at, (frame, decision)) in frames.iter().zip(&mut *decisions).enumerate() {
+                        *decision = one.judge_unbooked(frame, first + at, replies, &mut ());
+                    }
+                }
+            }
+            lap.end(&counters.stages, Stage::Decide);
+            let turn = forward::Turn { generation, arrival, counters, bulk: true };
+            let burst = forward::Frames { frames, decisions, edits, first };
+            forwarding.forward(&turn, routes, burst, replies, &mut lap);
+        }
+        routes.quiescent();
+        if let Some(affected) = &mut state.affected {
+            affected.book(arrival.now);
+        }
+        lap.end(&counters.stages, Stage::Decide);
+    }
+
+    /// As [`judge_routed`](Pipeline::judge_routed), one frame at a time, each by all the rules: the specification.
+    ///
+    /// # Panics
+    /// As [`judge_routed`](Pipeline::judge_routed).
+    #[allow(clippy::too_many_arguments)]
+    pub fn judge_routed_traced<T: Trace>(
+        &mut self,
+        generation: &Generation,
+        routes: &mut OnlineRoutes<'_>,
+        arrival: Arrival,
+        frames: &[&[u8]],
+        outcomes: Outcomes<'_>,
+        replies: &mut Replies,
+        trace: &mut T,
+    ) {
+        let role = self.begin(generation, arrival, frames);
+        let Pipeline { counters, state, forwarding, .. } = self;
+        let forwarding = forwarding.as_mut().expect("a router's pipeline");
+        let mut lap = Lap::start(false);
+        for (at, frame) in frames.iter().enumerate() {
+            let (decisions, edits) = (&mut outcomes.decisions[at..=at], &mut outcomes.edits[at..=at]);
+            edits.fill(Edit::NOTHING);
+            {
+                let snapshot = routes.snapshot();
+                let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
+                decisions[0] = one.judge_unbooked(frame, at, replies, trace);
+            }
+            let turn = forward::Turn { generation, arrival, counters, bulk: false };
+            let burst = forward::Frames { frames: &[frame], decisions, edits, first: at };
+            forwarding.forward(&turn, routes, burst, replies, &mut lap);
+        }
+        routes.quiescent();
+        if let Some(affected) = &mut state.affected {
+            affected.book(arrival.now);
+        }
+    }
+
+    /// Whether it leads packets to next hops.
+    pub fn is_router(&self) -> bool {
+        self.forwarding.is_some()
+    }
+
+    /// Whether frames wait for the MACs of their next hops.
+    #[inline]
+    pub fn has_waiting(&self) -> bool {
+        self.forwarding.as_ref().is_some_and(|forwarding| forwarding.has_waiting())
+    }
+
+    /// Looks after the frames that wait: those whose next hop is known by now leave through `send`, which says whether
+    /// there was room. Answers and fragments are added to `replies`, in answer to nothing.
+    pub fn tend_waiting(
+        &mut self,
+        generation: &Generation,
+        routes: &mut OnlineRoutes<'_>,
+        now: Instant,
+        replies: &mut Replies,
+        send: impl FnMut(PortId, &[u8]) -> bool,
+    ) {
+        if let Some(forwarding) = &mut self.forwarding {
+            forwarding.tend(generation, &self.counters, routes, now, replies, send);
+            routes.quiescent();
         }
     }
 
@@ -247,6 +403,12 @@ impl Pipeline {
     #[inline]
     pub(crate) fn tap(&self) -> &Tap {
         self.state.common.tap()
+    }
+
+    /// The queues to and from the kernel, of a router.
+    #[inline]
+    pub(crate) fn punts(&self) -> Option<&Punts> {
+        self.state.common.punts()
     }
 
     /// The checks of the filter's health, if there are any.
@@ -272,9 +434,25 @@ struct One<'a> {
     generation: &'a Generation,
     arrival: Arrival,
     role: Role,
+    /// In route mode: where the router's own addresses are told.
+    router: Option<&'a Snapshot>,
 }
 
 impl One<'_> {
+    /// As [`judge`](One::judge), but the port's books are left to what follows.
+    fn judge_unbooked<T: Trace>(
+        &mut self,
+        frame: &[u8],
+        at: usize,
+        replies: &mut Replies,
+        trace: &mut T,
+    ) -> Decision {
+        let decision = self.decide(frame, at, replies, trace);
+        self.counters.pool_packet(decision.pool);
+        self.counters.pool_verdicts(decision.pool, &decision, 1);
+        decision
+    }
+
     /// Judges the frame at place `at` of its burst and books the outcome.
     fn judge<T: Trace>(&mut self, frame: &[u8], at: usize, replies: &mut Replies, trace: &mut T) -> Decision {
         let decision = self.decide(frame, at, replies, trace);
@@ -524,7 +702,11 @@ impl One<'_> {
             *suppressed = true;
             return (Taken::Drop, None);
         }
-        answerable.answer(with, self.arrival.port, at, replies);
+        let v6 = packet.headers.addresses.is_v6();
+        let router = self
+            .router
+            .and_then(|router| forward::router_address(router, self.arrival.port, packet.frame, v6));
+        answerable.answer(with, router, self.arrival.port, at, replies);
         (Taken::Reject, Some(self.arrival.port))
     }
 
@@ -541,6 +723,9 @@ impl One<'_> {
     /// that it would have left by without the filter.
     fn way_out(&self, addresses: Option<&Addresses>) -> Option<PortId> {
         self.peer().or_else(|| {
+            if self.router.is_some() {
+                return None;
+            }
             let noted = addresses.and_then(|addresses| self.state.common.returns.port(addresses));
             noted.or_else(|| {
                 let to_customer = addresses.is_some_and(|addresses| {

@@ -127,8 +127,8 @@ impl Straights {
     }
 
     /// Judges the frames of the common shape, books them, and leaves the places of the others in
-    /// [`others`](Straights::others). There are at most [`MAX_BURST`] frames.
-    pub(super) fn judge(
+    /// [`others`](Straights::others). There are at most [`MAX_BURST`] frames. The port's books may be left to what follows.
+    pub(super) fn judge<const BOOKS: bool>(
         &mut self,
         turn: &Turn<'_>,
         frames: &[&[u8]],
@@ -145,7 +145,7 @@ impl Straights {
         // Mail first: what it asks of memory comes while the others are judged.
         let has_mail = self.mail_v4.count + self.mail_v6.count > 0;
         if has_mail {
-            self.mail(turn, &outcomes, frames, decisions, affected);
+            self.mail::<BOOKS>(turn, &outcomes, frames, decisions, affected);
             lap.end(&turn.counters.stages, Stage::Decide);
         }
 
@@ -160,7 +160,7 @@ impl Straights {
             affected.locate();
         }
         let counts = decide(&outcomes, v4.places(), ids4, turn.counters, decisions);
-        outcomes.book(counts, turn);
+        outcomes.book::<BOOKS>(counts, turn);
         lap.end(&turn.counters.stages, Stage::Decide);
 
         if v6.count > 0 {
@@ -171,7 +171,7 @@ impl Straights {
             }
             lap.end(&turn.counters.stages, Stage::Lookup);
             let counts = decide(&outcomes, v6.places(), ids6, turn.counters, decisions);
-            outcomes.book(counts, turn);
+            outcomes.book::<BOOKS>(counts, turn);
         }
     }
 
@@ -211,7 +211,7 @@ impl Straights {
 
     /// Rules 6 and 12 to 19 for port 25.
     #[inline(never)]
-    fn mail(
+    fn mail<const BOOKS: bool>(
         &mut self,
         turn: &Turn<'_>,
         outcomes: &Outcomes,
@@ -221,7 +221,8 @@ impl Straights {
     ) {
         let generation = turn.generation;
         let Straights { common, mail_v4, mail_v6, ids, unions, sets, others, others_count, .. } = self;
-        let mut port_25 = Port25 { turn, outcomes, common, decisions, affected, others, others_count };
+        let mut port_25 =
+            Port25::<BOOKS> { turn, outcomes, common, decisions, affected, others, others_count };
         let count = mail_v4.count;
         generation.pools_v4().lookup_burst(mail_v4.customers(), &mut ids[..count]);
         generation.sets().unions_v4(&mail_v4.destinations[..count], &mut unions[..count]);
@@ -271,7 +272,7 @@ struct Segment<'a> {
 
 /// Judges segments to port 25. What has to be answered or diverted is left to the general path, where answers and
 /// what they cost follow the order of the packets.
-struct Port25<'a> {
+struct Port25<'a, const BOOKS: bool> {
     turn: &'a Turn<'a>,
     outcomes: &'a Outcomes,
     common: &'a Common,
@@ -281,7 +282,7 @@ struct Port25<'a> {
     others_count: &'a mut usize,
 }
 
-impl Port25<'_> {
+impl<const BOOKS: bool> Port25<'_, BOOKS> {
     // Inlined where the version of IP is known: nothing of a segment is put into memory then.
     #[inline(always)]
     fn judge(&mut self, segment: Segment<'_>) {
@@ -331,7 +332,9 @@ impl Port25<'_> {
     #[inline(always)]
     fn settle(&mut self, decision: Decision, segment: Segment<'_>) {
         let Turn { counters, arrival, .. } = self.turn;
-        counters.port(arrival.port).count(&decision);
+        if BOOKS {
+            counters.port(arrival.port).count(&decision);
+        }
         counters.pool_packet(decision.pool);
         counters.pool_verdicts(decision.pool, &decision, 1);
         self.decisions[usize::from(segment.place)] = decision;
@@ -448,12 +451,14 @@ impl Outcomes {
 
     /// Books what was counted by outcome.
     #[inline(always)]
-    fn book(&self, counts: Counts, turn: &Turn<'_>) {
+    fn book<const BOOKS: bool>(&self, counts: Counts, turn: &Turn<'_>) {
         let cells = turn.counters.port(turn.arrival.port);
         for (at, decision) in self.0.iter().enumerate() {
             let count = counts.get(at);
             if count > 0 {
-                cells.count_many(decision, count);
+                if BOOKS {
+                    cells.count_many(decision, count);
+                }
                 turn.counters.pool_verdicts(PoolId::NONE, decision, count);
             }
         }

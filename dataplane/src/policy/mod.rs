@@ -19,4 +19,4 @@ pub use phase::Latch;
 pub use reason::{May, Reason, Reasons};
 pub use rules::Trace;
 pub use sets::Nat64;
-pub use words::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+pub use words::{Action, DivertFallback, Kind, RejectWith, ReversePath, Role, SourceValidation};

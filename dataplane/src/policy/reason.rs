@@ -108,6 +108,40 @@ reasons! {
     ReturnAllowed = "return-allowed", rule "21", Pass;
     /// mail from outside to port 25
     InboundMail = "inbound-mail", rule "22", Pass;
+    /// for the router itself, handed to the kernel
+    Punted = "punted", rule "route", Pass;
+    /// for the router itself, and too many
+    PuntOverflow = "punt-overflow", rule "route", Deny;
+    /// for the router itself, and nobody hears it
+    Unclaimed = "unclaimed", rule "route", Deny;
+    /// a frame for another station's MAC
+    OtherStation = "other-station", rule "route", Deny;
+    /// a VLAN that the port is not in
+    NoLink = "no-link", rule "route", Deny;
+    /// an IPv4 header with a wrong checksum
+    BadChecksum = "bad-checksum", rule "route", Deny;
+    /// an address that is not to be forwarded
+    Martian = "martian", rule "route", Deny;
+    /// to a group beyond its link
+    Multicast = "multicast", rule "route", Deny;
+    /// to all stations of a connected network
+    DirectedBroadcast = "directed-broadcast", rule "route", Deny;
+    /// the way to its source is another one
+    ReversePath = "reverse-path", rule "route", Deny;
+    /// its time to live ends here
+    TtlExceeded = "ttl-exceeded", rule "route", Deny;
+    /// no route to its destination
+    NoRoute = "no-route", rule "route", Deny;
+    /// a route that drops in silence
+    Blackhole = "blackhole", rule "route", Deny;
+    /// a route that says unreachable
+    Unreachable = "unreachable", rule "route", Deny;
+    /// a route that says prohibited
+    Prohibited = "prohibited", rule "route", Deny;
+    /// longer than the next link takes
+    TooBig = "too-big", rule "route", Deny;
+    /// the next hop does not answer
+    Unresolved = "unresolved", rule "route", Deny;
 }
 
 impl fmt::Display for Reason {

@@ -55,6 +55,18 @@ pub enum DivertFallback {
     Drop,
 }
 
+/// Whether the way back to a source must lead where its packet came from, in route mode (RFC 3704 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum ReversePath {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// There must be a way to it.
+    Loose,
+    /// One of the ways to it must be the link that the packet came by.
+    Strict,
+}
+
 /// What happens to a customer-side source address that is in no pool (RFC 3704).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceValidation {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::{Burst, Driver, Held, Lost, MAX_BURST, PortError};
+use super::{Burst, Driver, Held, Lost, MACS_LENGTH, MAX_BURST, PortError, TAG_LENGTH};
 use crate::frame::Link;
 use crate::policy::PortId;
 use crate::prefetch;
@@ -16,6 +16,16 @@ pub enum Ring {
     Once,
     /// Every frame goes back to the port that it was loaded on: traffic that goes round for ever.
     Endless,
+}
+
+/// As much of a frame as a router changes, with a tag and an IPv4 header.
+const HEAD: usize = 32;
+
+/// What a frame is loaded as.
+#[derive(Clone)]
+struct Fresh {
+    head: [u8; HEAD],
+    length: u32,
 }
 
 /// A ring of frames. It has room for all the frames of the driver, so it is never full.
@@ -103,6 +113,9 @@ pub struct MemoryDriver {
     only_home: Option<PortId>,
     loaded: bool,
     slot_size: usize,
+    /// By place: the first bytes of its frame and its length, as it was loaded. For frames that are changed on their way
+    /// and go round for ever.
+    fresh: Option<Box<[Fresh]>>,
     free: Vec<Held>,
     ports: Vec<MemoryPort>,
     ring: Ring,
@@ -118,9 +131,31 @@ impl MemoryDriver {
             only_home: None,
             loaded: false,
             slot_size,
+            fresh: None,
             free: (0..frames as u32).rev().map(|place| Held { place, length: 0 }).collect(),
             ports: (0..ports).map(|_| port()).collect(),
             ring,
+        }
+    }
+
+    /// Has every frame come as it was loaded, whatever was changed in its headers since: MACs, tag, time to live. A frame
+    /// is one that the wire brings anew.
+    #[must_use]
+    pub fn with_fresh_headers(self) -> MemoryDriver {
+        let places = self.homes.len();
+        MemoryDriver { fresh: Some(vec![Fresh { head: [0; HEAD], length: 0 }; places].into()), ..self }
+    }
+
+    /// Writes the headers of the frames from `from` on as they were loaded.
+    fn refresh(&mut self, frames: &mut [Held]) {
+        let Some(fresh) = &self.fresh else { return };
+        for frame in frames {
+            let Fresh { head, length } = &fresh[frame.place as usize];
+            let start = frame.place as usize * self.slot_size;
+            if let Some(bytes) = self.arena.get_mut(start..start + HEAD) {
+                bytes.copy_from_slice(head);
+            }
+            frame.length = *length;
         }
     }
 
@@ -160,6 +195,11 @@ impl MemoryDriver {
         let start = place as usize * self.slot_size;
         self.arena[start..start + bytes.len()].copy_from_slice(bytes);
         self.homes[place as usize] = home;
+        if let Some(fresh) = &mut self.fresh {
+            let count = bytes.len().min(HEAD);
+            fresh[place as usize].head[..count].copy_from_slice(&bytes[..count]);
+            fresh[place as usize].length = bytes.len() as u32;
+        }
         self.only_home = match self.loaded {
             false => Some(home),
             true => self.only_home.filter(|only| *only == home),
@@ -174,6 +214,9 @@ impl Driver for MemoryDriver {
     fn receive(&mut self, port: PortId, burst: &mut Burst) -> Result<(), PortError> {
         let queue = &mut self.ports[usize::from(port.0)].receive;
         queue.pop_into(&mut burst.frames, burst.limit);
+        if self.fresh.is_some() {
+            self.refresh(&mut burst.frames);
+        }
         burst.link = Link::Ethernet;
         // As a driver does with the descriptors behind those that it hands over.
         for &(place, _) in self.ports[usize::from(port.0)].receive.ahead(burst.limit) {
@@ -186,6 +229,29 @@ impl Driver for MemoryDriver {
     fn bytes(&self, frame: &Held) -> &[u8] {
         let start = frame.place as usize * self.slot_size;
         &self.arena[start..start + frame.len()]
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        let start = frame.place as usize * self.slot_size;
+        &mut self.arena[start..start + frame.len()]
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG_LENGTH]) -> bool {
+        let length = frame.len();
+        if length < MACS_LENGTH || length + TAG_LENGTH > self.slot_size {
+            return false;
+        }
+        frame.length += TAG_LENGTH as u32;
+        let bytes = self.bytes_mut(frame);
+        bytes.copy_within(MACS_LENGTH..length, MACS_LENGTH + TAG_LENGTH);
+        bytes[MACS_LENGTH..MACS_LENGTH + TAG_LENGTH].copy_from_slice(&tag);
+        true
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        self.bytes_mut(frame).copy_within(MACS_LENGTH + TAG_LENGTH.., MACS_LENGTH);
+        frame.length -= TAG_LENGTH as u32;
     }
 
     #[inline]

@@ -10,7 +10,8 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use super::{
-    Burst, Driver, Held, Lost, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError, XdpDriver,
+    Burst, Driver, Held, Lost, MAX_BURST, MemoryDriver, PacketDriver, PcapDriver, PortError, TAG_LENGTH,
+    XdpDriver,
 };
 use crate::frame::Link;
 use crate::policy::PortId;
@@ -50,6 +51,18 @@ impl Driver for AnyDriver {
 
     fn bytes(&self, frame: &Held) -> &[u8] {
         each!(self, driver => driver.bytes(frame))
+    }
+
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        each!(self, driver => driver.bytes_mut(frame))
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG_LENGTH]) -> bool {
+        each!(self, driver => driver.push_tag(frame, tag))
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        each!(self, driver => driver.pop_tag(frame))
     }
 
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {
@@ -177,6 +190,24 @@ impl Driver for MixedDriver {
     fn bytes(&self, frame: &Held) -> &[u8] {
         let (driver, frame) = untagged(frame);
         self.drivers[driver].bytes(&frame)
+    }
+
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        let (driver, frame) = untagged(frame);
+        self.drivers[driver].bytes_mut(&frame)
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG_LENGTH]) -> bool {
+        let (driver, mut inner) = untagged(frame);
+        let pushed = self.drivers[driver].push_tag(&mut inner, tag);
+        *frame = tagged(driver, inner);
+        pushed
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        let (driver, mut inner) = untagged(frame);
+        self.drivers[driver].pop_tag(&mut inner);
+        *frame = tagged(driver, inner);
     }
 
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {

@@ -42,6 +42,10 @@ use crate::policy::PortId;
 /// The most frames that are received at once.
 pub const MAX_BURST: usize = 256;
 
+/// The length of a VLAN tag (IEEE 802.1Q §9.3), and of the MACs before it.
+pub const TAG_LENGTH: usize = 4;
+const MACS_LENGTH: usize = 12;
+
 /// A frame in its driver's memory, owned by whoever holds this.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a frame is given back by transmitting or releasing it"]
@@ -110,6 +114,16 @@ pub trait Driver {
 
     /// The bytes of a frame.
     fn bytes(&self, frame: &Held) -> &[u8];
+
+    /// The bytes of a frame, to be changed in place.
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8];
+
+    /// Puts a VLAN tag between the MACs of a frame and what follows them; false if there is no room, and the frame is as
+    /// it was. A frame that has a tag already may have none.
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG_LENGTH]) -> bool;
+
+    /// Takes the four bytes behind the MACs out of a frame, which has as many.
+    fn pop_tag(&mut self, frame: &mut Held);
 
     /// Queues a frame to leave by `port`; false if there is no room, and the frame is released.
     fn transmit(&mut self, port: PortId, frame: Held) -> bool;

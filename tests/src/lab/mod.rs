@@ -29,6 +29,7 @@ pub mod installation;
 pub mod line;
 pub mod mail;
 pub mod namespace;
+pub mod router;
 pub mod sniffer;
 pub mod station;
 pub mod tcp;

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// What the lab runs, and the Debian package that it is in.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("bird", "bird2"),
     ("birdc", "bird2"),
     ("chroot", "coreutils"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("id", "coreutils"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("mtr", "mtr-tiny"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("ping", "iputils-ping"),
@@ -31,8 +32,10 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("postmap", "postfix"),
     ("postqueue", "postfix"),
     ("sha256sum", "coreutils"),
+    ("radvd", "radvd"),
     ("swaks", "swaks"),
     ("tcpdump", "tcpdump"),
+    ("traceroute", "traceroute"),
     ("unshare", "util-linux"),
 ];
 

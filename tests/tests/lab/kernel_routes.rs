@@ -10,11 +10,12 @@ use sekisho_tests::lab::namespace::Namespace;
 use sekisho_tests::lab::{Lab, PATIENCE};
 use serde_json::Value;
 
-type Shown = BTreeMap<String, (Kind, BTreeSet<(String, Option<IpAddr>)>)>;
+type Hops = BTreeSet<(String, Option<IpAddr>)>;
+type Shown = BTreeMap<String, (Kind, Hops)>;
 
 /// What `ip` shows: of each prefix the first route with the lowest metric.
 fn shown(namespace: &Namespace, table: u32) -> Shown {
-    let mut all: BTreeMap<String, (u64, Kind, BTreeSet<(String, Option<IpAddr>)>)> = BTreeMap::new();
+    let mut all: BTreeMap<String, (u64, Kind, Hops)> = BTreeMap::new();
     for family in ["-4", "-6"] {
         let table = table.to_string();
         let output = namespace.output("ip", ["-json", family, "route", "show", "table", &table]);

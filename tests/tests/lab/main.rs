@@ -22,5 +22,6 @@ mod offloads;
 mod package;
 mod phases;
 mod reject;
+mod router;
 mod swap;
 mod transfers;

@@ -13,6 +13,7 @@
 //! | [`confirm`], `rollback` | what stays in force, or is again | to change |
 //! | [`generations`] | the last generations, and what is to be confirmed | to read |
 //! | [`grant`], `revoke` | a grant given, or taken back | to change |
+//! | [`routes`] | what is mirrored of the kernel's routes, and whether that is all | to read |
 //! | [`grants`] | the grants that are not over | to read |
 //! | [`capture`] | copies of what workers judge | to change: it shows traffic |
 //! | [`subscribe`] | counters and events from now on | to read |
@@ -32,6 +33,7 @@ pub mod page;
 pub mod phases;
 pub mod pools;
 pub mod reload;
+pub mod routes;
 pub mod status;
 pub mod subscribe;
 
@@ -92,6 +94,7 @@ const METHODS: &[(&str, Work)] = &[
     ("grant", Work::There(grant::call)),
     ("revoke", Work::There(grant::revoke)),
     ("grants", Work::There(grants::call)),
+    ("routes", Work::There(routes::call)),
     ("capture", Work::Capture),
     ("subscribe", Work::Subscribe),
 ];

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::{Awaited, FilterHealth, KernelRead, Recorded, View};
+use crate::daemon::{Awaited, FilterHealth, KernelRead, Recorded, TwinsRead, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -65,6 +65,9 @@ pub struct Status {
     /// The kernel's tables, if any are followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelRead>,
+    /// In route mode: what was carried between workers and the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twins: Option<TwinsRead>,
     /// Where metrics are served, if they are.
     pub metrics: Option<String>,
     /// Why they are not, though they should be; it is tried again.
@@ -318,7 +321,8 @@ impl Status {
             grants: books.grants.load(Ordering::Relaxed),
             memory_bytes: in_force.tables.iter().map(|table| table.bytes).sum(),
             tables: in_force.tables.clone(),
-            kernel: Some(books.kernel.read()).filter(|kernel| !kernel.tables.is_empty()),
+            kernel: Some(books.kernel.read()).filter(KernelRead::is_followed),
+            twins: books.twins(),
             clients: view.clients,
         }
     }

@@ -385,6 +385,17 @@ impl Reader6 {
         self.presence.quiescent();
     }
 
+    /// Makes no lookups until [`resume`](Self::resume), and holds nothing up meanwhile: [`rest`](Self::rest) for who
+    /// can't give the reader out of hand.
+    pub(crate) fn pause(&mut self) {
+        self.presence.offline();
+    }
+
+    /// Makes lookups again.
+    pub(crate) fn resume(&mut self) {
+        self.presence.online();
+    }
+
     /// Makes no lookups until [`wake`](Resting6::wake), and holds nothing up meanwhile.
     pub fn rest(mut self) -> Resting6 {
         self.presence.offline();

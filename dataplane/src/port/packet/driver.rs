@@ -307,6 +307,12 @@ impl PacketDriver {
         self.areas[area].as_ref().expect("an area is kept while frames of it are in use")
     }
 
+    #[inline]
+    fn area_mut(&mut self, frame: &Held) -> &mut Area {
+        let area = (frame.place >> self.offset_bits) as usize;
+        self.areas[area].as_mut().expect("an area is kept while frames of it are in use")
+    }
+
     /// Queues a copy of a frame that is in `areas`, or elsewhere.
     #[inline]
     fn queue(port: &mut Port, at: usize, queued: &mut Vec<usize>, frame: &[u8]) -> bool {
@@ -422,6 +428,19 @@ impl Driver for PacketDriver {
     #[inline]
     fn bytes(&self, frame: &Held) -> &[u8] {
         self.area(frame).inlet.bytes(frame)
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        self.area_mut(frame).inlet.bytes_mut(frame)
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG]) -> bool {
+        self.area_mut(frame).inlet.push_tag(frame, tag)
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        self.area_mut(frame).inlet.pop_tag(frame);
     }
 
     #[inline]

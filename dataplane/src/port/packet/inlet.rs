@@ -15,6 +15,8 @@ use crate::port::{Burst, Held};
 const ADDRESSES: usize = 12;
 /// The header of Ethernet without a tag (IEEE 802.3 §3.1.1).
 const ETHERNET: usize = 14;
+/// EtherTypes of tags.
+const TAGS: [[u8; 2]; 3] = [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]];
 
 enum Ring {
     Blocks(Blocks),
@@ -159,6 +161,39 @@ impl Inlet {
         // SAFETY: the frame was received here, and as long as it is borrowed it has not been given back; there
         // is no second of it, since a `Held` can't be copied.
         unsafe { each!(&self.ring, ring => ring.bytes(start, frame.len())) }
+    }
+
+    /// The bytes of a frame that was received here, to be changed.
+    #[inline]
+    pub(super) fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        let start = self.start(frame);
+        // SAFETY: as for `bytes`, and nobody else has slices of it, since `self` is borrowed.
+        unsafe { each!(&mut self.ring, ring => ring.bytes_mut(start, frame.len())) }
+    }
+
+    /// Puts a tag behind the MACs of a frame, where a ring leaves room for one: in front of a frame that came without.
+    pub(super) fn push_tag(&mut self, frame: &mut Held, tag: [u8; Tag::SIZE]) -> bool {
+        let bytes = self.bytes_mut(frame);
+        let kind = [bytes[ADDRESSES], bytes[ADDRESSES + 1]];
+        if TAGS.contains(&kind) {
+            return false;
+        }
+        let grown =
+            Held { place: frame.place - (Tag::SIZE >> 1) as u32, length: frame.length + Tag::SIZE as u32 };
+        // The room is there: `open_bytes` of both rings has it before each frame as it came, and a frame that begins
+        // there has a tag by now, or came with one, and is refused above.
+        let bytes = self.bytes_mut(&grown);
+        bytes.copy_within(Tag::SIZE..Tag::SIZE + ADDRESSES, 0);
+        bytes[ADDRESSES..ADDRESSES + Tag::SIZE].copy_from_slice(&tag);
+        *frame = grown;
+        true
+    }
+
+    /// Takes the four bytes behind the MACs out of a frame.
+    pub(super) fn pop_tag(&mut self, frame: &mut Held) {
+        self.bytes_mut(frame).copy_within(..ADDRESSES, Tag::SIZE);
+        frame.place += (Tag::SIZE >> 1) as u32;
+        frame.length -= Tag::SIZE as u32;
     }
 
     /// Gives a frame back that was received here.

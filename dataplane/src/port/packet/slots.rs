@@ -133,6 +133,16 @@ impl Slots {
         unsafe { self.memory.bytes(start, length) }
     }
 
+    /// The bytes of a frame, to be changed.
+    ///
+    /// # Safety
+    /// A frame that was received here and has not been given back covers them, or they are of its four bytes before.
+    #[inline]
+    pub(super) unsafe fn bytes_mut(&mut self, start: usize, length: usize) -> &mut [u8] {
+        // SAFETY: the slot is ours until the frame is given back; nobody else has slices of it, since `self` is borrowed.
+        unsafe { self.memory.bytes_mut(start, length) }
+    }
+
     /// Gives back the frame that covers `start`.
     #[inline]
     pub(super) fn release(&mut self, start: usize) {

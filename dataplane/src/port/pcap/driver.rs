@@ -13,7 +13,9 @@ use super::{CaptureError, CaptureReader, CaptureRecord, CaptureWriter, CapturedF
 use super::{LinkType, Truncation};
 use crate::frame::{Depth, Link};
 use crate::policy::PortId;
-use crate::port::{Burst, Driver, Held, MAX_BURST, PortError, spread_of, worker_for};
+use crate::port::{
+    Burst, Driver, Held, MACS_LENGTH, MAX_BURST, PortError, TAG_LENGTH, spread_of, worker_for,
+};
 
 /// How fast captures are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -247,6 +249,28 @@ impl Driver for PcapDriver {
 
     fn bytes(&self, frame: &Held) -> &[u8] {
         &self.frames[frame.place as usize].bytes
+    }
+
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        &mut self.frames[frame.place as usize].bytes
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG_LENGTH]) -> bool {
+        let captured = &mut self.frames[frame.place as usize];
+        if captured.bytes.len() < MACS_LENGTH {
+            return false;
+        }
+        captured.bytes.splice(MACS_LENGTH..MACS_LENGTH, tag);
+        captured.original_len += TAG_LENGTH as u32;
+        frame.length += TAG_LENGTH as u32;
+        true
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        let captured = &mut self.frames[frame.place as usize];
+        captured.bytes.drain(MACS_LENGTH..MACS_LENGTH + TAG_LENGTH);
+        captured.original_len -= TAG_LENGTH as u32;
+        frame.length -= TAG_LENGTH as u32;
     }
 
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {

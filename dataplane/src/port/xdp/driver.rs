@@ -560,6 +560,19 @@ impl Driver for XdpDriver {
     }
 
     #[inline]
+    fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        self.umem.bytes_mut(frame)
+    }
+
+    fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG]) -> bool {
+        self.umem.push_tag(frame, tag)
+    }
+
+    fn pop_tag(&mut self, frame: &mut Held) {
+        self.umem.pop_tag(frame);
+    }
+
+    #[inline]
     fn transmit(&mut self, port: PortId, frame: Held) -> bool {
         match self.queue(usize::from(port.0), frame) {
             Ok(()) => true,

@@ -22,8 +22,8 @@
 
 use std::sync::Arc;
 
-use crate::port::Held;
 use crate::port::mapping::Mapping;
+use crate::port::{Held, MACS_LENGTH, TAG_LENGTH};
 
 /// A frame and what is in it, as rings name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,42 @@ impl Umem {
         unsafe { self.memory.bytes(frame.place as usize, frame.len()) }
     }
 
+    /// The bytes of a frame, to be changed.
+    #[inline]
+    pub(super) fn bytes_mut(&mut self, frame: &Held) -> &mut [u8] {
+        // SAFETY: as above, and the frames are borrowed as a whole.
+        unsafe { self.memory.bytes_mut(frame.place as usize, frame.len()) }
+    }
+
+    /// Puts a tag behind the MACs, which move to the front where there is room: before a frame that the kernel has filled
+    /// there is. Else what is behind them moves.
+    pub(super) fn push_tag(&mut self, frame: &mut Held, tag: [u8; TAG_LENGTH]) -> bool {
+        let start = self.start(frame.place);
+        let (before, length) = ((frame.place - start) as usize, frame.len());
+        let longer = Held { place: frame.place, length: frame.length + TAG_LENGTH as u32 };
+        if length < MACS_LENGTH {
+            return false;
+        }
+        if before >= TAG_LENGTH {
+            *frame = Held { place: longer.place - TAG_LENGTH as u32, ..longer };
+            self.bytes_mut(frame).copy_within(TAG_LENGTH..TAG_LENGTH + MACS_LENGTH, 0);
+        } else if before + longer.len() <= 1 << self.shift {
+            *frame = longer;
+            self.bytes_mut(frame).copy_within(MACS_LENGTH..length, MACS_LENGTH + TAG_LENGTH);
+        } else {
+            return false;
+        }
+        self.bytes_mut(frame)[MACS_LENGTH..MACS_LENGTH + TAG_LENGTH].copy_from_slice(&tag);
+        true
+    }
+
+    /// Takes the four bytes behind the MACs out; the MACs move to them.
+    pub(super) fn pop_tag(&mut self, frame: &mut Held) {
+        self.bytes_mut(frame).copy_within(..MACS_LENGTH, TAG_LENGTH);
+        let (place, length) = (frame.place + TAG_LENGTH as u32, frame.length - TAG_LENGTH as u32);
+        *frame = Held { place, length };
+    }
+
     /// Takes all frames back that the kernel had for a lane; how many. Its socket must be closed, so that the kernel
     /// does not touch them any more.
     pub(super) fn reclaim(&mut self, lane: u16) -> usize {
@@ -216,6 +252,30 @@ mod tests {
 
     fn umem() -> Umem {
         Umem::new(Arc::new(Mapping::anonymous(8 << 11).unwrap()), 11)
+    }
+
+    #[test]
+    fn a_tag_is_put_before_a_frame_s_type_or_behind_where_nothing_is_free_before_it_and_taken_out_again() {
+        let mut umem = umem();
+        let frame: Vec<u8> = (0..60).collect();
+        let tagged = [&frame[..12], &[0x81, 0, 0, 100], &frame[12..]].concat();
+        let address = umem.fill(0).unwrap();
+        let filled = umem.arrive(0, Descriptor { address: address + 256, length: 60 }).unwrap();
+        umem.bytes_mut(&filled).copy_from_slice(&frame);
+        let own = umem.take(&frame).unwrap();
+        for mut held in [filled, own] {
+            assert!(umem.push_tag(&mut held, [0x81, 0, 0, 100]));
+            assert_eq!(umem.bytes(&held), tagged);
+            umem.pop_tag(&mut held);
+            assert_eq!(umem.bytes(&held), frame);
+            assert!(umem.push_tag(&mut held, [0x81, 0, 0, 100]), "there is room where one was");
+            umem.release(held);
+        }
+        let mut full = umem.take(&[7; 2048]).unwrap();
+        assert!(!umem.push_tag(&mut full, [0; 4]));
+        assert_eq!(umem.bytes(&full), [7; 2048]);
+        umem.release(full);
+        assert_eq!(umem.free(), 8);
     }
 
     #[test]

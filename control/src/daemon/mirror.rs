@@ -1,0 +1,230 @@
+//! The kernel's routes and neighbours in the dataplane, on the thread that hears the kernel.
+//!
+//! What is dirty in the model becomes changes of the dataplane's routes, in batches. Neighbours that the kernel calls stale are
+//! confirmed: it does not see the traffic that uses them, and would forget them, or believe in them for ever.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use sekisho_dataplane::route::{Change, LinkId, Neighbour, RouteKind};
+use serde::{Deserialize, Serialize};
+
+use crate::netlink::{self, Dirty, Interfaces, LOCAL, Listener, MAIN, Model, Wanted};
+use crate::routing::StaticRoutes;
+use crate::twin::{LinkMap, Mapping};
+
+/// Changes that are made in one go: readers' ids are given back in between.
+const BATCH: usize = 4096;
+/// Between two rounds of asking after stale neighbours, and how many are asked after in one.
+const ROUND: Duration = Duration::from_secs(1);
+const ASKED: usize = 256;
+/// Differences that are named.
+const NAMED: usize = 10;
+
+/// Routes that the configuration and the kernel share.
+pub(super) type SharedRoutes = Arc<Mutex<StaticRoutes>>;
+
+/// What is mirrored, for `status` and the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct MirrorRead {
+    /// Routes of IPv4 in the dataplane.
+    pub routes_v4: usize,
+    /// Routes of IPv6.
+    pub routes_v6: usize,
+    /// Neighbours whose MAC is known.
+    pub neighbours: usize,
+    /// Links that work.
+    pub links: usize,
+    /// Batches of changes since the start.
+    pub batches: u64,
+    /// Changes in them.
+    pub changes: u64,
+    /// Changes that the dataplane refused.
+    pub refused: u64,
+    /// How long the last batch took, from hearing of it to the dataplane, in seconds.
+    pub last_seconds: f64,
+    /// The longest that one took.
+    pub longest_seconds: f64,
+}
+
+/// What a comparison with the kernel found.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct Compared {
+    /// Routes that the kernel wants in the dataplane.
+    pub kernel_routes: usize,
+    /// Routes that are there, but for those of the configuration.
+    pub mirrored_routes: usize,
+    /// Neighbours that the kernel knows on links that work.
+    pub kernel_neighbours: usize,
+    /// Neighbours in the dataplane.
+    pub mirrored_neighbours: usize,
+    /// What is in the one and not in the other, or otherwise.
+    pub differing: usize,
+    /// Some of these.
+    pub named: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// See the module's documentation.
+pub(super) struct Mirror {
+    routes: SharedRoutes,
+    mapping: Mapping,
+    links: LinkMap,
+    interfaces: Interfaces,
+    stale: HashMap<(u32, IpAddr), ()>,
+    next_round: Instant,
+    read: MirrorRead,
+}
+
+impl Mirror {
+    pub(super) fn new(
+        routes: SharedRoutes,
+        twins: impl IntoIterator<Item = (String, usize)>,
+        links: LinkMap,
+    ) -> io::Result<Mirror> {
+        Ok(Mirror {
+            routes,
+            mapping: Mapping::new(twins),
+            links,
+            interfaces: Interfaces::open()?,
+            stale: HashMap::new(),
+            next_round: Instant::now(),
+            read: MirrorRead::default(),
+        })
+    }
+
+    /// The prefixes whose routes the configuration says.
+    pub(super) fn fixed(&self) -> BTreeSet<IpNetwork> {
+        self.routes().fixed_prefixes()
+    }
+
+    /// The kernel's tables that it needs.
+    pub(super) fn tables() -> BTreeSet<u32> {
+        [MAIN, LOCAL].into()
+    }
+
+    fn routes(&self) -> MutexGuard<'_, StaticRoutes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the dataplane to what is known now of what is dirty.
+    pub(super) fn follow(&mut self, model: &Model, dirty: &Dirty) {
+        let begun = Instant::now();
+        let mut changes = self.mapping.changes(model, dirty);
+        if changes.iter().any(|change| matches!(change, Change::LinkUp(_))) {
+            // Those of the configuration went with the link.
+            changes.extend(self.routes().fixed_neighbours());
+        }
+        self.apply(&changes, begun);
+        if !dirty.links.is_empty() {
+            let links: HashMap<LinkId, u32> = self.mapping.interfaces().collect();
+            *self.links.lock().unwrap_or_else(PoisonError::into_inner) = links;
+        }
+        for &(link, address) in &dirty.neighbours {
+            let stale =
+                self.mapping.is_up(link) && model.neighbour(link, address).is_some_and(|known| known.stale);
+            match stale {
+                true => drop(self.stale.insert((link, address), ())),
+                false => drop(self.stale.remove(&(link, address))),
+            }
+        }
+    }
+
+    fn apply(&mut self, changes: &[Change], begun: Instant) {
+        for batch in changes.chunks(BATCH) {
+            let applied = self.routes().routes.apply(batch);
+            self.read.batches += 1;
+            self.read.changes += batch.len() as u64;
+            self.read.refused += applied.refused.len() as u64;
+        }
+        if !changes.is_empty() {
+            self.read.last_seconds = begun.elapsed().as_secs_f64();
+            self.read.longest_seconds = self.read.longest_seconds.max(self.read.last_seconds);
+        }
+    }
+
+    /// Leaves these prefixes to the configuration.
+    pub(super) fn fix(&mut self, prefixes: BTreeSet<IpNetwork>, model: &Model) {
+        let changes = self.mapping.fix(prefixes, model);
+        self.apply(&changes, Instant::now());
+    }
+
+    /// What is to be done again and again; when it is next.
+    pub(super) fn tend(&mut self, now: Instant) -> Instant {
+        if now >= self.next_round {
+            self.next_round = now + ROUND;
+            self.routes().routes.reclaim();
+            let some: Vec<(u32, IpAddr)> = self.stale.keys().take(ASKED).copied().collect();
+            for (link, address) in some {
+                // What comes of it is a notification: confirmed, or failed.
+                let _ = self.interfaces.resolve(link, address);
+                self.stale.remove(&(link, address));
+            }
+        }
+        self.next_round
+    }
+
+    /// What is mirrored.
+    pub(super) fn read(&mut self) -> MirrorRead {
+        let (counts, neighbours, links) = {
+            let routes = self.routes();
+            (routes.routes.counts(), routes.routes.neighbours().count(), routes.routes.links().count())
+        };
+        (self.read.routes_v4, self.read.routes_v6) = counts;
+        (self.read.neighbours, self.read.links) = (neighbours, links);
+        self.read
+    }
+
+    /// Someone who asks the kernel for everything anew.
+    pub(super) fn second_listener() -> io::Result<Listener> {
+        let wanted = Wanted { tables: Mirror::tables(), neighbours: true };
+        Listener::open(wanted, netlink::ROOM)
+    }
+
+    /// Compares what is in the dataplane with what a second listener was told, entry by entry.
+    pub(super) fn compare(&self, model: &Model) -> Compared {
+        let begun = Instant::now();
+        let kernel = self.mapping.all_wanted(model);
+        let routes = self.routes();
+        let fixed = routes.fixed_prefixes();
+        let entries = routes.routes.entries().filter(|entry| !fixed.contains(&entry.prefix));
+        let mirrored: BTreeMap<IpNetwork, RouteKind> =
+            entries.map(|entry| (entry.prefix, entry.kind)).collect();
+        let mut found =
+            Compared { kernel_routes: kernel.len(), mirrored_routes: mirrored.len(), ..Compared::default() };
+        let mut differ = |what: String| {
+            found.differing += 1;
+            if found.named.len() < NAMED {
+                found.named.push(what);
+            }
+        };
+        for (prefix, kind) in &kernel {
+            match mirrored.get(prefix) {
+                Some(other) if other == kind => {}
+                other => differ(format!("{prefix}: the kernel {kind:?}, the dataplane {other:?}")),
+            }
+        }
+        for (prefix, kind) in mirrored.iter().filter(|(prefix, _)| !kernel.contains_key(prefix)) {
+            differ(format!("{prefix}: the kernel nothing, the dataplane {kind:?}"));
+        }
+        let known = self.mapping.all_neighbours(model);
+        let there: BTreeMap<(LinkId, IpAddr), [u8; 6]> = routes
+            .routes
+            .neighbours()
+            .map(|Neighbour { link, address, mac }| ((link, address), mac))
+            .collect();
+        for (key, mac) in &known {
+            if there.get(key) != Some(mac) {
+                differ(format!("{} on link {}: other neighbours", key.1, key.0.0));
+            }
+        }
+        (found.kernel_neighbours, found.mirrored_neighbours) = (known.len(), there.len());
+        found.seconds = begun.elapsed().as_secs_f64();
+        found
+    }
+}

@@ -1,0 +1,214 @@
+//! The thread between workers and twins.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sekisho_dataplane::pipeline::Common;
+use sekisho_dataplane::policy::PortId;
+use sekisho_dataplane::route::LinkId;
+use sekisho_dataplane::route::punt::{PuntClass, Punts};
+
+use super::Tap;
+use crate::netlink::Interfaces;
+
+/// Workers ring no bell, so they are asked: the longest that a frame for the router lies about.
+const TICK: Duration = Duration::from_millis(1);
+/// Frames of one twin, and of workers, in a turn.
+const TURN: usize = 256;
+/// An address is asked for once in this time, however many frames wait for it.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Addresses that are remembered as asked for.
+const ASKED: usize = 4096;
+/// How often the ports' lines are looked at.
+const LINES: Duration = Duration::from_millis(100);
+/// The longest frame.
+const LONGEST: usize = 65_536;
+
+/// A port's twin.
+#[derive(Debug)]
+pub struct Twin {
+    /// The port.
+    pub port: PortId,
+    /// The interface's name.
+    pub name: String,
+    /// Its other end.
+    pub tap: Tap,
+    /// The kernel's number for it.
+    pub index: u32,
+}
+
+/// What the ferry could not carry.
+#[derive(Debug, Default)]
+pub struct FerryCounts {
+    /// Frames given to the kernel.
+    pub to_kernel: AtomicU64,
+    /// Frames that it did not take: the twin is down, or full.
+    pub refused: AtomicU64,
+    /// Frames that it sent.
+    pub from_kernel: AtomicU64,
+    /// Of these, those without a place on their way to a worker.
+    pub unsent: AtomicU64,
+    /// Addresses that it was asked for.
+    pub asked: AtomicU64,
+}
+
+/// Which interface of the kernel each link is.
+pub type LinkMap = Arc<Mutex<HashMap<LinkId, u32>>>;
+
+/// See the module's documentation. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Ferry {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ferry {
+    /// Starts it. `is_up` says whether a port works.
+    ///
+    /// # Errors
+    /// Without a thread or a socket.
+    pub fn start(
+        twins: Vec<Twin>,
+        common: Arc<Common>,
+        links: LinkMap,
+        counts: Arc<FerryCounts>,
+        is_up: impl Fn(PortId) -> bool + Send + 'static,
+    ) -> io::Result<Ferry> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let interfaces = Interfaces::open()?;
+        let carrying = Carrying {
+            twins: twins.into_iter().map(|twin| (twin, None)).collect(),
+            stop: Arc::clone(&stop),
+            frame: vec![0; LONGEST],
+            asked: HashMap::new(),
+            lines_due: Instant::now(),
+            interfaces,
+            common,
+            links,
+            counts,
+        };
+        let thread = std::thread::Builder::new()
+            .name("sekisho-twins".to_owned())
+            .spawn(move || carrying.run(is_up))?;
+        Ok(Ferry { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ferry {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Carrying {
+    /// With what their lines were told last.
+    twins: Vec<(Twin, Option<bool>)>,
+    stop: Arc<AtomicBool>,
+    frame: Vec<u8>,
+    asked: HashMap<(LinkId, IpAddr), Instant>,
+    lines_due: Instant,
+    interfaces: Interfaces,
+    common: Arc<Common>,
+    links: LinkMap,
+    counts: Arc<FerryCounts>,
+}
+
+impl Carrying {
+    fn run(mut self, is_up: impl Fn(PortId) -> bool) {
+        let common = Arc::clone(&self.common);
+        let Some(punts) = common.punts() else { return };
+        self.twins.iter().for_each(|(twin, _)| punts.set_taken(twin.port, true));
+        while !self.stop.load(Ordering::Relaxed) {
+            self.wait();
+            self.look_at_lines(&is_up);
+            self.take_from_kernel(punts);
+            self.give_to_kernel(punts);
+            self.ask(punts);
+        }
+        self.twins.iter().for_each(|(twin, _)| punts.set_taken(twin.port, false));
+    }
+
+    fn wait(&self) {
+        let mut fds: Vec<PollFd<'_>> = self
+            .twins
+            .iter()
+            .map(|(twin, _)| PollFd::from_borrowed_fd(twin.tap.as_fd(), PollFlags::IN))
+            .collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
+        // Interrupted is looked at again in no time.
+        let _ = poll(&mut fds, Some(&timeout));
+    }
+
+    fn look_at_lines(&mut self, is_up: &impl Fn(PortId) -> bool) {
+        let now = Instant::now();
+        if now < self.lines_due {
+            return;
+        }
+        self.lines_due = now + LINES;
+        for (twin, told) in &mut self.twins {
+            let up = is_up(twin.port);
+            if *told != Some(up) && twin.tap.set_carrier(up).is_ok() {
+                *told = Some(up);
+            }
+        }
+    }
+
+    fn take_from_kernel(&mut self, punts: &Punts) {
+        for (twin, _) in &self.twins {
+            for _ in 0..TURN {
+                // An error is a line that is down, or nothing to read; both are looked at again.
+                let Ok(length) = twin.tap.receive(&mut self.frame) else { break };
+                self.counts.from_kernel.fetch_add(1, Ordering::Relaxed);
+                if !punts.send(twin.port, &self.frame[..length]) {
+                    self.counts.unsent.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn give_to_kernel(&mut self, punts: &Punts) {
+        for _ in 0..TURN * PuntClass::ALL.len() {
+            let Some(frame) = punts.next_punted() else { break };
+            let twin = self.twins.iter().find(|(twin, _)| twin.port == frame.port);
+            let taken = twin.is_some_and(|(twin, _)| twin.tap.send(frame.bytes()).is_ok());
+            let count = if taken { &self.counts.to_kernel } else { &self.counts.refused };
+            count.fetch_add(1, Ordering::Relaxed);
+            punts.give_back(frame);
+        }
+    }
+
+    fn ask(&mut self, punts: &Punts) {
+        let now = Instant::now();
+        for _ in 0..TURN {
+            let Some(wanted) = punts.next_wanted() else { break };
+            let key = (wanted.link, wanted.address);
+            if self.asked.get(&key).is_some_and(|asked| now.duration_since(*asked) < ASK_AGAIN) {
+                continue;
+            }
+            if self.asked.len() >= ASKED {
+                self.asked.retain(|_, asked| now.duration_since(*asked) < ASK_AGAIN);
+                // All of them are new: whoever comes now asks again later.
+                if self.asked.len() >= ASKED {
+                    continue;
+                }
+            }
+            self.asked.insert(key, now);
+            let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(index) = links.get(&wanted.link).copied() else { continue };
+            drop(links);
+            if self.interfaces.resolve(index, wanted.address).is_ok() {
+                self.counts.asked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}

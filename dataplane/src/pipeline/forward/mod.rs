@@ -1,0 +1,696 @@
+//! Route mode's stage: a burst that the policy has judged, led to its next hops.
+//!
+//! Frames of the common shape go through in bulk, a stage at a time: all are read, all destinations are looked up in one
+//! interleaved burst, then the snapshot is taken and each frame's way on is written down as an [`Edit`]. Whatever is not
+//! plainly right about a frame is left to [`consider`], which knows all rules and is the specification; the tests hold the
+//! two against each other.
+//!
+//! Nothing is changed in a frame here. The worker carries the edits out where the frames lie.
+
+mod consider;
+mod fragments;
+mod waiting;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Arrival, Common};
+use crate::action::Replies;
+use crate::action::icmp::{Error, Faulty};
+use crate::counters::WorkerCounters;
+use crate::frame::{self, Addresses, Frame, Headers, Link};
+use crate::generation::Generation;
+use crate::lpm::{Reader4, Reader6};
+use crate::policy::{Decision, PortId, Reason, ReversePath, Role, Taken};
+use crate::port::MAX_BURST;
+use crate::route::punt::Wanted;
+use crate::route::{Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State, checksum, flow};
+use crate::stages::{Lap, Stage};
+use consider::{Fate, Question};
+use waiting::{Put, Waiter, Waiting};
+
+const ETHERNET: usize = 14;
+const TAG: usize = 4;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const PORTS: usize = 4;
+// EtherTypes as they lie in a frame.
+const IPV4_TYPE: u16 = u16::from_ne_bytes([0x08, 0x00]);
+const IPV6_TYPE: u16 = u16::from_ne_bytes([0x86, 0xdd]);
+const VLAN_TYPE: u16 = u16::from_ne_bytes([0x81, 0x00]);
+/// An Ethernet address in the lower bytes of a word.
+const MAC: u64 = (1 << 48) - 1;
+
+/// One family's frames of a burst, side by side.
+struct Lane<A> {
+    destinations: [A; MAX_BURST],
+    sources: [A; MAX_BURST],
+    ids: [u32; MAX_BURST],
+    source_ids: [u32; MAX_BURST],
+    /// Each frame's place in the burst, and where its IP header is; 0 is of another than the common shape.
+    places: [(u8, u8); MAX_BURST],
+    count: usize,
+}
+
+impl<A: Copy> Lane<A> {
+    fn new(nobody: A) -> Lane<A> {
+        Lane {
+            destinations: [nobody; MAX_BURST],
+            sources: [nobody; MAX_BURST],
+            ids: [0; MAX_BURST],
+            source_ids: [0; MAX_BURST],
+            places: [(0, 0); MAX_BURST],
+            count: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, destination: A, source: A, at: usize, ip: usize) {
+        let count = self.count % MAX_BURST;
+        self.destinations[count] = destination;
+        self.sources[count] = source;
+        self.places[count] = (at as u8, ip as u8);
+        self.count += 1;
+    }
+}
+
+/// What a worker keeps for this stage.
+pub(super) struct Forwarding {
+    common: Arc<Common>,
+    v4: Box<Lane<u32>>,
+    v6: Box<Lane<u128>>,
+    /// Places of frames without addresses.
+    others: Box<[u8; MAX_BURST]>,
+    others_count: usize,
+    waiting: Waiting,
+}
+
+/// The burst at hand.
+pub(super) struct Turn<'a> {
+    pub(super) generation: &'a Generation,
+    pub(super) arrival: Arrival,
+    pub(super) counters: &'a WorkerCounters,
+    /// Whether frames of the common shape go through in bulk.
+    pub(super) bulk: bool,
+}
+
+/// The burst's frames, and what is said of each.
+pub(super) struct Frames<'a> {
+    pub(super) frames: &'a [&'a [u8]],
+    pub(super) decisions: &'a mut [Decision],
+    pub(super) edits: &'a mut [Edit],
+    /// The place of the first in the burst.
+    pub(super) first: usize,
+}
+
+impl Forwarding {
+    pub(super) fn new(common: Arc<Common>) -> Forwarding {
+        Forwarding {
+            common,
+            v4: Box::new(Lane::new(0)),
+            v6: Box::new(Lane::new(0)),
+            others: Box::new([0; MAX_BURST]),
+            others_count: 0,
+            waiting: Waiting::new(),
+        }
+    }
+
+    /// Leads at most [`MAX_BURST`] frames to their next hops, and books what became of all of them.
+    pub(super) fn forward(
+        &mut self,
+        turn: &Turn<'_>,
+        routes: &mut OnlineRoutes<'_>,
+        mut burst: Frames<'_>,
+        replies: &mut Replies,
+        lap: &mut Lap,
+    ) {
+        self.read(turn, &burst);
+        lap.end(&turn.counters.stages, Stage::Parse);
+        let (tries4, tries6, mut snapshots) = routes.parts();
+        let reverse_path = turn.generation.reverse_path();
+        let Forwarding { v4, v6, .. } = self;
+        let Lane { destinations, sources, ids, source_ids, count, .. } = &mut **v4;
+        tries4.lookup_burst(&destinations[..*count], &mut ids[..*count]);
+        if reverse_path != ReversePath::Off {
+            tries4.lookup_burst(&sources[..*count], &mut source_ids[..*count]);
+        }
+        let Lane { destinations, sources, ids, source_ids, count, .. } = &mut **v6;
+        if *count > 0 {
+            tries6.lookup_burst(&destinations[..*count], &mut ids[..*count]);
+            if reverse_path != ReversePath::Off {
+                tries6.lookup_burst(&sources[..*count], &mut source_ids[..*count]);
+            }
+        }
+        lap.end(&turn.counters.stages, Stage::Lookup);
+        // Only now: what was looked up has its meaning in it.
+        let snapshot = snapshots.burst();
+        let mut one = One {
+            common: &self.common,
+            waiting: &mut self.waiting,
+            turn,
+            tries: (tries4, tries6),
+            snapshot: &snapshot,
+            role: turn.generation.role(turn.arrival.port),
+        };
+        one.v4(&self.v4, &mut burst, replies);
+        if self.v6.count > 0 {
+            one.v6(&self.v6, &mut burst, replies);
+        }
+        for &at in &self.others[..self.others_count] {
+            one.slow(usize::from(at), (0, 0), &mut burst, replies);
+        }
+        lap.end(&turn.counters.stages, Stage::Decide);
+    }
+
+    /// Sorts the frames that are to be forwarded, by family.
+    #[inline]
+    fn read(&mut self, turn: &Turn<'_>, burst: &Frames<'_>) {
+        (self.v4.count, self.v6.count, self.others_count) = (0, 0, 0);
+        let bulk = turn.bulk && turn.arrival.link == Link::Ethernet;
+        let cells = turn.counters.port(turn.arrival.port);
+        for (at, (frame, decision)) in burst.frames.iter().zip(&*burst.decisions).enumerate() {
+            if decision.taken != Taken::Forward {
+                cells.count(decision);
+                continue;
+            }
+            if bulk && decision.reason != Reason::NotIp && self.read_plain(frame, at) {
+                continue;
+            }
+            match frame::parse(turn.arrival.link, frame, turn.generation.depth()) {
+                Frame::Ip(Headers { addresses: Addresses::V4 { source, destination }, .. }) => {
+                    self.v4.put(destination, source, at, 0);
+                }
+                Frame::Ip(Headers { addresses: Addresses::V6 { source, destination }, .. }) => {
+                    self.v6.put(destination, source, at, 0);
+                }
+                _ => {
+                    self.others[self.others_count % MAX_BURST] = at as u8;
+                    self.others_count += 1;
+                }
+            }
+        }
+    }
+
+    /// Reads a frame with at most one tag and an IPv4 header without options, or an IPv6 header. Whether they are right
+    /// was seen by the policy.
+    #[inline(always)]
+    fn read_plain(&mut self, frame: &[u8], at: usize) -> bool {
+        let Some(head) = frame.first_chunk::<{ ETHERNET + IPV4_HEADER }>() else { return false };
+        let (kind, ip) = match u16::from_ne_bytes([head[12], head[13]]) {
+            VLAN_TYPE => (u16::from_ne_bytes([head[16], head[17]]), ETHERNET + TAG),
+            kind => (kind, ETHERNET),
+        };
+        match kind {
+            IPV4_TYPE => {
+                let Some(header) = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV4_HEADER>) else {
+                    return false;
+                };
+                if header[0] != 0x45 {
+                    return false;
+                }
+                let word = |at: usize| {
+                    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+                };
+                self.v4.put(word(16), word(12), at, ip);
+                true
+            }
+            IPV6_TYPE => {
+                let Some(header) = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV6_HEADER>) else {
+                    return false;
+                };
+                self.v6.put(address(header, 24), address(header, 8), at, ip);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether frames wait for their next hops.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Looks after the frames that wait: those whose next hop is known by now leave through `send`, those that waited too
+    /// long are dropped. Answers and fragments are added to `replies`, in answer to nothing.
+    pub(super) fn tend(
+        &mut self,
+        generation: &Generation,
+        counters: &WorkerCounters,
+        routes: &mut OnlineRoutes<'_>,
+        now: crate::clock::Instant,
+        replies: &mut Replies,
+        mut send: impl FnMut(PortId, &[u8]) -> bool,
+    ) {
+        let newest = routes.snapshot().number();
+        let all = newest != self.waiting.seen;
+        self.waiting.seen = newest;
+        let mut at = 0;
+        while let Some((mut waiter, late)) = self.waiting.take(at, all, now) {
+            let arrival = Arrival { port: waiter.port, link: Link::Ethernet, now };
+            let turn = Turn { generation, arrival, counters, bulk: false };
+            let outcome = self.again(&turn, routes, &waiter, late, replies);
+            let cells = counters.port(waiter.port);
+            let Some((decision, edit)) = outcome else {
+                self.waiting.wait_on(at, waiter);
+                at += 1;
+                continue;
+            };
+            cells.waited.add(1);
+            cells.count(&decision);
+            if let (Taken::Forward, Some(out)) = (decision.taken, decision.out) {
+                edit.carry_out_on(&mut waiter.frame);
+                match send(out, &waiter.frame) {
+                    true => {
+                        let cells = counters.port(out);
+                        cells.transmitted_packets.add(1);
+                        cells.transmitted_bytes.add(waiter.frame.len() as u64);
+                    }
+                    false => cells.forwards_lost.add(1),
+                }
+            }
+            self.waiting.give_back(waiter);
+        }
+    }
+
+    /// Looks at a frame that waits once more; nothing if it is to wait on.
+    fn again(
+        &mut self,
+        turn: &Turn<'_>,
+        routes: &mut OnlineRoutes<'_>,
+        waiter: &Waiter,
+        late: bool,
+        replies: &mut Replies,
+    ) -> Option<(Decision, Edit)> {
+        let parsed = frame::parse(Link::Ethernet, &waiter.frame, turn.generation.depth());
+        let (tries4, tries6, mut snapshots) = routes.parts();
+        let tries = (tries4, tries6);
+        let ids = ids(tries, &parsed);
+        let snapshot = snapshots.burst();
+        let role = turn.generation.role(turn.arrival.port);
+        let mut one =
+            One { common: &self.common, waiting: &mut self.waiting, turn, tries, snapshot: &snapshot, role };
+        let mut fate = one.question(&waiter.frame, &parsed, ids).answer();
+        if matches!(fate, Fate::Wait(_)) {
+            if !late {
+                return None;
+            }
+            fate = Fate::Refuse(Reason::Unresolved, Error::HostUnreachable);
+        }
+        let (mut decision, mut edit) = (waiter.decision, Edit::NOTHING);
+        one.carry_out(fate, &parsed, 0, &waiter.frame, (&mut decision, &mut edit), replies);
+        Some((decision, edit))
+    }
+}
+
+/// What the tries say of a packet's destination and source.
+fn ids((v4, v6): (&Reader4, &Reader6), parsed: &Frame) -> (u32, u32) {
+    match parsed {
+        Frame::Ip(Headers { addresses: Addresses::V4 { source, destination }, .. }) => {
+            (v4.lookup(*destination), v4.lookup(*source))
+        }
+        Frame::Ip(Headers { addresses: Addresses::V6 { source, destination }, .. }) => {
+            (v6.lookup(*destination), v6.lookup(*source))
+        }
+        _ => (0, 0),
+    }
+}
+
+#[inline(always)]
+fn address(header: &[u8; IPV6_HEADER], at: usize) -> u128 {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&header[at..at + 16]);
+    u128::from_be_bytes(octets)
+}
+
+/// One burst under one snapshot.
+struct One<'a> {
+    common: &'a Common,
+    waiting: &'a mut Waiting,
+    turn: &'a Turn<'a>,
+    tries: (&'a Reader4, &'a Reader6),
+    snapshot: &'a Snapshot,
+    role: Role,
+}
+
+/// The link that frames of the common shape come by, by their tag.
+struct Inlet {
+    vlan: u16,
+    link: u16,
+    /// The router's MAC there, as a word; no frame's if there is no such link.
+    own: u64,
+}
+
+impl One<'_> {
+    fn inlet(&self, vlan: u16) -> Inlet {
+        let link = self.snapshot.link_at(self.turn.arrival.port, vlan);
+        let entry = link.and_then(|link| self.snapshot.links().get(usize::from(link)));
+        let own = entry.map_or(u64::MAX, |entry| {
+            let [a, b, c, d, e, f] = entry.mac;
+            u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+        });
+        Inlet { vlan, link: link.unwrap_or(u16::MAX), own }
+    }
+
+    /// Whether all frames of the burst take the general path.
+    fn is_special(&self) -> bool {
+        self.role == Role::Filter
+    }
+
+    /// The link of a frame, the same as the last frame's as a rule.
+    #[inline(always)]
+    fn follow(&self, inlet: &mut Inlet, frame: &[u8], ip: u8) {
+        let vlan = match usize::from(ip) {
+            ETHERNET => 0,
+            _ => match frame.get(14..16) {
+                Some(tag) => u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff,
+                None => 0,
+            },
+        };
+        if vlan != inlet.vlan {
+            *inlet = self.inlet(vlan);
+        }
+    }
+
+    #[inline]
+    fn v4(&mut self, lane: &Lane<u32>, burst: &mut Frames<'_>, replies: &mut Replies) {
+        let strict = self.turn.generation.reverse_path();
+        let special = self.is_special();
+        let cells = self.turn.counters.port(self.turn.arrival.port);
+        let mut inlet = self.inlet(0);
+        for n in 0..lane.count.min(MAX_BURST) {
+            let (at, ip) = lane.places[n];
+            let frame = burst.frames[usize::from(at)];
+            let id = lane.ids[n];
+            self.follow(&mut inlet, frame, ip);
+            let header = frame.get(usize::from(ip)..).and_then(<[u8]>::first_chunk::<IPV4_HEADER>);
+            let to = frame.first_chunk::<8>();
+            let (Some(header), Some(to), true) = (header, to, ip != 0 && !special) else {
+                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
+                continue;
+            };
+            let entry = self.snapshot.entry_v4(id);
+            let place = match entry.mask {
+                0 => entry.first,
+                _ => self.snapshot.pick(entry, flow_v4(header, frame, usize::from(ip))),
+            };
+            let adjacency = self.snapshot.adjacency(place);
+            let length = u16::from_be_bytes([header[2], header[3]]);
+            let plain = (entry.kind == EntryKind::Forward)
+                & (adjacency.state == State::Ready)
+                & (u64::from_le_bytes(*to) & MAC == inlet.own)
+                & (header[8] > 1)
+                & (length <= adjacency.mtu)
+                // Link-local, and of hosts that have no address yet.
+                & (u16::from_be_bytes([header[12], header[13]]) != 0xa9fe)
+                & (header[12] != 0)
+                & checksum::is_right(header);
+            let plain = plain
+                && match strict {
+                    ReversePath::Off => true,
+                    ReversePath::Loose => {
+                        self.snapshot.entry_v4(lane.source_ids[n]).kind == EntryKind::Forward
+                    }
+                    ReversePath::Strict => {
+                        self.snapshot.leads_to(self.snapshot.entry_v4(lane.source_ids[n]), inlet.link)
+                    }
+                };
+            if !plain {
+                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
+                continue;
+            }
+            let decision = &mut burst.decisions[usize::from(at)];
+            decision.out = Some(PortId(adjacency.port));
+            cells.count(decision);
+            burst.edits[usize::from(at)] = Edit::new(&adjacency, false, usize::from(ip) != ETHERNET);
+        }
+    }
+
+    #[inline]
+    fn v6(&mut self, lane: &Lane<u128>, burst: &mut Frames<'_>, replies: &mut Replies) {
+        let strict = self.turn.generation.reverse_path();
+        let special = self.is_special();
+        let cells = self.turn.counters.port(self.turn.arrival.port);
+        let mut inlet = self.inlet(0);
+        for n in 0..lane.count.min(MAX_BURST) {
+            let (at, ip) = lane.places[n];
+            let frame = burst.frames[usize::from(at)];
+            let id = lane.ids[n];
+            self.follow(&mut inlet, frame, ip);
+            let header = frame.get(usize::from(ip)..).and_then(<[u8]>::first_chunk::<IPV6_HEADER>);
+            let to = frame.first_chunk::<8>();
+            let (Some(header), Some(to), true) = (header, to, ip != 0 && !special) else {
+                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
+                continue;
+            };
+            let entry = self.snapshot.entry_v6(id);
+            // A flow behind extension headers has its ports further on.
+            let simple = matches!(header[6], 6 | 17);
+            let place = match entry.mask {
+                0 => entry.first,
+                _ if simple => self.snapshot.pick(entry, flow_v6(header, frame, usize::from(ip))),
+                _ => u32::MAX,
+            };
+            let adjacency = self.snapshot.adjacency(place);
+            let length = usize::from(u16::from_be_bytes([header[4], header[5]])) + IPV6_HEADER;
+            let plain = (entry.kind == EntryKind::Forward)
+                & (adjacency.state == State::Ready)
+                & (u64::from_le_bytes(*to) & MAC == inlet.own)
+                & (header[7] > 1)
+                & (length <= usize::from(adjacency.mtu))
+                // Global unicast: link-local sources, and none at all, are looked at elsewhere.
+                & (header[8] >> 5 == 1);
+            let plain = plain
+                && match strict {
+                    ReversePath::Off => true,
+                    ReversePath::Loose => {
+                        self.snapshot.entry_v6(lane.source_ids[n]).kind == EntryKind::Forward
+                    }
+                    ReversePath::Strict => {
+                        self.snapshot.leads_to(self.snapshot.entry_v6(lane.source_ids[n]), inlet.link)
+                    }
+                };
+            if !plain {
+                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
+                continue;
+            }
+            let decision = &mut burst.decisions[usize::from(at)];
+            decision.out = Some(PortId(adjacency.port));
+            cells.count(decision);
+            burst.edits[usize::from(at)] = Edit::new(&adjacency, true, usize::from(ip) != ETHERNET);
+        }
+    }
+
+    fn question<'b>(
+        &'b self,
+        frame: &'b [u8],
+        parsed: &'b Frame,
+        (destination, source): (u32, u32),
+    ) -> Question<'b> {
+        Question {
+            snapshot: self.snapshot,
+            arrival: self.turn.arrival,
+            role: self.role,
+            reverse_path: self.turn.generation.reverse_path(),
+            frame,
+            parsed,
+            destination,
+            source,
+        }
+    }
+
+    /// One frame by all the rules.
+    #[inline(never)]
+    fn slow(&mut self, at: usize, ids: (u32, u32), burst: &mut Frames<'_>, replies: &mut Replies) {
+        let frame = burst.frames[at];
+        let checks = self.common.checks().filter(|checks| checks.port() == self.turn.arrival.port);
+        if checks.is_some_and(|checks| checks.is_meant(frame)) {
+            // Whoever hears it takes it out.
+            burst.decisions[at].out = None;
+            self.turn.counters.port(self.turn.arrival.port).count(&burst.decisions[at]);
+            return;
+        }
+        let parsed = frame::parse(self.turn.arrival.link, frame, self.turn.generation.depth());
+        let fate = self.question(frame, &parsed, ids).answer();
+        let (decision, edit) = (&mut burst.decisions[at], &mut burst.edits[at]);
+        let waits = self.carry_out(fate, &parsed, burst.first + at, frame, (decision, edit), replies);
+        if !waits {
+            self.turn.counters.port(self.turn.arrival.port).count(decision);
+        }
+    }
+
+    /// Does what is to become of a packet. Says whether it waits: then it is booked when it does not any more.
+    fn carry_out(
+        &mut self,
+        fate: Fate,
+        parsed: &Frame,
+        answers: usize,
+        frame: &[u8],
+        (decision, edit): (&mut Decision, &mut Edit),
+        replies: &mut Replies,
+    ) -> bool {
+        let port = self.turn.arrival.port;
+        let cells = self.turn.counters.port(port);
+        decision.out = None;
+        match fate {
+            Fate::Forward(adjacency) => {
+                let tagged = frame.get(12..14) == Some(&VLAN_TYPE.to_ne_bytes());
+                let v6 = matches!(parsed, Frame::Ip(headers) if headers.addresses.is_v6());
+                decision.out = Some(PortId(adjacency.port));
+                *edit = Edit::new(&adjacency, v6, tagged);
+            }
+            Fate::Fragment(adjacency) => {
+                let Frame::Ip(headers) = parsed else { return false };
+                let packet = &frame[headers.encapsulation.ip as usize..headers.end as usize];
+                match fragments::fragment(packet, &adjacency, answers, replies) {
+                    Some(_) => cells.fragmented.add(1),
+                    None => cells.forwards_lost.add(1),
+                }
+            }
+            Fate::Punt(class) => {
+                let now = self.turn.arrival.now.monotonic_micros;
+                let punts = self.common.punts().filter(|punts| punts.is_taken(port));
+                decision.would = None;
+                decision.phase = None;
+                let reason = match punts {
+                    None => Reason::Unclaimed,
+                    Some(punts) if punts.punt(class, port, frame, now) => {
+                        decision.reason = Reason::Punted;
+                        return false;
+                    }
+                    Some(_) => Reason::PuntOverflow,
+                };
+                drop_for(decision, reason);
+            }
+            Fate::Wait(next) => return self.wait(next, parsed, answers, frame, decision, replies),
+            Fate::Drop(reason) => drop_for(decision, reason),
+            Fate::Refuse(reason, error) => {
+                self.refuse((reason, error), parsed, answers, frame, decision, replies)
+            }
+        }
+        false
+    }
+
+    /// Has a packet wait, if somebody finds its next hop's MAC out.
+    fn wait(
+        &mut self,
+        next: NextHop,
+        parsed: &Frame,
+        answers: usize,
+        frame: &[u8],
+        decision: &mut Decision,
+        replies: &mut Replies,
+    ) -> bool {
+        let punts = self.common.punts().filter(|punts| punts.resolves());
+        let (Some(punts), Some(address)) = (punts, next.address) else {
+            let refused = (Reason::Unresolved, Error::HostUnreachable);
+            self.refuse(refused, parsed, answers, frame, decision, replies);
+            return false;
+        };
+        let arrival = self.turn.arrival;
+        let put = self.waiting.put(next, arrival.port, decision, frame, arrival.now);
+        match put {
+            // Nobody is told: the next hop may answer yet.
+            Put::Full => drop_for(decision, Reason::Unresolved),
+            Put::Ask | Put::Waits => self.turn.counters.port(arrival.port).waits.add(1),
+        }
+        if put == Put::Ask {
+            punts.ask(Wanted { link: next.link, address });
+        }
+        put != Put::Full
+    }
+
+    /// Drops a packet, and tells its sender if that may be and the budgets allow it.
+    fn refuse(
+        &mut self,
+        (reason, error): (Reason, Error),
+        parsed: &Frame,
+        answers: usize,
+        frame: &[u8],
+        decision: &mut Decision,
+        replies: &mut Replies,
+    ) {
+        let arrival = self.turn.arrival;
+        drop_for(decision, reason);
+        let Frame::Ip(headers) = parsed else { return };
+        let Some(faulty) = Faulty::new(arrival.link, frame, headers) else { return };
+        let Some(budget) = self.common.icmp() else { return };
+        // Nothing is sent to all stations of a network, nor to the router itself.
+        let source = headers.addresses.source();
+        let kind = match headers.addresses {
+            Addresses::V4 { source, .. } => self.snapshot.entry_v4(self.tries.0.lookup(source)).kind,
+            Addresses::V6 { source, .. } => self.snapshot.entry_v6(self.tries.1.lookup(source)).kind,
+        };
+        let link_local = matches!(source, IpAddr::V6(source) if source.is_unicast_link_local());
+        if matches!(kind, EntryKind::Broadcast | EntryKind::Local | EntryKind::LinkGroup | EntryKind::Group)
+            || kind == EntryKind::Martian && !link_local
+        {
+            return;
+        }
+        let Some(from) = router_address(self.snapshot, arrival.port, frame, headers.addresses.is_v6()) else {
+            return;
+        };
+        if !budget.take(source, arrival.now.monotonic_micros) {
+            decision.suppressed = true;
+            return;
+        }
+        if !replies.has_room(1, frame.len() + 128) {
+            return;
+        }
+        faulty.answer(error, from, arrival.port, answers, replies);
+        (decision.taken, decision.out) = (Taken::Reject, Some(arrival.port));
+    }
+}
+
+/// The router's own address on the link that a frame came by.
+pub(super) fn router_address(snapshot: &Snapshot, port: PortId, frame: &[u8], v6: bool) -> Option<IpAddr> {
+    let tagged = frame.get(12..14) == Some(&VLAN_TYPE.to_ne_bytes());
+    let vlan = match tagged {
+        true => u16::from_be_bytes(frame.get(14..16)?.try_into().ok()?) & 0x0fff,
+        false => 0,
+    };
+    let link = snapshot.link_at(port, vlan).or_else(|| snapshot.link_at(port, 0))?;
+    let link = snapshot.links().get(usize::from(link))?;
+    match v6 {
+        true => link.v6.map(IpAddr::V6),
+        false => link.v4.map(IpAddr::V4),
+    }
+}
+
+fn drop_for(decision: &mut Decision, reason: Reason) {
+    decision.reason = reason;
+    decision.taken = Taken::Drop;
+    decision.would = None;
+    decision.phase = None;
+    decision.out = None;
+}
+
+/// The hash of a flow whose header has no options. A fragment has no ports.
+#[inline(always)]
+fn flow_v4(header: &[u8; IPV4_HEADER], frame: &[u8], ip: usize) -> u32 {
+    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (protocol, ports) = match (word(4) & 0x3fff, header[9]) {
+        (0, protocol @ (6 | 17)) => (protocol, ports(frame, ip + IPV4_HEADER)),
+        _ => return flow_general(frame, Link::Ethernet),
+    };
+    flow::v4(word(12), word(16), protocol, ports)
+}
+
+#[inline(always)]
+fn flow_v6(header: &[u8; IPV6_HEADER], frame: &[u8], ip: usize) -> u32 {
+    flow::v6(address(header, 8), address(header, 24), header[6], ports(frame, ip + IPV6_HEADER))
+}
+
+#[inline(always)]
+fn ports(frame: &[u8], at: usize) -> u32 {
+    frame.get(at..at + PORTS).map_or(0, |ports| u32::from_be_bytes([ports[0], ports[1], ports[2], ports[3]]))
+}
+
+/// The hash of any other flow.
+#[cold]
+fn flow_general(frame: &[u8], link: Link) -> u32 {
+    match frame::parse(link, frame, frame::Depth::default()) {
+        Frame::Ip(headers) => consider::flow_of(&headers),
+        _ => 0,
+    }
+}
