@@ -527,10 +527,10 @@ mod keys {
             "15:1: unknown key `mirrored` in policy `p`; did you mean `mirror`?"
         );
         assert_eq!(
-            told(&format!("{PORTS}[sets]\ns = {{ kernel-table = 2525 }}\n")),
+            told(&format!("{PORTS}[sets]\ns = {{ url = \"x\" }}\n")),
             [
                 "14:5: the list of prefixes of set `s` has no `file`; add `file = \"…\"`",
-                "14:7: unknown key `kernel-table` in the list of prefixes of set `s`; the keys of a list of prefixes from a file are `file`",
+                "14:7: unknown key `url` in the list of prefixes of set `s`; the keys of a list of prefixes from elsewhere are `file`, `kernel-table`, `allow-empty`, `hold`",
             ]
         );
     }
