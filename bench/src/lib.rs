@@ -5,4 +5,4 @@ mod load;
 pub mod streams;
 pub mod tables;
 
-pub use load::{Load, Longest, generation, line_rate_share, median_ratio, print_line_rate_share};
+pub use load::{Load, Longest, Route, generation, line_rate_share, median_ratio, print_line_rate_share};

@@ -1,5 +1,7 @@
 //! A pipeline with its tables and endless traffic in memory, as the benches drive it.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant as Stopwatch};
@@ -19,8 +21,12 @@ use sekisho_dataplane::policy::{
 use sekisho_dataplane::port::MemoryDriver;
 use sekisho_dataplane::port::memory::Ring;
 use sekisho_dataplane::publication::{Publisher, Reader, publish};
+use sekisho_dataplane::route::punt::{PuntLimits, Punts};
+use sekisho_dataplane::route::{Change, Hop, Link, LinkId, Neighbour, RouteKind, RouteReader, Routes};
 use sekisho_dataplane::tap::{MAX_COPIES, Wanted};
 use sekisho_dataplane::worker::Corridor;
+
+use crate::streams::Numbers;
 
 const ACCESS: PortId = PortId(0);
 const BATCH: usize = 64;
@@ -38,6 +44,22 @@ pub struct Load {
     capture: u64,
     affected: Option<Affected>,
     micros: f64,
+    routes: Option<Routing>,
+}
+
+/// A router's part of a load.
+struct Routing {
+    /// Kept for its readers.
+    _routes: Routes,
+    reader: RouteReader,
+}
+
+/// A next hop and what leads to it.
+pub struct Route {
+    /// The prefix.
+    pub prefix: IpNetwork,
+    /// Which of the routers it goes by.
+    pub router: u32,
 }
 
 impl Load {
@@ -79,7 +101,70 @@ impl Load {
         }
         let generations = readers.pop().expect("one reader");
         let corridor = Corridor::new(driver, pipeline, BATCH);
-        Load { corridor, publisher, generations, counters, common, capture: 0, affected, micros: 0.0 }
+        Load {
+            corridor,
+            publisher,
+            generations,
+            counters,
+            common,
+            capture: 0,
+            affected,
+            micros: 0.0,
+            routes: None,
+        }
+    }
+
+    /// The same as [`new`](Load::new), in route mode: to destinations spread over `routes`, whose next hops are all
+    /// known. Frames come anew each time, as from a wire.
+    pub fn routing(v6: bool, pools: usize, sets: usize, shape: Shape, routes: &[Route]) -> Load {
+        Load::routing_or_not(v6, pools, sets, shape, routes, true)
+    }
+
+    /// The same traffic to the same destinations, bridged.
+    pub fn bridging(v6: bool, pools: usize, sets: usize, shape: Shape, routes: &[Route]) -> Load {
+        Load::routing_or_not(v6, pools, sets, shape, routes, false)
+    }
+
+    fn routing_or_not(
+        v6: bool,
+        pools: usize,
+        sets: usize,
+        shape: Shape,
+        routes: &[Route],
+        routed: bool,
+    ) -> Load {
+        let prefixes: Vec<IpNetwork> = (0..pools).map(|n| pool_prefix(v6, n)).collect();
+        let mut frames = outbound(&prefixes, shape);
+        spread(&mut frames, routes);
+        let generation = Generation::compile(&blueprint(&prefixes, sets)).expect("the blueprint compiles");
+        let (publisher, mut readers) = publish(generation, 1);
+        let counters = Arc::new(WorkerCounters::new(2, pools + 1));
+        let common = Common::new(2, RejectLimits::default());
+        let common = Arc::new(match routed {
+            true => {
+                let limits = PuntLimits { places: 1, ..PuntLimits::default() };
+                common.with_router(Punts::new(2, limits), RejectLimits::default())
+            }
+            false => common,
+        });
+        let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), FragmentLimits::default());
+        let mut driver = MemoryDriver::new(2, shape.frames, 128, Ring::Endless);
+        if routed {
+            driver = driver.with_fresh_headers();
+        }
+        for frame in frames {
+            assert!(driver.load(ACCESS, &frame), "the frame fits its place");
+        }
+        let generations = readers.pop().expect("one reader");
+        let corridor = Corridor::new(driver, pipeline, BATCH);
+        let routes = routed.then(|| {
+            let mut tables = Routes::new(1).expect("the tables");
+            let applied = tables.apply(&changes(routes));
+            assert!(applied.refused.is_empty(), "{:?}", applied.refused.first());
+            Routing { reader: tables.reader(), _routes: tables }
+        });
+        let (capture, affected, micros) = (0, None, 0.0);
+        Load { corridor, publisher, generations, counters, common, capture, affected, micros, routes }
     }
 
     /// Has what is wanted copied from now on.
@@ -124,9 +209,28 @@ impl Load {
         let mut generations = self.generations.online();
         let mut clock = || Instant::from_utc_micros(NOW);
         let mut carried = 0;
-        while carried < packets {
-            carried += self.corridor.serve(ACCESS, &mut generations, &mut clock).frames as u64;
+        match &mut self.routes {
+            None => {
+                while carried < packets {
+                    carried += self.corridor.serve(ACCESS, &mut generations, &mut clock).frames as u64;
+                }
+            }
+            Some(Routing { reader, .. }) => {
+                let mut routes = reader.online();
+                while carried < packets {
+                    let corridor = &mut self.corridor;
+                    let served = corridor.serve_routed(ACCESS, &mut generations, &mut routes, &mut clock);
+                    carried += served.frames as u64;
+                }
+            }
         }
+    }
+
+    /// Packets per second over so many of them.
+    pub fn rate_of(&mut self, packets: u64) -> f64 {
+        let started = Stopwatch::now();
+        self.carry(packets);
+        packets as f64 / started.elapsed().as_secs_f64()
     }
 
     /// Packets per second over `time` while another thread publishes what `next` compiles, so many times a
@@ -321,6 +425,68 @@ pub fn generation(pools: usize, sets: usize, more: usize) -> Generation {
     };
     blueprint.pools[0].prefixes.extend((0..more).map(beside));
     Generation::compile(&blueprint).expect("the blueprint compiles")
+}
+
+/// Leads frames to addresses inside the routes' prefixes, a flow always to the same one.
+fn spread(frames: &mut [Vec<u8>], routes: &[Route]) {
+    let mut flows: HashMap<Vec<u8>, IpAddr> = HashMap::new();
+    let mut numbers = Numbers::new(1812);
+    for frame in frames {
+        let flow = frame[26..].to_vec();
+        let to = *flows.entry(flow).or_insert_with(|| {
+            let Route { prefix, .. } = &routes[numbers.below(routes.len() as u64) as usize];
+            match prefix {
+                IpNetwork::V4(net) => {
+                    IpAddr::V4((net.ip().to_bits() | numbers.draw() as u32 & !net.mask().to_bits()).into())
+                }
+                IpNetwork::V6(net) => {
+                    IpAddr::V6((net.ip().to_bits() | numbers.wide() & !net.mask().to_bits()).into())
+                }
+            }
+        });
+        match to {
+            IpAddr::V4(to) => {
+                frame[30..34].copy_from_slice(&to.octets());
+                frame[24..26].fill(0);
+                let words = frame[14..34].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+                let sum: u32 = words.sum();
+                let sum = (sum & 0xffff) + (sum >> 16);
+                let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+            IpAddr::V6(to) => frame[38..54].copy_from_slice(&to.octets()),
+        }
+    }
+}
+
+/// A router on two ports, with as many routers behind the second as the routes name.
+fn changes(routes: &[Route]) -> Vec<Change> {
+    let link = |n: u32, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|text| text.parse().expect("a network")).collect();
+        // As the traffic has it.
+        let mac = [2, 0, 0, 0, 0, n as u8 + 1];
+        let (id, port) = (LinkId(n), PortId(n as u8));
+        Change::LinkUp(Link { id, port, vlan: None, mac, mtu: 1500, addresses })
+    };
+    let via = |v6: bool, router: u32| match v6 {
+        false => IpAddr::V4((0xc633_6000 + 2 + router).into()),
+        true => IpAddr::V6((0xfe80u128 << 112 | 2 + u128::from(router)).into()),
+    };
+    let mut changes = vec![link(0, &["10.255.255.1/30"]), link(1, &["198.51.96.1/21"])];
+    let mut routers: Vec<IpAddr> =
+        routes.iter().map(|route| via(route.prefix.is_ipv6(), route.router)).collect();
+    routers.sort_unstable();
+    routers.dedup();
+    changes.extend(routers.into_iter().enumerate().map(|(n, address)| {
+        let mac = [2, 0, 0, 1, (n >> 8) as u8, n as u8];
+        Change::SetNeighbour(Neighbour { link: LinkId(1), address, mac })
+    }));
+    changes.extend(routes.iter().map(|route| {
+        let via = Some(via(route.prefix.is_ipv6(), route.router));
+        let hops = vec![Hop { link: LinkId(1), via, weight: 1 }];
+        Change::SetRoute { prefix: route.prefix, kind: RouteKind::Unicast(hops) }
+    }));
+    changes
 }
 
 fn pool_prefix(v6: bool, n: usize) -> IpNetwork {

@@ -3,7 +3,7 @@
 //! What is dirty in the model becomes changes of the dataplane's routes, in batches. Neighbours that the kernel calls stale are
 //! confirmed: it does not see the traffic that uses them, and would forget them, or believe in them for ever.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,8 @@ const BATCH: usize = 4096;
 /// Between two rounds of asking after stale neighbours, and how many are asked after in one.
 const ROUND: Duration = Duration::from_secs(1);
 const ASKED: usize = 256;
+/// Next hops that are remembered as asked for.
+const MOST_HOPS: usize = 1 << 16;
 /// Differences that are named.
 const NAMED: usize = 10;
 
@@ -76,7 +78,9 @@ pub(super) struct Mirror {
     mapping: Mapping,
     links: LinkMap,
     interfaces: Interfaces,
-    stale: HashMap<(u32, IpAddr), ()>,
+    stale: HashSet<(u32, IpAddr)>,
+    /// Next hops that have been asked for, so that their MACs are known before a packet needs them.
+    hops: HashSet<(LinkId, IpAddr)>,
     next_round: Instant,
     read: MirrorRead,
 }
@@ -92,7 +96,8 @@ impl Mirror {
             mapping: Mapping::new(twins),
             links,
             interfaces: Interfaces::open()?,
-            stale: HashMap::new(),
+            stale: HashSet::new(),
+            hops: HashSet::new(),
             next_round: Instant::now(),
             read: MirrorRead::default(),
         })
@@ -129,8 +134,36 @@ impl Mirror {
             let stale =
                 self.mapping.is_up(link) && model.neighbour(link, address).is_some_and(|known| known.stale);
             match stale {
-                true => drop(self.stale.insert((link, address), ())),
-                false => drop(self.stale.remove(&(link, address))),
+                true => self.stale.insert((link, address)),
+                false => self.stale.remove(&(link, address)),
+            };
+        }
+        self.resolve_hops(model, &changes);
+    }
+
+    /// Asks for the MACs of next hops that are new: a route that moves to one loses no packet to the question.
+    fn resolve_hops(&mut self, model: &Model, changes: &[Change]) {
+        if self.hops.len() > MOST_HOPS {
+            self.hops.clear();
+        }
+        for change in changes {
+            match change {
+                Change::SetRoute { kind: RouteKind::Unicast(hops), .. } => {
+                    for (link, via) in hops.iter().filter_map(|hop| Some((hop.link, hop.via?))) {
+                        if !self.hops.insert((link, via)) {
+                            continue;
+                        }
+                        let Some(index) = self.mapping.interface(link) else { continue };
+                        if model.neighbour(index, via).is_none_or(|known| known.mac.is_none()) {
+                            // What comes of it is a notification.
+                            let _ = self.interfaces.resolve(index, via);
+                        }
+                    }
+                }
+                // Whoever leads there next asks again.
+                Change::RemoveNeighbour { link, address } => drop(self.hops.remove(&(*link, *address))),
+                Change::LinkDown(link) => self.hops.retain(|(of, _)| of != link),
+                _ => {}
             }
         }
     }
@@ -159,7 +192,7 @@ impl Mirror {
         if now >= self.next_round {
             self.next_round = now + ROUND;
             self.routes().routes.reclaim();
-            let some: Vec<(u32, IpAddr)> = self.stale.keys().take(ASKED).copied().collect();
+            let some: Vec<(u32, IpAddr)> = self.stale.iter().take(ASKED).copied().collect();
             for (link, address) in some {
                 // What comes of it is a notification: confirmed, or failed.
                 let _ = self.interfaces.resolve(link, address);

@@ -377,7 +377,7 @@ impl Model {
     ) -> (LinkId, Option<IpAddr>, Option<Mac>) {
         // A host of a network that is connected on one link.
         let bits = if to.is_ipv4() { 32 } else { 128 };
-        let host = via.is_none() && length < bits && self.neighbours.contains_key(&(to, link));
+        let host = via.is_none() && (length == bits || self.neighbours.contains_key(&(to, link)));
         let via = if host { Some(to) } else { via };
         let mac = via.and_then(|via| self.neighbours.get(&(via, link)).copied());
         (link, via, mac.filter(|_| self.links.contains_key(&link)))

@@ -197,7 +197,14 @@ impl Routes {
         let v6 = self.v6.prefixes.routes.iter().map(|(&(at, length), &id)| (at.network(length), id, true));
         v4.chain(v6).map(|(prefix, id, v6)| {
             let groups = if v6 { &self.v6.groups } else { &self.v4.groups };
-            RouteEntry { prefix, kind: kind_of(groups, id) }
+            let mut kind = kind_of(groups, id);
+            if let RouteKind::Unicast(hops) = &mut kind {
+                // As it was set.
+                let whole = prefix.prefix() == if v6 { 128 } else { 32 };
+                let itself = hops.iter_mut().filter(|hop| whole && hop.via == Some(prefix.ip()));
+                itself.for_each(|hop| hop.via = None);
+            }
+            RouteEntry { prefix, kind }
         })
     }
 
@@ -255,8 +262,14 @@ impl Routes {
                     if (1..=BUCKETS).contains(&hops.len()) =>
                 {
                     match prefix {
-                        IpNetwork::V4(_) => self.add_group(hops, |routes| &mut routes.v4),
-                        IpNetwork::V6(_) => self.add_group(hops, |routes| &mut routes.v6),
+                        IpNetwork::V4(net) => {
+                            let hops = of_host((net.ip().to_bits(), net.prefix()), hops);
+                            self.add_group(&hops, |routes| &mut routes.v4)
+                        }
+                        IpNetwork::V6(net) => {
+                            let hops = of_host((net.ip().to_bits(), net.prefix()), hops);
+                            self.add_group(&hops, |routes| &mut routes.v6)
+                        }
                     };
                 }
                 Change::SetNeighbour(Neighbour { link, address, .. }) => {
@@ -322,7 +335,7 @@ impl Routes {
             Some(RouteKind::Blackhole) => fixed(EntryKind::Blackhole),
             Some(RouteKind::Unreachable) => fixed(EntryKind::Unreachable),
             Some(RouteKind::Prohibit) => fixed(EntryKind::Prohibit),
-            Some(RouteKind::Unicast(hops)) => self.group_of(hops, half, at.network(length))?,
+            Some(RouteKind::Unicast(hops)) => self.group_of(&of_host(key, hops), half, at.network(length))?,
         };
         let Half { prefixes, groups } = half(self);
         let had = prefixes.set_route(key, id)?;
@@ -604,6 +617,12 @@ impl Routes {
         self.stale = false;
         self.unpublished = false;
     }
+}
+
+/// The hops of a route to one host: on a link itself, the next hop is the host.
+fn of_host<A: Family>((at, length): (A, u8), hops: &[Hop]) -> Vec<Hop> {
+    let itself = (length == A::BITS).then(|| at.address());
+    hops.iter().map(|hop| Hop { via: hop.via.or(itself), ..*hop }).collect()
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -13,6 +13,7 @@ mod fragments;
 mod link;
 mod packet;
 mod reply;
+pub mod router;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
