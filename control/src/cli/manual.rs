@@ -106,8 +106,18 @@ const SECTIONS: &[Section] = &[
         command: "doctor",
         text: "Looks at the ports' interfaces, cores, memory, capabilities, kernel, clock, folders and socket. Each \
                finding is ok, warn (it works, but slower or less safely) or FAIL (it does not run, or frames are lost), \
-               with why it matters and what to do. Changes nothing. Exit code 1 if something fails.",
-        examples: &["sekisho doctor", "sekisho doctor -c /etc/sekisho/sekisho.toml"],
+               with why it matters and what to do, and changes nothing. With --fix it sets, as root, what it can also set \
+               back: features, rings, queues and MTU of interfaces, interrupts, governors, variables of the kernel; it \
+               says what each was and is, and looks again. What was before is kept in the state folder \
+               (doctor.json), from where --undo restores it; what somebody else has set since stays so. All of it ends \
+               when the host is started anew: what shall last belongs into its own configuration. Interfaces may lose \
+               their link for a moment: fix before traffic flows. Exit code 1 if something fails.",
+        examples: &[
+            "sekisho doctor",
+            "sekisho doctor -c /etc/sekisho/sekisho.toml",
+            "sekisho doctor -c /etc/sekisho/sekisho.toml --fix --only port",
+            "sekisho doctor -c /etc/sekisho/sekisho.toml --undo",
+        ],
     },
     Section {
         command: "grant",

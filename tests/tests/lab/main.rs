@@ -10,6 +10,7 @@ mod bytes;
 mod capture;
 mod confirm;
 mod divert;
+mod doctor;
 mod encapsulation;
 mod failures;
 mod fragments;
