@@ -28,7 +28,7 @@ use super::kernel::Kernel;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::Workers;
-use super::{Ended, Error, FilterHealth, Options, drivers, health, notify};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, notify, privilege};
 use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey, reject_limits};
@@ -49,7 +49,8 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the tables' thread has for what it is at.
 const TABLES_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs `config` until told to stop, or until captures are read through.
+/// Runs `config` until told to stop, or until captures are read through. The calling thread keeps no privilege beyond
+/// that ([`privilege`]): it is one that ends with the daemon.
 ///
 /// # Errors
 /// When it can't start, or what it wrote can't be put together.
@@ -73,7 +74,8 @@ pub(crate) fn run_with(
         move |source| Error::System { what, source }
     };
 
-    let server = config.socket().map(Socket::bind).transpose()?.map(Server::new);
+    let server = config.socket().map(|path| Socket::bind(path, config.control.group.as_deref()));
+    let server = server.transpose()?.map(Server::new);
     let metrics = config.metrics.listen.map(Listener::bind).transpose()?;
     let (mut state, mut compiler) = (None, Compiler::default());
     if let Some(folder) = config.state() {
@@ -102,6 +104,9 @@ pub(crate) fn run_with(
     let (bell, ear) = bell().map_err(system("no socket pair to be woken by"))?;
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     let opened = open(config, cores.len())?;
+    // All that takes privilege is open; every thread is started after this.
+    const KEPT: &str = "privileges can't be let go";
+    privilege::gain_nothing().map_err(system(KEPT))?;
     let (publisher, readers) = publish(generation, cores.len());
     let common = Common::new(config.ports.len(), reject_limits(&config.limits));
     let common = Arc::new(common.with_checks(health::checks(config)));
@@ -117,6 +122,7 @@ pub(crate) fn run_with(
     let books = Arc::new(Books::new(books, Arc::clone(&common), affected));
     cores::keep_off(&cores, &all);
 
+    let kept = privilege::of_tables(config);
     let (tasks, to_do) = crossbeam::channel::unbounded();
     let (reports, reported) = crossbeam::channel::unbounded();
     let history = Arc::new(History::default());
@@ -148,8 +154,14 @@ pub(crate) fn run_with(
     tables.record(Author::Start, &tables.in_force().config, None, &Difference::default());
     let tables = std::thread::Builder::new()
         .name("sekisho-tables".to_owned())
-        .spawn(move || tables.run(&to_do))
+        .spawn(move || {
+            // Less of what it has is never refused (capabilities(7)).
+            let _ = privilege::keep(kept);
+            tables.run(&to_do);
+        })
         .map_err(system("the tables' thread can't be started"))?;
+    // Metrics' thread is started with what is left.
+    privilege::keep(privilege::of_control(&slot.get().config)).map_err(system(KEPT))?;
 
     let metrics_address = metrics.as_ref().map(|listener| listener.address);
     let metrics = metrics

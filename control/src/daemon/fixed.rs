@@ -31,6 +31,8 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     );
     changes.note("[limits] reject-per-second", was.reject_per_second, is.reject_per_second);
     changes.note("[control] socket", path(old.socket()), path(new.socket()));
+    let group = |config: &Config| config.control.group.clone().unwrap_or_else(|| "the daemon's".into());
+    changes.note("[control] group", group(old), group(new));
     changes.note("[control] state", path(old.state()), path(new.state()));
     let listen = |config: &Config| config.metrics.listen.map_or("none".into(), |listen| listen.to_string());
     changes.note("[affected] customers", old.affected.customers, new.affected.customers);

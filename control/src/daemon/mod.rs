@@ -33,6 +33,7 @@ mod history;
 mod kernel;
 mod load;
 mod notify;
+pub(crate) mod privilege;
 mod tables;
 mod wake;
 mod workers;

@@ -22,6 +22,7 @@ mod neighbours;
 mod offloads;
 mod package;
 mod phases;
+mod privilege;
 mod reject;
 mod swap;
 mod transfers;

@@ -1,0 +1,112 @@
+//! What each thread of a daemon that was started as root may do, and who may speak to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use sekisho_tests::lab::address::{DYNAMIC, WORLD};
+use sekisho_tests::lab::configuration::Configuration;
+use sekisho_tests::lab::daemon::{Daemon, argument};
+use sekisho_tests::lab::frame::Side;
+use sekisho_tests::lab::traffic::Flow;
+use sekisho_tests::lab::{Lab, await_that};
+
+/// `CAP_NET_ADMIN` and `CAP_NET_RAW`; `CAP_DAC_READ_SEARCH` (linux/capability.h).
+const PORTS: u64 = 1 << 12 | 1 << 13;
+const READ_FILES: u64 = 1 << 2;
+
+/// Of each thread by its name: the lines of its `status`.
+fn threads(daemon: &Daemon<'_>) -> Vec<(String, BTreeMap<String, String>)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it lives");
+    let of = |folder: std::path::PathBuf| -> Option<_> {
+        let status = fs::read_to_string(folder.join("status")).ok()?;
+        let lines = status.lines().filter_map(|line| line.split_once(":\t"));
+        let name = fs::read_to_string(folder.join("comm")).ok()?.trim().to_owned();
+        Some((name, lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()))
+    };
+    tasks.flatten().filter_map(|entry| of(entry.path())).collect()
+}
+
+fn set(status: &BTreeMap<String, String>, name: &str) -> u64 {
+    u64::from_str_radix(&status[name], 16).unwrap_or_else(|_| panic!("{name}: {status:?}"))
+}
+
+#[test]
+fn started_as_root_workers_keep_what_opens_a_port_again_and_no_other_thread_any_of_it() {
+    let lab = Lab::new();
+    let sekisho = lab.start(&Configuration::phase_2());
+    let all = threads(&sekisho);
+    let mut names: Vec<&str> = all.iter().map(|(name, _)| &**name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["sekisho", "sekisho-tables", "sekisho-w0"]);
+    for (name, status) in &all {
+        let kept = match &**name {
+            "sekisho-w0" => PORTS,
+            "sekisho-tables" => READ_FILES,
+            _ => 0,
+        };
+        assert_eq!((set(status, "CapPrm"), set(status, "CapEff")), (kept, kept), "{name}: {status:?}");
+        for empty in ["CapInh", "CapBnd", "CapAmb"] {
+            assert_eq!(set(status, empty), 0, "{name}: {empty}");
+        }
+        assert_eq!(status["NoNewPrivs"], "1", "{name}");
+    }
+
+    // It is enough: a port comes back, a reload reads its files, what began is written down.
+    let flow = Flow::udp(Side::Customer, (DYNAMIC[0], 5_000), (WORLD[0], 53));
+    lab.cut("access");
+    sekisho.await_status("the port is down", |status| status["ports"][0]["up"] == false);
+    lab.cable("access");
+    lab.address_subscriber();
+    sekisho.await_status("the port is up again", |status| status["ports"][0]["up"] == true);
+    let traffic = lab.traffic(std::slice::from_ref(&flow));
+    traffic.await_next(&flow);
+    traffic.end();
+    assert_eq!(sekisho.reload(&Configuration::phase_1()), Ok(2));
+    assert!(lab.file("state/phases.json").exists());
+    sekisho.end();
+    assert!(!lab.file("control.sock").exists(), "the socket is removed at the end");
+}
+
+#[test]
+fn metrics_are_served_by_a_thread_that_may_do_nothing() {
+    let lab = Lab::new();
+    lab.checkpoint.ip("link set lo up");
+    let config = lab.file("sekisho.toml");
+    let sekisho = lab.start(&Configuration { metrics: Some("127.0.0.1:9925"), ..Configuration::phase_2() });
+    let (_, status) = threads(&sekisho)
+        .into_iter()
+        .find(|(name, _)| name == "sekisho-metrics")
+        .unwrap_or_else(|| panic!("such a thread: {}", argument(&config)));
+    assert_eq!((set(&status, "CapPrm"), &*status["NoNewPrivs"]), (0, "1"));
+    let scraped = lab.checkpoint.run("curl", ["-s", "http://127.0.0.1:9925/metrics"]);
+    assert!(scraped.contains("sekisho_generation 1"), "{scraped}");
+    sekisho.end();
+}
+
+#[test]
+fn the_sockets_group_may_change_what_is_in_force_and_others_may_not_connect() {
+    /// A group that every Debian has.
+    const GROUP: (&str, u32) = ("mail", 8);
+    let lab = Lab::new();
+    let sekisho = lab.start(&Configuration { group: Some(GROUP.0), ..Configuration::phase_2() });
+    let socket = lab.file("control.sock");
+    let metadata = fs::metadata(&socket).unwrap();
+    assert_eq!((metadata.gid(), metadata.mode() & 0o777), (GROUP.1, 0o660));
+    let copy = lab.file("sekisho");
+    fs::copy(sekisho_tests::binary::sekisho(), &copy).unwrap();
+    let group = GROUP.1.to_string();
+    let command = |group: &str, command: &str| {
+        let person = ["--reuid", "65534", "--regid", group, "--clear-groups", argument(&copy), command];
+        let socket = ["--socket", argument(&socket)];
+        lab.checkpoint.output("setpriv", person.iter().chain(&socket).copied()).status.code()
+    };
+    assert_eq!((command(&group, "status"), command(&group, "reload")), (Some(0), Some(0)));
+    assert_eq!((command("65534", "status"), command("65534", "reload")), (Some(1), Some(1)));
+    await_that("the reload is in force", || {
+        sekisho.ask("status").is_ok_and(|status| status["generation"] == 2)
+    });
+    sekisho.end();
+    let unknown = lab.refused(&Configuration { group: Some("nobodys-group"), ..Configuration::phase_2() });
+    assert!(unknown.stderr.contains("addgroup --system nobodys-group"), "{unknown:?}");
+}
