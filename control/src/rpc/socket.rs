@@ -134,7 +134,9 @@ fn listen(path: &Path, group: Option<(&str, u32)>) -> Result<UnixListener, Socke
     const BACKLOG: i32 = 64;
     let failed = |source| SocketError::Io { path: path.to_owned(), source };
     let socket = bound(path).map_err(failed)?;
-    if let Some((name, number)) = group {
+    // Its own group can be kept without asking anybody.
+    let own = fs::symlink_metadata(path).map_err(failed)?.gid();
+    if let Some((name, number)) = group.filter(|(_, number)| *number != own) {
         lchown(path, None, Some(number)).map_err(|source| {
             // Nobody listens there yet, and nobody shall find it.
             let _ = fs::remove_file(path);

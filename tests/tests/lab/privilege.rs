@@ -1,8 +1,11 @@
 //! What each thread of a daemon that was started as root may do, and who may speak to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use sekisho_tests::lab::address::{DYNAMIC, WORLD};
 use sekisho_tests::lab::configuration::Configuration;
@@ -109,4 +112,109 @@ fn the_sockets_group_may_change_what_is_in_force_and_others_may_not_connect() {
     sekisho.end();
     let unknown = lab.refused(&Configuration { group: Some("nobodys-group"), ..Configuration::phase_2() });
     assert!(unknown.stderr.contains("addgroup --system nobodys-group"), "{unknown:?}");
+}
+
+const UNIT: &str = include_str!("../../../configs/systemd/sekisho.service");
+
+/// The system calls of a set of systemd's, those within it included.
+fn expanded(set: &str, calls: &mut BTreeSet<String>) {
+    if !set.starts_with('@') {
+        calls.insert(set.to_owned());
+        return;
+    }
+    let told =
+        Command::new("systemd-analyze").args(["syscall-filter", set]).output().expect("it is installed");
+    let told = String::from_utf8(told.stdout).expect("names");
+    let names = told.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    names.for_each(|name| expanded(name, calls));
+}
+
+/// What the unit lets through: its lines, one after the other.
+fn let_through() -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for line in UNIT.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let mut named = BTreeSet::new();
+        let (taken, names) = line.strip_prefix('~').map_or((false, line), |names| (true, names));
+        names.split_whitespace().for_each(|set| expanded(set, &mut named));
+        match taken {
+            true => allowed.retain(|call| !named.contains(call)),
+            false => allowed.extend(named),
+        }
+    }
+    allowed
+}
+
+/// Ends with the test, however that ends.
+struct Traced {
+    strace: Child,
+    daemon: Option<Pid>,
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // Its parent only looks on: what it traces has to be ended itself.
+        if let Some(daemon) = self.daemon {
+            let _ = kill_process(daemon, Signal::KILL);
+        }
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
+    }
+}
+
+#[test]
+fn the_units_filter_lets_through_every_system_call_of_a_daemons_life() {
+    let lab = Lab::new();
+    let (config, calls, log) = (lab.file("sekisho.toml"), lab.file("calls"), lab.file("traced.log"));
+    let configuration =
+        |group| Configuration { group, metrics: Some("127.0.0.1:9925"), ..Configuration::phase_2() };
+    fs::write(&config, configuration(Some("mail")).to_toml()).unwrap();
+    lab.checkpoint.ip("link set lo up");
+    let open = || fs::File::options().create(true).append(true).open(&log).unwrap();
+    let sekisho = sekisho_tests::binary::sekisho();
+    let strace = lab
+        .checkpoint
+        .command("strace")
+        .args(["-f", "-qq", "-o", argument(&calls), argument(sekisho), "run", "-c", argument(&config)])
+        .stdin(Stdio::null())
+        .stdout(open())
+        .stderr(open())
+        .spawn()
+        .expect("strace is installed");
+    let mut traced = Traced { strace, daemon: None };
+    let socket = lab.file("control.sock");
+    let ask = |words: &[&str]| {
+        let told = lab.sekisho(words.iter().copied().chain(["--socket", argument(&socket), "--json"]));
+        serde_json::from_str::<serde_json::Value>(&told.stdout).unwrap_or_default()
+    };
+    let up = |status: &serde_json::Value, up: bool| {
+        status["ports"].as_array().is_some_and(|ports| ports.iter().all(|port| port["up"] == true) == up)
+    };
+    await_that("its ports are up", || up(&ask(&["status"]), true));
+    let pid = ask(&["status"])["pid"].as_i64().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    traced.daemon = pid;
+    assert_eq!(ask(&["reload"])["generation"], 2);
+    ask(&["grant", "203.0.113.10", "--for", "1m", "--reason", "a-test"]);
+    lab.checkpoint.run("curl", ["-s", "http://127.0.0.1:9925/metrics"]);
+    lab.cut("access");
+    await_that("a port is down", || up(&ask(&["status"]), false));
+    lab.cable("access");
+    await_that("it is up again", || up(&ask(&["status"]), true));
+    kill_process(pid.expect("a process"), Signal::TERM).unwrap();
+    await_that("it has ended", || traced.strace.try_wait().expect("a child").is_some());
+    traced.daemon = None;
+
+    let text = fs::read_to_string(&calls).unwrap();
+    let name = |line: &str| -> Option<String> {
+        let call = line.split_once(' ')?.1.trim_start();
+        let call =
+            call.strip_prefix("<... ").map_or_else(|| call.split_once('('), |rest| rest.split_once(' '));
+        Some(call?.0.to_owned()).filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+    };
+    // Who starts it is not filtered yet.
+    let made: BTreeSet<String> = text.lines().filter_map(name).filter(|name| name != "execve").collect();
+    for known in ["capset", "prctl", "setsockopt", "sched_setaffinity", "rename", "listen"] {
+        assert!(made.contains(known), "{known} is among {made:?}");
+    }
+    let refused: Vec<_> = made.difference(&let_through()).cloned().collect();
+    assert!(refused.is_empty(), "the unit's filter refuses {refused:?}");
 }
