@@ -26,7 +26,10 @@ const SECTIONS: &[Section] = &[
     Section {
         command: "run",
         text: "Forwards between the ports of the configuration, one busy worker on each core, and serves the control \
-               socket. Live ports need CAP_NET_RAW and CAP_NET_ADMIN. SIGTERM and SIGINT end it, SIGHUP reloads. With \
+               socket. Ports that are interfaces need CAP_NET_RAW and CAP_NET_ADMIN, of driver xdp CAP_BPF too. Started as \
+               root, each thread lets go of all else once the ports are open: workers keep these, to open a port again \
+               whose interface was gone, the others none; root's thread for reloads may still read files. What is read \
+               again, and the state folder, should be root's then. SIGTERM and SIGINT end it, SIGHUP reloads. With \
                captures alone it ends by itself and prints packets and bytes by port, reason and pool.",
         examples: &[
             "sekisho run -c /etc/sekisho/sekisho.toml",

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use ipnetwork::IpNetwork;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
 use super::event::Event;
 use super::followed::TableState;
+use super::privilege;
 use super::tables::{Report, Task};
 use super::wake::{Bell, Ear, bell};
 use crate::netlink::{self, Counts, Listener, Wanted, is_listed};
@@ -141,7 +143,11 @@ impl Kernel {
             told: None,
         };
         let thread = std::thread::Builder::new().name("sekisho-netlink".to_owned());
-        thread.spawn(move || follower.run())?;
+        thread.spawn(move || {
+            // To look at routes takes nothing. Less of what it has is never refused (capabilities(7)).
+            let _ = privilege::keep(CapabilitySet::empty());
+            follower.run();
+        })?;
         Ok(Kernel(Line { commands, bell }))
     }
 

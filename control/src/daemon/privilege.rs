@@ -8,7 +8,7 @@
 //! | workers, and those that they have open a port again | what the configured drivers need ([`of_driver`]) | an interface that was removed comes back |
 //! | tables | of root's, `DAC_READ_SEARCH`; `DAC_OVERRIDE` where the state folder is another user's | a reload reads the files that were read at the start, and what has begun is written down |
 //! | control (the socket's clients, signals, the clock) | nothing; `DAC_OVERRIDE` of root's if captures are written, until they are put together | |
-//! | metrics | nothing | |
+//! | metrics; the kernel's routes | nothing | |
 //!
 //! Nobody keeps what a thread was not given, nothing can be gained again (`no_new_privs`, an empty bounding set where the
 //! daemon may empty it), and nothing is inherited by a program that is started, of which there is none.

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 /// Two ports of each driver; `mail` has more queues than there are workers.
 fn configuration(lab: &Lab) -> String {
-    let text = Configuration { cores: vec![0], ..Configuration::phase_2() }.to_toml();
+    let packet = "driver = \"packet\"".to_owned();
+    let text = Configuration { driver: packet, ..Configuration::phase_2() }.to_toml();
     let (packet, xdp) = text.split_once("name = \"mail\"").expect("the lab has such a port");
     let (ports, rest) = xdp.split_once("[sets]").expect("sets stand behind ports");
     let ports =
