@@ -26,7 +26,10 @@ const SECTIONS: &[Section] = &[
     Section {
         command: "run",
         text: "Forwards between the ports of the configuration, one busy worker on each core, and serves the control \
-               socket. Live ports need CAP_NET_RAW and CAP_NET_ADMIN. SIGTERM and SIGINT end it, SIGHUP reloads. With \
+               socket. Ports that are interfaces need CAP_NET_RAW and CAP_NET_ADMIN, of driver xdp CAP_BPF too. Started as \
+               root, each thread lets go of all else once the ports are open: workers keep these, to open a port again \
+               whose interface was gone, the others none; root's thread for reloads may still read files. What is read \
+               again, and the state folder, should be root's then. SIGTERM and SIGINT end it, SIGHUP reloads. With \
                captures alone it ends by itself and prints packets and bytes by port, reason and pool.",
         examples: &[
             "sekisho run -c /etc/sekisho/sekisho.toml",
@@ -113,8 +116,18 @@ const SECTIONS: &[Section] = &[
         command: "doctor",
         text: "Looks at the ports' interfaces, cores, memory, capabilities, kernel, clock, folders and socket. Each \
                finding is ok, warn (it works, but slower or less safely) or FAIL (it does not run, or frames are lost), \
-               with why it matters and what to do. Changes nothing. Exit code 1 if something fails.",
-        examples: &["sekisho doctor", "sekisho doctor -c /etc/sekisho/sekisho.toml"],
+               with why it matters and what to do, and changes nothing. With --fix it sets, as root, what it can also set \
+               back: features, rings, queues and MTU of interfaces, interrupts, governors, variables of the kernel; it \
+               says what each was and is, and looks again. What was before is kept in the state folder \
+               (doctor.json), from where --undo restores it; what somebody else has set since stays so. All of it ends \
+               when the host is started anew: what shall last belongs into its own configuration. Interfaces may lose \
+               their link for a moment: fix before traffic flows. Exit code 1 if something fails.",
+        examples: &[
+            "sekisho doctor",
+            "sekisho doctor -c /etc/sekisho/sekisho.toml",
+            "sekisho doctor -c /etc/sekisho/sekisho.toml --fix --only port",
+            "sekisho doctor -c /etc/sekisho/sekisho.toml --undo",
+        ],
     },
     Section {
         command: "grant",

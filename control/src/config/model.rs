@@ -406,6 +406,8 @@ impl Default for Limits {
 pub struct Control {
     /// Its Unix socket, if one is written. Joined to the configuration's folder if relative.
     pub socket: Option<PathBuf>,
+    /// The group that may change what is in force, if one is written: a name or a number.
+    pub group: Option<String>,
     /// The folder of what outlives it, if one is written. Joined to the configuration's folder if relative.
     pub state: Option<PathBuf>,
 }

@@ -170,7 +170,14 @@ pub(super) static CONTROL: Shape = Shape {
             "socket",
             Takes::Some("a path of at most 107 bytes"),
             Without::Means("/run/sekisho/control.sock where a port is an interface, else none"),
-            "The control socket. Root and the daemon's group may change what is in force; who else may connect may read.",
+            "The control socket. Root and its group may change what is in force.",
+        ),
+        Key::new(
+            "group",
+            Takes::Some("the name of a group"),
+            Without::Means("the daemon's own group"),
+            "The group that the socket belongs to. With sg or newgrp as the process's group, its members may connect, and \
+             change what is in force.",
         ),
         Key::new(
             "state",
@@ -380,6 +387,7 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
         return control;
     };
     control.state = table.get("state").and_then(|entry| path(report, &entry)).map(|path| folder.join(path));
+    control.group = table.get("group").and_then(|entry| group(report, &entry));
     let Some(entry) = table.get("socket") else {
         return control;
     };
@@ -398,6 +406,18 @@ pub(super) fn control(report: &mut Report, root: &Table<'_>, folder: &Path) -> C
         control.socket = Some(folder.join(path));
     }
     control
+}
+
+/// The name of a group; whether there is such a group is seen where the daemon runs.
+fn group(report: &mut Report, entry: &Entry<'_>) -> Option<String> {
+    let text = entry.string(report)?;
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',');
+    if text.is_empty() || text.len() > 32 || text.contains(odd) {
+        let help = "write a group that `getent group` lists, such as `sekisho`";
+        report.refuse(entry.place(), format!("{} is no name of a group", quoted(text)), help);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// `[metrics]`.

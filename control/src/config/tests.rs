@@ -107,6 +107,7 @@ nat64-prefixes = ["2001:db8:64::/96"]
 
 [control]
 socket = "/run/sekisho/test.sock"
+group = "sekisho"
 state = "remembered"
 
 [metrics]
@@ -526,7 +527,7 @@ mod keys {
         );
         assert_eq!(
             only("[control]\nmode = \"0600\"\n"),
-            "14:1: unknown key `mode` in [control]; the keys of [control] are `socket`, `state`"
+            "14:1: unknown key `mode` in [control]; the keys of [control] are `socket`, `group`, `state`"
         );
         assert_eq!(
             only("[metrics]\nlisten = \"127.0.0.1:1\"\nlistens = 1\n"),

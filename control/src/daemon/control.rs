@@ -30,7 +30,7 @@ use super::remembered::Remembered;
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::{self, Workers};
-use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify, twins};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify, privilege, twins};
 use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey};
@@ -52,7 +52,8 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the tables' thread has for what it is at.
 const TABLES_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs `config` until told to stop, or until captures are read through.
+/// Runs `config` until told to stop, or until captures are read through. The calling thread keeps no privilege beyond
+/// that ([`privilege`]): it is one that ends with the daemon.
 ///
 /// # Errors
 /// When it can't start, or what it wrote can't be put together.
@@ -76,7 +77,8 @@ pub(crate) fn run_with(
         move |source| Error::System { what, source }
     };
 
-    let server = config.socket().map(Socket::bind).transpose()?.map(Server::new);
+    let server = config.socket().map(|path| Socket::bind(path, config.control.group.as_deref()));
+    let server = server.transpose()?.map(Server::new);
     let (mut state, mut compiler) = (None, Compiler::default());
     if let Some(folder) = config.state() {
         let (opened, trouble) = State::open(folder);
@@ -120,14 +122,17 @@ pub(crate) fn run_with(
     let (bell, ear) = bell().map_err(system("no socket pair to be woken by"))?;
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     let opened = open(config, cores.len())?;
-    let (publisher, readers) = publish(generation, cores.len());
-    let mirrors = config.mirrors_kernel();
-    let common = Arc::new(routing::common(config, mirrors).with_checks(health::checks(config)));
     // Before the workers, so that links find what they stand for.
-    let (twins, silenced) = match mirrors {
+    let (twins, silenced) = match config.mirrors_kernel() {
         true => twins::open(config, warn)?,
         false => Default::default(),
     };
+    // All that takes privilege is open; every thread is started after this.
+    const KEPT: &str = "privileges can't be let go";
+    privilege::gain_nothing().map_err(system(KEPT))?;
+    let (publisher, readers) = publish(generation, cores.len());
+    let mirrors = config.mirrors_kernel();
+    let common = Arc::new(routing::common(config, mirrors).with_checks(health::checks(config)));
     let mut routing = match config.dataplane.mode {
         Mode::Bridge => None,
         Mode::Route => Some(StaticRoutes::new(config, cores.len(), routing::device, mirrors)?),
@@ -146,6 +151,7 @@ pub(crate) fn run_with(
     let books = Arc::new(Books::new(books, Arc::clone(&common), affected));
     cores::keep_off(&cores, &all);
 
+    let kept = privilege::of_tables(config);
     let (tasks, to_do) = crossbeam::channel::unbounded();
     let (reports, reported) = crossbeam::channel::unbounded();
     let (questions, asked) = crossbeam::channel::bounded(readers::WAITING);
@@ -208,13 +214,22 @@ pub(crate) fn run_with(
     tables.record(Author::Start, &tables.in_force().config, None, &Difference::default());
     let tables = std::thread::Builder::new()
         .name("sekisho-tables".to_owned())
-        .spawn(move || tables.run(&to_do))
+        .spawn(move || {
+            // Less of what it has is never refused (capabilities(7)).
+            let _ = privilege::keep(kept);
+            tables.run(&to_do);
+        })
         .map_err(system("the tables' thread can't be started"))?;
     // It ends when nobody can ask any more, and is not waited for.
     std::thread::Builder::new()
         .name("sekisho-readers".to_owned())
-        .spawn(move || readers.run(&asked))
+        .spawn(move || {
+            let _ = privilege::keep(kept);
+            readers.run(&asked);
+        })
         .map_err(system("the readers' thread can't be started"))?;
+    // Metrics' thread is started with what is left.
+    privilege::keep(privilege::of_control(&slot.get().config)).map_err(system(KEPT))?;
 
     let control = Control {
         metrics: Metrics::new(&slot.get().config, &books, &slot, Instant::now()),

@@ -34,6 +34,8 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     changes.note("[limits] icmp-interval", micros(was.icmp_interval_micros), micros(is.icmp_interval_micros));
     changes.note("[limits] icmp-per-second", was.icmp_per_second, is.icmp_per_second);
     changes.note("[control] socket", path(old.socket()), path(new.socket()));
+    let group = |config: &Config| config.control.group.clone().unwrap_or_else(|| "the daemon's".into());
+    changes.note("[control] group", group(old), group(new));
     changes.note("[control] state", path(old.state()), path(new.state()));
     let listen = |config: &Config| config.metrics.listen.map_or("none".into(), |listen| listen.to_string());
     changes.note("[affected] customers", old.affected.customers, new.affected.customers);

@@ -17,6 +17,7 @@ use super::books::Books;
 use super::event::Event;
 use super::followed::TableState;
 use super::mirror::{Compared, Mirror, MirrorRead};
+use super::privilege;
 use super::tables::{Report, Task};
 use super::wake::{Bell, Ear, bell};
 use crate::netlink::{self, Counts, Listener, Model, Wanted, is_listed};
@@ -179,7 +180,12 @@ impl Kernel {
             told: None,
         };
         let thread = std::thread::Builder::new().name("sekisho-netlink".to_owned());
-        thread.spawn(move || follower.run())?;
+        let kept = privilege::of_kernel(follower.mirror.is_some());
+        thread.spawn(move || {
+            // Less of what it has is never refused (capabilities(7)).
+            let _ = privilege::keep(kept);
+            follower.run();
+        })?;
         Ok(Kernel(Line { commands, bell }))
     }
 

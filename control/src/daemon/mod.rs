@@ -36,6 +36,7 @@ mod load;
 mod metrics;
 mod mirror;
 mod notify;
+pub(crate) mod privilege;
 mod readers;
 mod remembered;
 mod tables;

@@ -19,6 +19,7 @@ use sekisho_dataplane::worker::{Corridor, Poll, PortFailure, Pulse, Worker};
 
 use super::Error;
 use super::books::WorkerBooks;
+use super::privilege;
 use super::wake::Bell;
 use crate::clock;
 use crate::compile::{MAX_POOLS, fragment_limits};
@@ -156,8 +157,11 @@ impl Workers {
             failures: self.failures.clone(),
         };
         let last_word = LastWord { life: Arc::clone(&life), bell: self.bell.clone() };
+        let kept = privilege::of_ports(config);
         let body = move || {
             let _last_word = last_word;
+            // Less of what it has is never refused (capabilities(7)).
+            let _ = privilege::keep(kept);
             // Checked before the start; a core taken away since then costs speed and nothing else.
             let _ = cores::pin(core);
             run(seat)

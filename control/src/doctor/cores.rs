@@ -1,7 +1,8 @@
 //! The workers' cores: that they are there, and that nothing else is on them.
 
+use super::change::Change;
 use super::host::list;
-use super::{Finding, Host};
+use super::{Finding, Host, interrupts};
 use crate::config::Config;
 use crate::cores;
 use crate::words::plural;
@@ -17,7 +18,7 @@ pub(super) fn workers(config: Option<&Config>) -> Vec<usize> {
     }
 }
 
-fn joined(cores: &[usize]) -> String {
+pub(super) fn joined(cores: &[usize]) -> String {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
     cores.join(",")
 }
@@ -37,7 +38,7 @@ pub(super) fn examine(host: &Host, config: Option<&Config>, workers: &[usize], f
             )),
         }
         isolation(host, workers, findings);
-        interrupts(host, workers, findings);
+        interrupts::of_others(host, config, workers, findings);
         siblings(host, workers, findings);
     }
     governor(host, workers, findings);
@@ -79,43 +80,6 @@ fn isolation(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Interrupts that may be served on a worker's core. Those that the kernel manages itself can't be moved, and a few are
-/// of no account: what counts is whether there are some that could be elsewhere.
-fn interrupts(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
-    let there = |number: &String| {
-        let affinity = host.text(&format!("/proc/irq/{number}/effective_affinity_list")).unwrap_or_default();
-        let used = !host.names(&format!("/proc/irq/{number}")).iter().all(|name| {
-            [
-                "affinity_hint",
-                "effective_affinity",
-                "effective_affinity_list",
-                "node",
-                "smp_affinity",
-                "smp_affinity_list",
-                "spurious",
-            ]
-            .contains(&name.as_str())
-        });
-        used && list(&affinity).iter().any(|core| workers.contains(core))
-    };
-    let numbers: Vec<String> = host.names("/proc/irq").into_iter().filter(there).collect();
-    if numbers.is_empty() {
-        findings.push(Finding::ok(SUBJECT, "no device's interrupt is served on a worker's core"));
-        return;
-    }
-    let shown = numbers.iter().take(8).cloned().collect::<Vec<_>>().join(" ");
-    let more = if numbers.len() > 8 { " …" } else { "" };
-    let others = list(&host.text("/sys/devices/system/cpu/online").unwrap_or_default());
-    let other = others.iter().find(|core| !workers.contains(core)).copied().unwrap_or(0);
-    findings.push(Finding::warn(
-        SUBJECT,
-        format!("interrupts {shown}{more} are served on workers' cores"),
-        "each stops a worker for some microseconds; with driver \"packet\" those of the ports' own cards are a trade",
-        format!("for i in {}; do echo {other} > /proc/irq/$i/smp_affinity_list; done    # and stop irqbalance",
-            numbers.join(" ")),
-    ));
-}
-
 fn siblings(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
     for core in workers {
         let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
@@ -132,19 +96,24 @@ fn siblings(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
 }
 
 fn governor(host: &Host, workers: &[usize], findings: &mut Vec<Finding>) {
-    let governor = |core: usize| {
-        let path = format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
-        host.text(&path).filter(|governor| governor != "performance")
-    };
+    let path = |core: &usize| format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
+    let slow = |core: &&usize| host.text(&path(core)).is_some_and(|governor| governor != "performance");
     let first = [0];
     let cores = if workers.is_empty() { &first } else { workers };
-    match cores.iter().find_map(|core| Some((*core, governor(*core)?))) {
-        Some((core, governor)) => findings.push(Finding::warn(
-            SUBJECT,
-            format!("core {core} has the frequency governor {governor}"),
-            "a burst after a pause is served at a low clock",
-            "cpupower frequency-set -g performance",
-        )),
+    let slow: Vec<&usize> = cores.iter().filter(slow).collect();
+    match slow.first() {
+        Some(core) => findings.push(
+            Finding::warn(
+                SUBJECT,
+                format!(
+                    "core {core} has the frequency governor {}",
+                    host.text(&path(core)).unwrap_or_default()
+                ),
+                "a burst after a pause is served at a low clock",
+                "cpupower frequency-set -g performance",
+            )
+            .by(slow.iter().map(|core| Change::file(path(core), "performance"))),
+        ),
         None => findings.push(Finding::ok(SUBJECT, "no frequency governor slows them down")),
     }
 }
@@ -183,21 +152,14 @@ mod tests {
             ("sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "1-2"),
             ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance\n"),
             ("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "powersave\n"),
-            ("proc/irq/24/effective_affinity_list", "2"),
-            ("proc/irq/24/eth1-rx-0/none", ""),
-            ("proc/irq/25/effective_affinity_list", "2"),
-            ("proc/irq/26/effective_affinity_list", "0"),
-            ("proc/irq/26/eth2-rx-0/none", ""),
         ]);
         let mut findings = Vec::new();
         isolation(&host, &[1, 2], &mut findings);
-        interrupts(&host, &[1, 2], &mut findings);
         siblings(&host, &[1, 2], &mut findings);
         governor(&host, &[1, 2], &mut findings);
         let told = warned(&findings);
         assert!(told.contains("isolated | add `isolcpus=1,2 nohz_full=1,2"), "{told}");
         assert!(!told.contains("nohz_full |"), "{told}");
-        assert!(told.contains("interrupts 24 are served") && told.contains("echo 0 >"), "{told}");
         assert!(told.contains("1 and 2 share one") && told.contains("governor powersave"), "{told}");
         let mut findings = Vec::new();
         isolation(&host, &[0, 1, 2, 3], &mut findings);

@@ -10,6 +10,8 @@ use crate::rpc::{CallError, Client, socket_of};
 
 /// Anybody may write there.
 const OTHERS_WRITE: u32 = 0o002;
+/// But what is there is removed and renamed by its owner alone, as in /tmp.
+const STICKY: u32 = 0o1000;
 
 pub(super) fn examine(config: Option<&Config>, findings: &mut Vec<Finding>) {
     if let Some(state) = config.and_then(Config::state) {
@@ -64,6 +66,18 @@ fn folder(what: &str, path: &Path, findings: &mut Vec<Finding>) {
             "the daemon has no place for what outlives it",
             format!("rm {shown}"),
         )),
+        Ok(metadata) if metadata.permissions().mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE | STICKY => {
+            findings.push(Finding::warn(
+                subject,
+                format!(
+                    "anybody may write in the {what} folder {shown}, and remove what is their own (sticky)"
+                ),
+                "who is there before the daemon can take its place; it then refuses to start",
+                format!(
+                    "write `{what}` under [control] with a folder of the daemon's own, such as /run/sekisho"
+                ),
+            ));
+        }
         Ok(metadata) if metadata.permissions().mode() & OTHERS_WRITE != 0 => findings.push(Finding::fail(
             subject,
             format!("anybody may write in the {what} folder {shown}"),
@@ -80,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_anybody_may_write_in_fails() {
+    fn a_folder_that_anybody_may_write_in_fails_and_a_sticky_one_is_warned_of() {
         let temporary = tempfile::tempdir().unwrap();
         let level = |mode| {
             fs::set_permissions(temporary.path(), fs::Permissions::from_mode(mode)).unwrap();
@@ -88,6 +102,6 @@ mod tests {
             folder("state", temporary.path(), &mut findings);
             findings[0].level
         };
-        assert_eq!((level(0o750), level(0o777)), (Level::Ok, Level::Fail));
+        assert_eq!((level(0o750), level(0o777), level(0o1777)), (Level::Ok, Level::Fail, Level::Warn));
     }
 }

@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
+use super::change::Change;
 use super::{Finding, Host};
 use crate::config::{Config, Driver};
 
@@ -51,11 +52,87 @@ pub(super) fn examine(host: &Host, config: Option<&Config>, workers: usize, find
                 "transparent huge pages: never",
                 "large tables then take many small pages, and look-ups miss the TLB",
                 "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-            ),
+            )
+            .by([Change::file("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")]),
         });
     }
-    if let Some(pages) = host.number("/proc/sys/vm/nr_hugepages") {
+    huge_pages(host, config, workers, findings);
+}
+
+/// Frames of the driver `xdp` lie in huge pages, if there are some: 24 MiB for each worker and port at most.
+fn huge_pages(host: &Host, config: Option<&Config>, workers: usize, findings: &mut Vec<Finding>) {
+    const PATH: &str = "/proc/sys/vm/nr_hugepages";
+    const FRAMES: u64 = 24 << 20;
+    let Some(pages) = host.number(PATH) else { return };
+    let xdp = |config: &Config| {
+        config.ports.iter().filter(|port| matches!(port.driver, Driver::Xdp { .. })).count()
+    };
+    let bytes = config.map_or(0, |config| FRAMES * (xdp(config) * workers) as u64);
+    if bytes == 0 {
         let found = format!("{pages} huge pages reserved; the driver \"packet\" uses none");
         findings.push(Finding::ok(SUBJECT, found));
+        return;
+    }
+    let size = host.field("/proc/meminfo", "Hugepagesize");
+    let kilobytes = size.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(2048);
+    let free =
+        host.field("/proc/meminfo", "HugePages_Free").and_then(|text| text.parse().ok()).unwrap_or(pages);
+    let wanted = bytes.div_ceil(kilobytes << 10);
+    let found = format!("{free} of {pages} huge pages free, frames of \"xdp\" take {wanted}");
+    if free >= wanted {
+        findings.push(Finding::ok(SUBJECT, found));
+        return;
+    }
+    let all = pages + wanted - free;
+    findings.push(
+        Finding::warn(
+            SUBJECT,
+            found,
+            "in small pages the frames cost a worker misses of the TLB",
+            format!("sysctl -w vm.nr_hugepages={all}    # before `run`; for good in /etc/sysctl.d"),
+        )
+        .by([Change::file(PATH, all.to_string())]),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_asked_for_where_a_port_has_frames_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("proc/sys/vm/nr_hugepages", "10\n"),
+            (
+                "proc/meminfo",
+                "MemAvailable: 9000000 kB\nHugePages_Free:        4\nHugepagesize:       2048 kB\n",
+            ),
+        ] {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let told = |driver: &str| {
+            let text = format!(
+                "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"{driver}\"\n\
+                 device = \"eth1\"\n[[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\n\
+                 driver = \"memory\"\n"
+            );
+            let config = Config::from_toml(&text, Path::new("s.toml")).unwrap();
+            let mut findings = Vec::new();
+            huge_pages(&Host::at(folder.path()), Some(&config), 1, &mut findings);
+            findings.remove(0)
+        };
+        assert_eq!(told("packet").level, Level::Ok);
+        let xdp = told("xdp");
+        assert_eq!(
+            (xdp.level, xdp.changes),
+            (Level::Warn, vec![Change::file("/proc/sys/vm/nr_hugepages", "18")])
+        );
     }
 }

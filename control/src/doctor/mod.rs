@@ -1,12 +1,18 @@
 //! `sekisho doctor`: what this host, and the interfaces of a configuration, have that stands in the way, each with its
-//! remedy. Nothing is changed, and no privilege is needed: everything is read from `/proc` and `/sys`, or asked by
-//! ioctls that anybody may use.
+//! remedy. To look needs no privilege: everything is read from `/proc` and `/sys`, or asked of the kernel by questions that
+//! anybody may ask. A finding tells its remedy as a command, and where that can be taken back, as a [`Change`] too:
+//! `--fix` applies those, and the [`Journal`] remembers what was there before.
 //!
 //! One subject a file. What only reads files takes them from a [`Host`], so that a test can be a host of its own.
 
+mod change;
 mod cores;
 mod daemon;
+mod device;
+mod genetlink;
 mod host;
+mod interrupts;
+mod journal;
 mod memory;
 mod ports;
 mod privilege;
@@ -17,7 +23,9 @@ use serde::Serialize;
 
 use crate::config::Config;
 
+pub use change::{Change, Setting};
 pub use host::Host;
+pub use journal::{Done, Journal};
 pub use warnings::warnings;
 
 /// How much something matters.
@@ -45,12 +53,15 @@ pub struct Finding {
     pub why: Option<String>,
     /// What to do: a command, or what to write where.
     pub fix: Option<String>,
+    /// The same as settings that doctor can change, and change back; empty where it can't.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
 }
 
 impl Finding {
     fn ok(subject: impl Into<String>, found: impl Into<String>) -> Finding {
         let (subject, found) = (subject.into(), found.into());
-        Finding { level: Level::Ok, subject, found, why: None, fix: None }
+        Finding { level: Level::Ok, subject, found, why: None, fix: None, changes: Vec::new() }
     }
 
     fn warn(
@@ -60,7 +71,8 @@ impl Finding {
         fix: impl Into<String>,
     ) -> Finding {
         let (why, fix) = (Some(why.into()), Some(fix.into()));
-        Finding { level: Level::Warn, subject: subject.into(), found: found.into(), why, fix }
+        let (subject, found) = (subject.into(), found.into());
+        Finding { level: Level::Warn, subject, found, why, fix, changes: Vec::new() }
     }
 
     fn fail(
@@ -71,6 +83,12 @@ impl Finding {
     ) -> Finding {
         Finding { level: Level::Fail, ..Finding::warn(subject, found, why, fix) }
     }
+
+    /// With the settings that its fix is.
+    fn by(mut self, changes: impl IntoIterator<Item = Change>) -> Finding {
+        self.changes.extend(changes);
+        self
+    }
 }
 
 /// Everything that can be found on `host`; of ports, workers and folders only with a configuration.
@@ -78,7 +96,7 @@ pub fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let workers = cores::workers(config);
     for port in config.iter().flat_map(|config| &config.ports) {
-        ports::examine(host, port, workers.len(), &mut findings);
+        ports::examine(host, port, &workers, &mut findings);
     }
     cores::examine(host, config, &workers, &mut findings);
     memory::examine(host, config, workers.len(), &mut findings);

@@ -3,16 +3,27 @@
 use nix::ifaddrs::getifaddrs;
 use sekisho_dataplane::port::{Offload, Offloads, Rings};
 
-use super::{Finding, Host};
+use super::change::{Change, Setting};
+use super::device::{Devices, Sizes};
+use super::host::list;
+use super::{Finding, Host, cores, interrupts};
 use crate::config::{Driver, Port};
 
 /// With fewer descriptors, a ring of the smallest frames at 10 Gbit/s is full within 70 µs.
 const SMALL_RING: u32 = 1024;
 
-pub(super) fn examine(host: &Host, port: &Port, workers: usize, findings: &mut Vec<Finding>) {
+/// Which of the kernel's ways in and out a port takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Packet,
+    Xdp,
+}
+
+pub(super) fn examine(host: &Host, port: &Port, workers: &[usize], findings: &mut Vec<Finding>) {
     let subject = format!("port {}", port.name);
-    let device = match &port.driver {
-        Driver::Packet { device, .. } | Driver::Xdp { device, .. } => device,
+    let (way, device) = match &port.driver {
+        Driver::Packet { device, .. } => (Way::Packet, device),
+        Driver::Xdp { device, .. } => (Way::Xdp, device),
         Driver::Dpdk { .. } => {
             findings.push(Finding::fail(
                 subject,
@@ -41,8 +52,11 @@ pub(super) fn examine(host: &Host, port: &Port, workers: usize, findings: &mut V
     findings.push(Finding::ok(&*subject, format!("{device}: driver {driver}{speed}")));
     link(host, &subject, device, &sys, findings);
     sizes(host, &subject, device, &sys, findings);
-    offloads(&subject, device, findings);
-    queues(host, &subject, device, &sys, workers, findings);
+    let native = xdp(&subject, device, way, findings);
+    offloads(&subject, device, way, native, findings);
+    queues(host, &subject, device, &sys, (way, workers.len()), findings);
+    interrupts::of_a_port(host, &subject, &sys, workers, findings);
+    node(host, &subject, &sys, workers, findings);
     bridge(host, &subject, device, &sys, findings);
     addresses(host, &subject, device, findings);
 }
@@ -67,12 +81,15 @@ fn link(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec<
     }
     let flags = flags(host, sys);
     if flags & UP == 0 {
-        findings.push(Finding::fail(
-            subject,
-            format!("{device} is switched off"),
-            "nothing arrives and nothing leaves until it is on",
-            format!("ip link set dev {device} up"),
-        ));
+        findings.push(
+            Finding::fail(
+                subject,
+                format!("{device} is switched off"),
+                "nothing arrives and nothing leaves until it is on",
+                format!("ip link set dev {device} up"),
+            )
+            .by([Change { setting: Setting::Link { device: device.to_owned() }, to: "up".into() }]),
+        );
     } else if host.number(&format!("{sys}/carrier")) == Some(0) {
         findings.push(Finding::warn(
             subject,
@@ -91,25 +108,80 @@ fn sizes(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec
     let Some(mtu) = host.number(&format!("{sys}/mtu")) else { return };
     let frames = format!("MTU {mtu}: frames of up to {} bytes with one tag", mtu + 18);
     if mtu < 1500 {
-        findings.push(Finding::fail(
-            subject,
-            frames,
-            "longer frames can't leave by it; they are counted `oversize` and lost",
-            format!("ip link set dev {device} mtu 1504"),
-        ));
+        findings.push(
+            Finding::fail(
+                subject,
+                frames,
+                "longer frames can't leave by it; they are counted `oversize` and lost",
+                format!("ip link set dev {device} mtu 1504"),
+            )
+            .by([mtu_of(sys)]),
+        );
     } else if mtu < 1504 {
         findings.push(Finding::warn(
             subject,
             frames,
             "a full frame with two tags (QinQ), or PPPoE behind a tag, is longer by four bytes and would be lost",
             format!("ip link set dev {device} mtu 1504    # on both ports of the pair; needed with two tags only"),
-        ));
+        ).by([mtu_of(sys)]));
     } else {
         findings.push(Finding::ok(subject, frames));
     }
 }
 
-fn offloads(subject: &str, device: &str, findings: &mut Vec<Finding>) {
+fn mtu_of(sys: &str) -> Change {
+    Change::file(format!("{sys}/mtu"), "1504")
+}
+
+/// What the device's driver can do with XDP; whether it runs programs itself, if that can be told.
+fn xdp(subject: &str, device: &str, way: Way, findings: &mut Vec<Finding>) -> Option<bool> {
+    let told = Devices::new().and_then(|mut devices| devices.xdp(device));
+    let xdp = match (told, way) {
+        (Ok(Some(xdp)), _) => xdp,
+        // Kernels before 6.3 don't say, and who does not use it need not know.
+        (_, Way::Packet) => return None,
+        (Ok(None) | Err(_), Way::Xdp) => {
+            findings.push(Finding::warn(
+                subject,
+                format!("the kernel does not tell what {device} can do with XDP"),
+                "whether frames go to the worker by the device's driver or are copied by the stack is seen at the start",
+                "apt install -t bookworm-backports linux-image-amd64    # 6.3 and later tell",
+            ));
+            return None;
+        }
+    };
+    let native = xdp.is_native();
+    findings.push(match way {
+        Way::Xdp if !native => Finding::warn(
+            subject,
+            format!("XDP features: {xdp}"),
+            "without basic and redirect in its driver there is only generic mode: every frame is copied",
+            "write `driver = \"packet\"` in its [[port]], or take a card whose driver has them",
+        ),
+        Way::Xdp if !xdp.has_zero_copy() => {
+            Finding::ok(subject, format!("XDP features: {xdp}; without zero-copy each frame is copied once"))
+        }
+        _ => Finding::ok(subject, format!("XDP features: {xdp}")),
+    });
+    Some(native)
+}
+
+/// Features that take a frame's tag out: `ethtool`'s word, the kernel's, and whether the frame comes in.
+const TAGS: [(&str, &str, bool); 4] = [
+    ("rxvlan", "rx-vlan-hw-parse", true),
+    ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse", true),
+    ("txvlan", "tx-vlan-hw-insert", false),
+    ("tx-vlan-stag-hw-insert", "tx-vlan-stag-hw-insert", false),
+];
+/// Those that merge what is received; their names for `ethtool -K` are in [`Offload`].
+const MERGING: [(&str, &str); 3] = [("gro", "rx-gro"), ("lro", "rx-lro"), ("rx-gro-hw", "rx-gro-hw")];
+
+fn offloads(subject: &str, device: &str, way: Way, native: Option<bool>, findings: &mut Vec<Finding>) {
+    let on = Devices::new().and_then(|mut devices| devices.features(device));
+    // A device without features has none of these either.
+    if let Ok(on) = &on {
+        tags(subject, device, way, on, findings);
+    }
     let offloads = match Offloads::of(device) {
         Ok(offloads) => offloads,
         Err(error) => {
@@ -123,37 +195,98 @@ fn offloads(subject: &str, device: &str, findings: &mut Vec<Finding>) {
         }
     };
     let merging = offloads.merging();
+    let kept = |offload: &&Offload| !offload.merges();
+    let names: Vec<&str> = offloads.on().iter().filter(kept).map(|offload| offload.name()).collect();
+    let rest = match names.is_empty() {
+        true => String::new(),
+        false => format!("; {} on, which changes nothing for frames off a wire", names.join(", ")),
+    };
     match merging.remedy() {
-        Some(remedy) => findings.push(Finding::fail(
-            subject,
-            format!("merges received frames: {merging}"),
-            "what arrives was never on the wire and can't be forwarded as it came: `sekisho run` refuses it",
-            remedy,
-        )),
-        None => {
-            let kept = |offload: &&Offload| !offload.merges();
-            let names: Vec<&str> = offloads.on().iter().filter(kept).map(|offload| offload.name()).collect();
-            let rest = match names.is_empty() {
-                true => String::new(),
-                false => format!("; {} on, which changes nothing for frames off a wire", names.join(", ")),
-            };
-            findings.push(Finding::ok(subject, format!("gro, lro and rx-gro-hw are off{rest}")));
+        // The driver gives frames to the worker before anything can be merged, or refuses the program itself.
+        Some(_) if way == Way::Xdp && native == Some(true) && !merging.on().contains(&Offload::Lro) => {
+            findings.push(Finding::ok(subject, format!("{merging} on, behind what XDP takes{rest}")));
         }
+        Some(remedy) => {
+            let merges = |name: &str| merging.on().iter().any(|offload| offload.name() == name);
+            let changes = MERGING.iter().filter(|(word, _)| merges(word));
+            findings.push(
+                Finding::fail(
+                    subject,
+                    format!("merges received frames: {merging}"),
+                    "what arrives was never on the wire and can't be forwarded as it came: `sekisho run` refuses it",
+                    remedy,
+                )
+                .by(changes.map(|(_, feature)| Change::feature_off(device, feature))),
+            );
+        }
+        None => findings.push(Finding::ok(subject, format!("gro, lro and rx-gro-hw are off{rest}"))),
     }
 }
 
-fn queues(host: &Host, subject: &str, device: &str, sys: &str, workers: usize, findings: &mut Vec<Finding>) {
+/// VLAN tags that the device keeps beside the frame.
+fn tags(subject: &str, device: &str, way: Way, on: &[(String, bool)], findings: &mut Vec<Finding>) {
+    let found: Vec<_> = TAGS
+        .iter()
+        .filter_map(|(word, feature, comes_in)| {
+            let (_, fixed) = on.iter().find(|(name, _)| name == feature)?;
+            Some((*word, *feature, *comes_in, *fixed))
+        })
+        .collect();
+    if found.is_empty() {
+        findings.push(Finding::ok(subject, "VLAN tags stay in the frame"));
+        return;
+    }
+    let words: Vec<&str> = found.iter().map(|(word, ..)| *word).collect();
+    let taken: Vec<_> = found.iter().filter(|(_, _, comes_in, _)| *comes_in).collect();
+    if way == Way::Packet || taken.is_empty() {
+        let told = "a tag that comes beside its frame is put back";
+        findings.push(Finding::ok(subject, format!("VLAN offload: {} on; {told}", words.join(", "))));
+        return;
+    }
+    let names: Vec<&str> = taken.iter().map(|(word, ..)| *word).collect();
+    let found = format!("takes VLAN tags out of received frames: {}", names.join(", "));
+    let why = "the tag is beside the frame, where AF_XDP does not see it: customers behind tags lose theirs";
+    if taken.iter().any(|(.., fixed)| *fixed) {
+        let fix = "write `driver = \"packet\"` in its [[port]]: the device can't do otherwise";
+        findings.push(Finding::fail(subject, found, why, fix));
+        return;
+    }
+    let switched: Vec<String> = names.iter().map(|name| format!("{name} off")).collect();
+    let fix =
+        format!("ethtool -K {device} {}    # `run` does so too when it opens the port", switched.join(" "));
+    let changes = taken.iter().map(|(_, feature, ..)| Change::feature_off(device, feature));
+    findings.push(Finding::warn(subject, found, why, fix).by(changes));
+}
+
+fn queues(
+    host: &Host,
+    subject: &str,
+    device: &str,
+    sys: &str,
+    (way, workers): (Way, usize),
+    findings: &mut Vec<Finding>,
+) {
     let names = host.names(&format!("{sys}/queues"));
     let receive = names.iter().filter(|name| name.starts_with("rx-")).count();
-    let found = format!("{receive} receive queues, {workers} workers");
+    let channels = Devices::new().and_then(|mut devices| devices.channels(device)).unwrap_or_default();
+    let most =
+        channels.0.iter().map(|(word, _, most)| format!("{word} {most}")).collect::<Vec<_>>().join(" ");
+    let most = if most.is_empty() { String::new() } else { format!(" (most {most})") };
+    let found = format!("{receive} receive queues{most}, {workers} workers");
     // A device of one queue has no more to give: only what could be otherwise is told.
-    if receive > 1 && receive < workers {
-        findings.push(Finding::warn(
-            subject,
-            found,
-            "fewer cores than workers take frames from the card",
-            format!("ethtool -L {device} combined {workers}"),
-        ));
+    let fewer = receive > 1 && receive < workers;
+    let more = way == Way::Xdp && receive > workers;
+    if fewer || more {
+        let why = match more {
+            true => {
+                "what arrives at a queue that no worker has is seen by none: `run` makes them fewer, or refuses"
+            }
+            false => "fewer cores than workers take frames from the card",
+        };
+        let (fix, changes) = with_queues(device, &channels, workers);
+        // `run` sets them itself, where that can be done.
+        let told = if more && changes.is_none() { Finding::fail } else { Finding::warn };
+        findings.push(told(subject.to_owned(), found, why.to_owned(), fix).by(changes));
     } else {
         findings.push(Finding::ok(subject, found));
     }
@@ -167,16 +300,57 @@ fn queues(host: &Host, subject: &str, device: &str, sys: &str, workers: usize, f
         if (receive < SMALL_RING && receive < most_receive)
             || (transmit < SMALL_RING && transmit < most_transmit)
         {
-            findings.push(Finding::warn(
-                subject,
-                found,
-                "a burst overruns a short ring, and the card drops what has no room",
-                format!("ethtool -G {device} rx {} tx {}", wanted(most_receive), wanted(most_transmit)),
-            ));
+            let to = format!("rx {} tx {}", wanted(most_receive), wanted(most_transmit));
+            let fix = format!("ethtool -G {device} {to}");
+            findings.push(
+                Finding::warn(
+                    subject,
+                    found,
+                    "a burst overruns a short ring, and the card drops what has no room",
+                    fix,
+                )
+                .by([Change { setting: Setting::Rings { device: device.to_owned() }, to }]),
+            );
         } else {
             findings.push(Finding::ok(subject, found));
         }
     }
+}
+
+/// How a device gets as many receive queues as there are workers: the command, and the setting where it has room.
+fn with_queues(device: &str, channels: &Sizes, workers: usize) -> (String, Option<Change>) {
+    let workers = workers as u64;
+    let room = |word: &&str| channels.get(word).is_some_and(|(_, most)| most >= workers);
+    let Some(word) = ["combined", "rx"].into_iter().find(room) else {
+        return (format!("ethtool -L {device} combined {workers}"), None);
+    };
+    let mut wanted = channels.clone();
+    for size in &mut wanted.0 {
+        match size.0 {
+            is if is == word => size.1 = workers,
+            // Of queues that send alone no more are needed, and of those that receive alone none.
+            "rx" => size.1 = 0,
+            _ => {}
+        }
+    }
+    let change = Change { setting: Setting::Channels { device: device.to_owned() }, to: wanted.now() };
+    (format!("ethtool -L {device} {word} {workers}"), Some(change))
+}
+
+/// The memory that the card writes to, and the cores that read it.
+fn node(host: &Host, subject: &str, sys: &str, workers: &[usize], findings: &mut Vec<Finding>) {
+    let Some(node) = host.number(&format!("{sys}/device/numa_node")) else { return };
+    let near = list(&host.text(&format!("/sys/devices/system/node/node{node}/cpulist")).unwrap_or_default());
+    let far: Vec<usize> = workers.iter().copied().filter(|core| !near.contains(core)).collect();
+    findings.push(match far.is_empty() || near.is_empty() {
+        true => Finding::ok(subject, format!("on NUMA node {node}, as its workers are")),
+        false => Finding::warn(
+            subject,
+            format!("on NUMA node {node}, and the workers on cores {} are not", cores::joined(&far)),
+            "each frame then crosses from one processor to the other, and back",
+            format!("choose `cores` under [dataplane] from {}", cores::joined(&near)),
+        ),
+    });
 }
 
 fn bridge(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec<Finding>) {
@@ -192,7 +366,7 @@ fn bridge(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Ve
 
 fn addresses(host: &Host, subject: &str, device: &str, findings: &mut Vec<Finding>) {
     let all = getifaddrs().into_iter().flatten().filter(|entry| entry.interface_name == device);
-    let mut told = false;
+    let (mut told, mut has_own) = (false, false);
     for address in all.filter_map(|entry| entry.address) {
         let v4 = address.as_sockaddr_in().map(|address| address.ip().to_string());
         let v6 = address.as_sockaddr_in6().map(|address| address.ip());
@@ -202,6 +376,8 @@ fn addresses(host: &Host, subject: &str, device: &str, findings: &mut Vec<Findin
         if link_local {
             continue;
         }
+        // Who switches IPv6 off loses them, and on again does not bring them back.
+        has_own |= v6.is_some();
         findings.push(Finding::fail(
             subject,
             format!("{device} has the address {ip}"),
@@ -211,12 +387,15 @@ fn addresses(host: &Host, subject: &str, device: &str, findings: &mut Vec<Findin
     }
     let ipv6 = format!("/proc/sys/net/ipv6/conf/{device}");
     if host.exists(&ipv6) && host.number(&format!("{ipv6}/disable_ipv6")) == Some(0) {
-        findings.push(Finding::warn(
-            subject,
-            format!("IPv6 is on at {device}"),
-            "the host's own router solicitations and neighbour messages appear on the customers' wire",
-            format!("sysctl -w net.ipv6.conf.{device}.disable_ipv6=1"),
-        ));
+        findings.push(
+            Finding::warn(
+                subject,
+                format!("IPv6 is on at {device}"),
+                "the host's own router solicitations and neighbour messages appear on the customers' wire",
+                format!("sysctl -w net.ipv6.conf.{device}.disable_ipv6=1"),
+            )
+            .by((!has_own).then(|| Change::file(format!("{ipv6}/disable_ipv6"), "1"))),
+        );
     } else if !told {
         findings.push(Finding::ok(subject, "no address of this host on it, and IPv6 is off"));
     }
@@ -244,7 +423,8 @@ mod tests {
         let mut findings = Vec::new();
         link(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
         sizes(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
-        queues(&host, "port a", "nodev9", "/sys/class/net/nodev9", 4, &mut findings);
+        queues(&host, "port a", "nodev9", "/sys/class/net/nodev9", (Way::Packet, 4), &mut findings);
+        node(&host, "port a", "/sys/class/net/nodev9", &[0, 5], &mut findings);
         bridge(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
         findings.retain(|finding| finding.level > Level::Ok);
         findings
@@ -266,5 +446,57 @@ mod tests {
         assert_eq!(fixes(&bridged)[1], "ip link set dev nodev9 nomaster");
         let alone = found(|sys| fs::write(sys.join("carrier"), "0").unwrap());
         assert_eq!((alone[0].level, alone[0].found.contains("no carrier")), (Level::Warn, true));
+    }
+    #[test]
+    fn tags_that_are_taken_out_matter_to_xdp_and_not_to_packet_sockets() {
+        let told = |way, on: &[(&str, bool)]| {
+            let on: Vec<(String, bool)> =
+                on.iter().map(|(name, fixed)| ((*name).to_owned(), *fixed)).collect();
+            let mut findings = Vec::new();
+            tags("port a", "eth1", way, &on, &mut findings);
+            findings.remove(0)
+        };
+        let both = [("rx-vlan-hw-parse", false), ("tx-vlan-hw-insert", false)];
+        let packet = told(Way::Packet, &both);
+        assert!(packet.level == Level::Ok && packet.found.contains("rxvlan, txvlan on"), "{packet:?}");
+        let xdp = told(Way::Xdp, &both);
+        assert_eq!(
+            (xdp.level, xdp.changes),
+            (Level::Warn, vec![Change::feature_off("eth1", "rx-vlan-hw-parse")])
+        );
+        assert!(xdp.fix.unwrap().starts_with("ethtool -K eth1 rxvlan off"));
+        let fixed = told(Way::Xdp, &[("rx-vlan-hw-parse", true)]);
+        assert!(fixed.level == Level::Fail && fixed.changes.is_empty(), "{fixed:?}");
+        assert_eq!(told(Way::Xdp, &[("tx-vlan-hw-insert", false)]).level, Level::Ok);
+    }
+
+    #[test]
+    fn queues_are_set_by_the_word_that_has_room() {
+        let sizes = Sizes(vec![("rx", 2, 8), ("tx", 2, 8), ("combined", 0, 4)]);
+        let (fix, change) = with_queues("eth1", &sizes, 4);
+        assert_eq!(
+            (fix.as_str(), change.unwrap().to.as_str()),
+            ("ethtool -L eth1 combined 4", "rx 0 tx 2 combined 4")
+        );
+        let (fix, change) = with_queues("eth1", &sizes, 6);
+        assert_eq!(
+            (fix.as_str(), change.unwrap().to.as_str()),
+            ("ethtool -L eth1 rx 6", "rx 6 tx 2 combined 0")
+        );
+        assert_eq!(with_queues("eth1", &sizes, 9).1, None);
+    }
+
+    #[test]
+    fn workers_far_from_the_cards_memory_are_told() {
+        let far = found(|sys| {
+            fs::create_dir(sys.join("device")).unwrap();
+            fs::write(sys.join("device/numa_node"), "1\n").unwrap();
+            let node = sys.join("../../../devices/system/node/node1");
+            fs::create_dir_all(&node).unwrap();
+            fs::write(node.join("cpulist"), "4-7\n").unwrap();
+        });
+        let told = far.iter().find(|finding| finding.found.contains("NUMA")).unwrap();
+        assert!(told.found.contains("cores 0 are not"), "{told:?}");
+        assert!(told.fix.as_deref().unwrap().ends_with("from 4,5,6,7"), "{told:?}");
     }
 }

@@ -1,11 +1,17 @@
 //! What this process may do, and how `run` gets what it needs.
 
+use rustix::thread::CapabilitySet;
+
 use super::{Finding, Host};
 use crate::config::Config;
+use crate::daemon::privilege::of_ports;
 
 const SUBJECT: &str = "privilege";
-/// Bits of the kernel's capability.h.
-const NEEDED: [(&str, u32); 2] = [("CAP_NET_ADMIN", 12), ("CAP_NET_RAW", 13)];
+const NAMES: [(&str, CapabilitySet); 3] = [
+    ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN),
+    ("CAP_NET_RAW", CapabilitySet::NET_RAW),
+    ("CAP_BPF", CapabilitySet::BPF),
+];
 
 pub(super) fn examine(host: &Host, config: Option<&Config>, findings: &mut Vec<Finding>) {
     if config.is_some_and(|config| !config.is_live()) {
@@ -15,15 +21,20 @@ pub(super) fn examine(host: &Host, config: Option<&Config>, findings: &mut Vec<F
     let effective =
         host.field("/proc/self/status", "CapEff").and_then(|text| u64::from_str_radix(&text, 16).ok());
     let Some(effective) = effective else { return };
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| *name).collect();
+    // Without a configuration, those of the driver that takes any interface.
+    let needed = config.map_or(CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW, of_ports);
+    let lacks = needed.difference(CapabilitySet::from_bits_retain(effective));
+    let named = |set: CapabilitySet| -> Vec<&str> {
+        NAMES.iter().filter(|(_, one)| set.contains(*one)).map(|(name, _)| *name).collect()
+    };
+    let missing = named(lacks);
     findings.push(match missing.is_empty() {
-        true => Finding::ok(SUBJECT, "CAP_NET_ADMIN and CAP_NET_RAW are there"),
+        true => Finding::ok(SUBJECT, format!("{} are there", named(needed).join(" and "))),
         // Doctor itself needs none; whoever starts the daemon does.
         false => Finding::warn(
             SUBJECT,
             format!("started like this, `run` would lack {}", missing.join(" and ")),
-            "packet sockets and promiscuous ports need them",
+            "opening ports takes them; what else there is, the daemon lets go",
             "systemctl start sekisho    # its unit has them; or: sudo sekisho run -c FILE",
         ),
     });

@@ -1,5 +1,6 @@
 //! The kernel, its clock, and the limits of its network stack.
 
+use super::change::Change;
 use super::{Finding, Host};
 
 pub(super) fn examine(host: &Host, findings: &mut Vec<Finding>) {
@@ -39,6 +40,8 @@ fn clock(host: &Host, findings: &mut Vec<Finding>) {
     if let Some(source) = host.text(&format!("{folder}/current_clocksource")) {
         let found = format!("clock source {source}");
         let quick = ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"];
+        let all = host.text(&format!("{folder}/available_clocksource")).unwrap_or_default();
+        let has_tsc = all.split_whitespace().any(|source| source == "tsc");
         findings.push(match quick.contains(&source.as_str()) {
             true => Finding::ok("clock", found),
             false => Finding::warn(
@@ -48,7 +51,8 @@ fn clock(host: &Host, findings: &mut Vec<Finding>) {
                 format!(
                     "echo tsc > {folder}/current_clocksource    # if available_clocksource there lists it"
                 ),
-            ),
+            )
+            .by(has_tsc.then(|| Change::file(format!("{folder}/current_clocksource"), "tsc"))),
         });
     }
     let is_synchronised = synchronised();
@@ -89,7 +93,8 @@ fn limits(host: &Host, findings: &mut Vec<Finding>) {
         let found = format!("net.core.{key} is {value}");
         findings.push(match value >= least {
             true => Finding::ok("network", found),
-            false => Finding::warn("network", found, why, format!("sysctl -w net.core.{key}={least}")),
+            false => Finding::warn("network", found, why, format!("sysctl -w net.core.{key}={least}"))
+                .by([Change::file(format!("/proc/sys/net/core/{key}"), least.to_string())]),
         });
     }
 }

@@ -24,6 +24,12 @@ pub fn warnings(config: &Config) -> Vec<String> {
             _ => {}
         }
     }
+    if let Some(group) = &config.control.group
+        && group.parse::<u32>().is_err()
+        && !nix::unistd::Group::from_name(group).is_ok_and(|group| group.is_some())
+    {
+        warnings.push(format!("`group`: there is no group {group} on this host; addgroup --system {group}"));
+    }
     // What is there, not what this thread may use: the daemon's keep off the workers' cores.
     let online = list(&Host::this().text("/sys/devices/system/cpu/online").unwrap_or_default());
     let missing = config.dataplane.cores.iter().flatten().filter(|core| !online.contains(core));

@@ -27,7 +27,7 @@ pub struct Peer {
 /// The user of whom nothing is known (`nobody`'s number in the kernel's overflow convention).
 const UNKNOWN: u32 = 65_534;
 
-/// The daemon's own user and group.
+/// The daemon's own user, and the group that may change what is in force.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
     uid: u32,
@@ -35,9 +35,10 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// This process.
-    pub(super) fn this_process() -> Owner {
-        Owner { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    /// This process, with the group of its socket, if that has one of its own.
+    pub(super) fn of(group: Option<u32>) -> Owner {
+        let gid = group.unwrap_or_else(|| rustix::process::getegid().as_raw());
+        Owner { uid: rustix::process::geteuid().as_raw(), gid }
     }
 
     /// What the peer may do, by the credentials that the kernel noted when it connected (unix(7), `SO_PEERCRED`).
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn who_connects_from_this_process_may_change() {
         let (one, _other) = UnixStream::pair().unwrap();
-        let peer = Owner::this_process().peer_of(&one);
+        let peer = Owner::of(None).peer_of(&one);
         assert_eq!((peer.rights, peer.pid), (Rights::Change, std::process::id() as i32));
     }
 }

@@ -157,9 +157,10 @@ impl Server {
     }
 
     fn with_bounds(socket: Socket, bounds: Bounds) -> Server {
+        let owner = Owner::of(socket.group);
         Server {
             socket,
-            owner: Owner::this_process(),
+            owner,
             bounds,
             clients: VecDeque::new(),
             next_id: 0,
@@ -627,7 +628,7 @@ mod tests {
         fn new() -> Bench {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("s.sock");
-            let server = Server::with_bounds(Socket::bind(&path).unwrap(), BOUNDS);
+            let server = Server::with_bounds(Socket::bind(&path, None).unwrap(), BOUNDS);
             Bench { server, echo: Echo::default(), now: Instant::now(), path, _folder: folder }
         }
 

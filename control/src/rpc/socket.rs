@@ -2,10 +2,12 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Group;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -21,6 +23,21 @@ pub enum SocketError {
     /// Something else is there.
     #[error("{}: not a socket; remove it, or write another `socket` under [control]", .0.display())]
     InTheWay(PathBuf),
+    /// The group does not exist.
+    #[error(
+        "there is no group {0} on this host: addgroup --system {0}, or write another `group` under [control]"
+    )]
+    NoGroup(String),
+    /// It can't be the group's.
+    #[error("{}: can't be given to the group {group}: {source}; only root may, or who is in it", path.display())]
+    Group {
+        /// The path.
+        path: PathBuf,
+        /// The group.
+        group: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The system refuses.
     #[error("{}: {source}", path.display())]
     Io {
@@ -36,6 +53,8 @@ pub enum SocketError {
 pub(crate) struct Socket {
     pub(super) listener: UnixListener,
     path: PathBuf,
+    /// The group that may change what is in force, if it is not the process's.
+    pub(super) group: Option<u32>,
     /// Device and inode, so that nobody else's socket is removed.
     identity: (u64, u64),
     /// Held as long as the daemon lives, and let go by the kernel when it dies: two that start at once, or one that
@@ -44,12 +63,15 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket. Its folder is made if there is none; a socket that nobody listens on is replaced.
+    /// Makes the socket, for a group by name or for the process's own. Its folder is made if there is none; a socket that
+    /// nobody listens on is replaced.
     ///
     /// # Errors
-    /// When another daemon listens there, when something else is in the way, or the system refuses.
-    pub(crate) fn bind(path: &Path) -> Result<Socket, SocketError> {
+    /// When another daemon listens there, when something else is in the way, when there is no such group, or the system
+    /// refuses.
+    pub(crate) fn bind(path: &Path, group: Option<&str>) -> Result<Socket, SocketError> {
         let failed = |source| SocketError::Io { path: path.to_owned(), source };
+        let group = group.map(|name| Ok::<_, SocketError>((name, number_of(name)?))).transpose()?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -66,10 +88,11 @@ impl Socket {
             }
             Ok(_) => fs::remove_file(path).map_err(failed)?,
         }
-        let listener = listen(path).map_err(failed)?;
+        let listener = listen(path, group)?;
         let metadata = fs::symlink_metadata(path).map_err(failed)?;
         let identity = (metadata.dev(), metadata.ino());
-        Ok(Socket { listener, path: path.to_owned(), identity, _lock: lock })
+        let group = group.map(|(_, number)| number);
+        Ok(Socket { listener, path: path.to_owned(), group, identity, _lock: lock })
     }
 
     /// Where it is.
@@ -100,15 +123,37 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Bound, then given its mode, and only then listening: nobody connects before the mode holds.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+/// A group's number, by its name or as it is written.
+fn number_of(name: &str) -> Result<u32, SocketError> {
+    let known = Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw());
+    known.or_else(|| name.parse().ok()).ok_or_else(|| SocketError::NoGroup(name.to_owned()))
+}
+
+/// Bound, then given its group and mode, and only then listening: nobody connects before they hold.
+fn listen(path: &Path, group: Option<(&str, u32)>) -> Result<UnixListener, SocketError> {
     const BACKLOG: i32 = 64;
+    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    let socket = bound(path).map_err(failed)?;
+    // Its own group can be kept without asking anybody.
+    let own = fs::symlink_metadata(path).map_err(failed)?.gid();
+    if let Some((name, number)) = group.filter(|(_, number)| *number != own) {
+        lchown(path, None, Some(number)).map_err(|source| {
+            // Nobody listens there yet, and nobody shall find it.
+            let _ = fs::remove_file(path);
+            SocketError::Group { path: path.to_owned(), group: name.to_owned(), source }
+        })?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
+    rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed(errno.into()))?;
+    Ok(UnixListener::from(socket))
+}
+
+/// A socket with a place in the file system.
+fn bound(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(UnixListener::from(socket))
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -119,7 +164,7 @@ mod tests {
     fn the_folder_is_made_and_owner_and_group_may_connect() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/sekisho/control.sock");
-        let socket = Socket::bind(&path).unwrap();
+        let socket = Socket::bind(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         UnixStream::connect(&path).unwrap();
         drop(socket);
@@ -132,11 +177,11 @@ mod tests {
         let path = folder.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let first = Socket::bind(&path).unwrap();
-        let error = Socket::bind(&path).unwrap_err();
+        let first = Socket::bind(&path, None).unwrap();
+        let error = Socket::bind(&path, None).unwrap_err();
         assert!(matches!(error, SocketError::Live(_)), "{error}");
         drop(first);
-        Socket::bind(&path).unwrap();
+        Socket::bind(&path, None).unwrap();
     }
 
     #[test]
@@ -144,7 +189,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         let _other = UnixListener::bind(&path).unwrap();
-        assert!(matches!(Socket::bind(&path), Err(SocketError::Live(_))));
+        assert!(matches!(Socket::bind(&path, None), Err(SocketError::Live(_))));
+    }
+
+    #[test]
+    fn it_is_the_groups_that_is_written_and_a_group_that_is_not_there_is_told_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let error = Socket::bind(&path, Some("nobodys-group")).unwrap_err();
+        assert!(error.to_string().contains("addgroup --system nobodys-group"), "{error}");
+        let own = rustix::process::getegid().as_raw();
+        let socket = Socket::bind(&path, Some(&own.to_string())).unwrap();
+        assert_eq!((fs::metadata(&path).unwrap().gid(), socket.group), (own, Some(own)));
     }
 
     #[test]
@@ -152,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Socket::bind(&path), Err(SocketError::InTheWay(_))));
+        assert!(matches!(Socket::bind(&path, None), Err(SocketError::InTheWay(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
@@ -160,7 +216,7 @@ mod tests {
     fn a_socket_that_somebody_else_put_there_meanwhile_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        let socket = Socket::bind(&path).unwrap();
+        let socket = Socket::bind(&path, None).unwrap();
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(socket);

@@ -10,12 +10,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::CapabilitySet;
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::route::LinkId;
 use sekisho_dataplane::route::punt::{PuntClass, Punts};
 
 use super::Tap;
+use crate::daemon::privilege;
 use crate::netlink::Interfaces;
 
 /// Workers ring no bell, so they are asked: the longest that a frame for the router lies about.
@@ -94,9 +96,11 @@ impl Ferry {
             links,
             counts,
         };
-        let thread = std::thread::Builder::new()
-            .name("sekisho-twins".to_owned())
-            .spawn(move || carrying.run(is_up))?;
+        let thread = std::thread::Builder::new().name("sekisho-twins".to_owned()).spawn(move || {
+            // What is open is enough. Less of what it has is never refused (capabilities(7)).
+            let _ = privilege::keep(CapabilitySet::empty());
+            carrying.run(is_up);
+        })?;
         Ok(Ferry { stop, thread: Some(thread) })
     }
 }

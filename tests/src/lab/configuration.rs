@@ -80,6 +80,10 @@ pub struct Configuration {
     pub dynamic: &'static str,
     /// Pools besides, as TOML.
     pub pools: &'static str,
+    /// The group of the control socket, if it is to have one of its own.
+    pub group: Option<&'static str>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<&'static str>,
 }
 
 impl Phase {
@@ -107,6 +111,8 @@ impl Configuration {
             filter: None,
             dynamic: r#"["203.0.113.0/25", "2001:db8:d000::/36"]"#,
             pools: "",
+            group: None,
+            metrics: None,
         }
     }
 
@@ -156,6 +162,8 @@ impl Configuration {
         });
         // One port of driver `packet` receives the other way.
         let ring = if driver.contains("packet") { "receive-ring = \"slots\"" } else { "" };
+        let group = self.group.map_or(String::new(), |group| format!("group = \"{group}\""));
+        let metrics = self.metrics.map_or(String::new(), |at| format!("\n[metrics]\nlisten = \"{at}\"\n"));
         let mut listed = String::new();
         for Phase { name, from, block, watched } in phases {
             let action = if *watched { ", action = \"monitor\"" } else { "" };
@@ -235,6 +243,7 @@ reject-interval = "{reject_interval}"
 [control]
 socket = "control.sock"
 state = "state"
+{group}{metrics}
 "#
         )
     }

@@ -17,6 +17,7 @@ mod mail;
 mod mirror;
 mod neighbours;
 mod phases;
+mod privilege;
 mod reject;
 mod swap;
 mod transfers;
