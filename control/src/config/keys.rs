@@ -301,6 +301,7 @@ mod tests {
         let own: &[(&str, &str)] = match key {
             "rate" => &[("driver", "pcap")],
             "receive-ring" => &[("driver", "packet"), ("device", "eth7")],
+            "mode" | "zero-copy" => &[("driver", "xdp"), ("device", "eth7")],
             _ => &[],
         };
         for (key, word) in own.iter().filter(|_| way == ["port"]) {
