@@ -22,5 +22,6 @@ mod offloads;
 mod package;
 mod phases;
 mod reject;
+mod soak;
 mod swap;
 mod transfers;

@@ -18,5 +18,6 @@ mod mirror;
 mod neighbours;
 mod phases;
 mod reject;
+mod soak;
 mod swap;
 mod transfers;
