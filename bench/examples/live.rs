@@ -18,17 +18,23 @@ use std::time::{Duration, Instant};
 
 /// 60 bytes: a SYN of 10.0.0.1 to 198.51.100.7, padded.
 const FRAME: usize = 60;
+/// Link, IPv4, and the ports and number of TCP.
+const HEADERS: usize = 44;
 
 /// One instruction: operation, registers, offset, operand (bpf/standardization/instruction-set.rst).
 const fn instruction(operation: u64, to: u64, from: u64, offset: i16, operand: i32) -> u64 {
     operation | to << 8 | from << 12 | (offset as u16 as u64) << 16 | (operand as u32 as u64) << 32
 }
 
-/// Sends each frame by an interface, after writing its source, checksum and port. `base` is the sum of the other words
-/// of its IPv4 header.
-fn sender(interface: i32, base: i32) -> Vec<u64> {
+/// Sends each frame by an interface, after writing its source, checksum and port. All headers are written anew: the kernel
+/// uses its frames again, as whoever had them has left them. `base` is the sum of the other words of the IPv4 header.
+fn sender(interface: i32, frame: &[u8; FRAME], base: i32) -> Vec<u64> {
     let i = instruction;
-    vec![
+    let words = frame[..HEADERS].as_chunks::<4>().0;
+    let stores =
+        words.iter().zip((0..).step_by(4)).map(|(word, at)| i(0x62, 2, 0, at, i32::from_ne_bytes(*word)));
+    let stores: Vec<u64> = stores.collect();
+    let before = vec![
         i(0xbf, 6, 1, 0, 0),
         // A number for this frame: bpf_get_prandom_u32.
         i(0x85, 0, 0, 0, 7),
@@ -37,7 +43,9 @@ fn sender(interface: i32, base: i32) -> Vec<u64> {
         i(0xbf, 4, 2, 0, 0),
         i(0x07, 4, 0, 0, FRAME as i32),
         // Too short for what follows: to the end.
-        i(0x2d, 4, 3, 34, 0),
+        i(0x2d, 4, 3, 33 + stores.len() as i16, 0),
+    ];
+    let behind = vec![
         // The source: 10.0.0.1 and one of 1,000 networks and ten hosts.
         i(0xbf, 5, 0, 0, 0),
         i(0x97, 5, 0, 0, 1000),
@@ -78,7 +86,8 @@ fn sender(interface: i32, base: i32) -> Vec<u64> {
         // XDP_DROP.
         i(0xb7, 0, 0, 0, 1),
         i(0x95, 0, 0, 0, 0),
-    ]
+    ];
+    [before, stores, behind].concat()
 }
 
 /// Says the same of every frame: 1 is XDP_DROP, 2 is XDP_PASS.
@@ -155,7 +164,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             // All but the checksum, which is zero, and the source.
             let base = sum(words) - sum(&words[6..8]);
-            let program = load(&sender(index(interface)? as i32, base))?;
+            let program = load(&sender(index(interface)? as i32, &frame, base))?;
             let time = Duration::from_secs_f64(seconds.parse()?);
             let (began, mut offered) = (Instant::now(), 0u64);
             while began.elapsed() < time {

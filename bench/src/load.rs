@@ -470,7 +470,7 @@ fn changes(routes: &[Route]) -> Vec<Change> {
     };
     let via = |v6: bool, router: u32| match v6 {
         false => IpAddr::V4((0xc633_6000 + 2 + router).into()),
-        true => IpAddr::V6((0xfe80u128 << 112 | 2 + u128::from(router)).into()),
+        true => IpAddr::V6(((0xfe80 << 112) | (2 + u128::from(router))).into()),
     };
     let mut changes = vec![link(0, &["10.255.255.1/30"]), link(1, &["198.51.96.1/21"])];
     let mut routers: Vec<IpAddr> =

@@ -301,6 +301,7 @@ mod tests {
         let own: &[(&str, &str)] = match key {
             "rate" => &[("driver", "pcap")],
             "receive-ring" => &[("driver", "packet"), ("device", "eth7")],
+            "mode" | "zero-copy" => &[("driver", "xdp"), ("device", "eth7")],
             _ => &[],
         };
         let of_router = ["mac", "mtu", "addresses", "vlans", "twin", "urpf"].contains(&key);

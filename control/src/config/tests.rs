@@ -837,8 +837,8 @@ mod ports {
         assert_eq!(with("driver = \"xdp\"\ndevice = \"eth1\"\nmode = \"skb\"").len(), 1);
         assert_eq!(
             with("driver = \"packet\"\ndevice = \"eth1\"\nzero-copy = \"on\""),
-            ["8:1: `zero-copy` is no key of the driver `packet`; the driver `packet` takes `device`; \
-              `zero-copy` belongs to `xdp`"]
+            ["8:1: `zero-copy` is no key of the driver `packet`; the driver `packet` takes `device`, \
+              `receive-ring`; `zero-copy` belongs to `xdp`"]
         );
         assert_eq!(with("driver = \"afpacket\"").len(), 1);
         assert_eq!(with("driver = \"pcap\"\nrate = \"slow\"").len(), 1);

@@ -8,7 +8,7 @@ use sekisho_dataplane::counters::{PoolTotals, Totals, WorkerCounters};
 use sekisho_dataplane::cycles;
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::{PoolId, PortId};
-use sekisho_dataplane::port::xdp::XdpManner;
+use sekisho_dataplane::port::xdp::{Census, XdpManner};
 use sekisho_dataplane::port::{Outage, PortState, PortStatistics, PortWatch};
 use sekisho_dataplane::worker::Pulse;
 
@@ -36,6 +36,11 @@ pub struct WorkerBooks {
 }
 
 impl WorkerBooks {
+    /// Where its frames of driver `xdp` are.
+    pub fn frames(&self) -> Option<Census> {
+        self.watches.iter().flatten().find_map(PortWatch::frames)
+    }
+
     /// Whether it still polls its ports.
     pub fn is_running(&self) -> bool {
         self.life.is_running()

@@ -87,6 +87,17 @@ pub enum InterfaceError {
         /// What it may not.
         action: &'static str,
     },
+    /// The process may not keep its frames in memory.
+    #[error(
+        "{interface}: not permitted to keep {mebibytes} MiB of frames in memory; allow it with LimitMEMLOCK=infinity in \
+         the unit (`ulimit -l unlimited` in a shell), or with the capability CAP_IPC_LOCK"
+    )]
+    Locked {
+        /// The interface's name.
+        interface: String,
+        /// How much that is.
+        mebibytes: usize,
+    },
     /// Somebody else has an XDP program there.
     #[error(
         "{interface} has an XDP program already ({program}, number {id}), and there can be one only; whoever put it there \

@@ -16,6 +16,12 @@ impl Errno {
     pub(super) fn last() -> Errno {
         Errno::from(io::Error::last_os_error())
     }
+
+    /// What it means, without its number.
+    pub(super) fn words(self) -> String {
+        let told = self.to_string();
+        told.split(" (os error").next().unwrap_or_default().to_lowercase()
+    }
 }
 
 impl From<io::Error> for Errno {

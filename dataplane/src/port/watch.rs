@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam::utils::CachePadded;
 
 use super::error::InterfaceError;
-use super::xdp::XdpManner;
+use super::xdp::{Census, XdpManner};
 use crate::counters::Cell;
 use crate::port::Lost;
 
@@ -103,9 +103,10 @@ impl Cells {
 #[derive(Debug)]
 struct Board {
     cells: CachePadded<Cells>,
-    /// Both are written when they change, which is seldom.
+    /// These are written when they change, which is seldom, or four times a second.
     state: Mutex<PortState>,
     manner: Mutex<Option<XdpManner>>,
+    frames: Mutex<Option<Census>>,
 }
 
 /// What one worker knows of one port, for any thread to read.
@@ -118,6 +119,7 @@ impl PortWatch {
             cells: CachePadded::default(),
             state: Mutex::new(state),
             manner: Mutex::default(),
+            frames: Mutex::default(),
         }))
     }
 
@@ -141,6 +143,16 @@ impl PortWatch {
     /// How the interface is used, if that is by driver `xdp` and it has been there.
     pub fn manner(&self) -> Option<XdpManner> {
         self.0.manner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_frames(&self, frames: Census) {
+        *self.0.frames.lock().unwrap_or_else(PoisonError::into_inner) = Some(frames);
+    }
+
+    /// Where the frames of all this worker's ports are, if this is its first port of driver `xdp`; as of the last time that
+    /// the worker looked.
+    pub fn frames(&self) -> Option<Census> {
+        *self.0.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was counted so far.

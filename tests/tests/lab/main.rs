@@ -25,5 +25,6 @@ mod phases;
 mod privilege;
 mod reject;
 mod router;
+mod soak;
 mod swap;
 mod transfers;

@@ -19,5 +19,6 @@ mod neighbours;
 mod phases;
 mod privilege;
 mod reject;
+mod soak;
 mod swap;
 mod transfers;

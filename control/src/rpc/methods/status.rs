@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use sekisho_dataplane::counters::Totals;
 use sekisho_dataplane::policy::{PortId, Role};
-use sekisho_dataplane::port::xdp::XdpManner;
+use sekisho_dataplane::port::xdp::{Census, XdpManner};
 use sekisho_dataplane::stages::{Stage, StageTotals};
 use serde::{Deserialize, Serialize};
 
@@ -175,6 +175,32 @@ pub struct WorkerStatus {
     pub asleep_seconds: f64,
     /// What it measured of its time.
     pub time: TimeStatus,
+    /// Where its frames are: driver `xdp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FramesStatus>,
+}
+
+/// Where a worker's frames of driver `xdp` are. All are somewhere.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct FramesStatus {
+    /// How many there are.
+    pub all: u64,
+    /// Nobody's.
+    pub free: u64,
+    /// In the worker's hands.
+    pub held: u64,
+    /// The kernel's, to be filled, or filled and not received yet.
+    pub filled: u64,
+    /// The kernel's, to be sent.
+    pub sent: u64,
+    /// With sockets that are being closed.
+    pub closing: u64,
+}
+
+impl From<Census> for FramesStatus {
+    fn from(Census { all, free, held, filled, sent, closing }: Census) -> FramesStatus {
+        FramesStatus { all, free, held, filled, sent, closing }
+    }
 }
 
 /// A worker's books of time: means and shares of the bursts that were measured, one in
@@ -371,6 +397,7 @@ fn workers(view: &View<'_>) -> Vec<WorkerStatus> {
             sleeps: rounds.sleeps,
             asleep_seconds: rounds.asleep_micros as f64 / 1e6,
             time: TimeStatus::of(&StageTotals::of_workers([&*worker.counters]), rate),
+            frames: worker.frames().map(FramesStatus::from),
         }
     });
     workers.collect()

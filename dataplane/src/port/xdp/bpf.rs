@@ -150,6 +150,7 @@ impl SocketMap {
 }
 
 /// Why a program was not loaded.
+#[derive(Debug)]
 pub(super) struct Rejected {
     pub(super) errno: Errno,
     /// What the verifier said.

@@ -197,8 +197,22 @@ impl XdpDriver {
         self.ports[usize::from(port.0)].watch.statistics()
     }
 
-    /// Where this worker's frames are, counted one by one.
-    pub fn census(&self) -> Census {
+    /// Where this worker's frames are, as the rings and the account of frames say.
+    pub fn frames(&self) -> Census {
+        let umem = &self.umem;
+        let (all, free, held) = (umem.all() as u64, umem.free() as u64, umem.held() as u64);
+        let stations = self.ports.iter().flat_map(|port| port.station.iter().chain(&port.former));
+        let (filled, sent) = stations.fold((0, 0), |(filled, sent), station| {
+            let (inward, outward) = station.lane.frames();
+            (filled + inward, sent + outward)
+        });
+        let closing = all.saturating_sub(free + held + filled + sent);
+        Census { all, free, held, filled, sent, closing }
+    }
+
+    /// The same, counted one by one; those with sockets that are being closed are among the kernel's.
+    #[cfg(test)]
+    pub(super) fn census(&self) -> Census {
         self.umem.census()
     }
 
@@ -244,6 +258,9 @@ impl XdpDriver {
         self.reclaim();
         self.count(port);
         let state = self.find(port);
+        if port == 0 {
+            self.ports[port].watch.set_frames(self.frames());
+        }
         if state != PortState::Up {
             self.lose_queued(port);
         }

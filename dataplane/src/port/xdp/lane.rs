@@ -53,6 +53,11 @@ impl Lane {
         Lane { number, rings, inward: 0, outward: 0 }
     }
 
+    /// Frames on their way in, and out.
+    pub(super) fn frames(&self) -> (u64, u64) {
+        (self.inward.into(), self.outward.into())
+    }
+
     pub(super) fn number(&self) -> u16 {
         self.number
     }

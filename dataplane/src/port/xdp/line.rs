@@ -192,7 +192,7 @@ impl Opener {
                     if is_final || self.port.mode == XdpMode::Native {
                         return Err(failed(errno, "native mode", "mode"));
                     }
-                    why = Some(format!("native mode: {errno}"));
+                    why = Some(format!("native mode: {}", errno.words()));
                 }
             }
         }
@@ -231,7 +231,7 @@ impl Opener {
                 }
                 Err(errno) => {
                     why_copy = Some(match attachment.native {
-                        true => format!("zero-copy: {errno}"),
+                        true => format!("zero-copy: {}", errno.words()),
                         false => "generic mode copies".to_owned(),
                     });
                 }
@@ -244,6 +244,11 @@ impl Opener {
                     interface: self.name.as_str().to_owned(),
                     feature: "AF_XDP sockets",
                     since: "5.11, CONFIG_XDP_SOCKETS",
+                },
+                // What the kernel says where the limit is too small.
+                Errno(libc::ENOBUFS) => InterfaceError::Locked {
+                    interface: self.name.as_str().to_owned(),
+                    mebibytes: region.memory.len() >> 20,
                 },
                 errno => self.error("open an AF_XDP socket")(errno),
             })?,

@@ -277,7 +277,8 @@ mod tests {
         (0..5).for_each(|n| producer.put(Descriptor { address: n << 11, length: 60 }));
         producer.publish();
         consumer.available(2);
-        (consumer.descriptor(), consumer.descriptor());
+        consumer.descriptor();
+        consumer.descriptor();
         consumer.release();
         let void: Vec<u64> = producer.void_pending().map(|descriptor| descriptor.address >> 11).collect();
         assert_eq!(void, [2, 3, 4]);

@@ -60,6 +60,8 @@ pub(super) struct Umem {
     owners: Box<[Owner]>,
     /// Where those begin that are free.
     free: Vec<u32>,
+    /// How many are held.
+    held: usize,
 }
 
 impl Umem {
@@ -69,7 +71,7 @@ impl Umem {
         assert!(u32::try_from(memory.len()).is_ok(), "{} bytes of frames", memory.len());
         // The first first.
         let free = (0..count).rev().map(|frame| (frame << shift) as u32).collect();
-        Umem { memory, shift, owners: vec![Owner::FREE; count].into(), free }
+        Umem { memory, shift, owners: vec![Owner::FREE; count].into(), free, held: 0 }
     }
 
     /// A frame's size as a power of two.
@@ -77,9 +79,17 @@ impl Umem {
         self.shift
     }
 
+    /// How many frames there are.
+    pub(super) fn all(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Frames that are held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Frames that are free.
-    #[cfg(test)]
-    #[inline]
     pub(super) fn free(&self) -> usize {
         self.free.len()
     }
@@ -113,6 +123,7 @@ impl Umem {
             return None;
         }
         *owner = Owner::HELD;
+        self.held += 1;
         Some(Held { place, length })
     }
 
@@ -124,6 +135,7 @@ impl Umem {
         }
         let place = self.free.pop()?;
         *self.owner(place) = Owner::HELD;
+        self.held += 1;
         // SAFETY: inside the frame, which was free and has no other token than the one that is made here.
         unsafe { self.memory.bytes_mut(place as usize, bytes.len()) }.copy_from_slice(bytes);
         Some(Held { place, length: bytes.len() as u32 })
@@ -136,6 +148,7 @@ impl Umem {
         let owner = self.owner(place);
         debug_assert_eq!(*owner, Owner::HELD, "the frame at {place}");
         *owner = Owner::sent(lane);
+        self.held -= 1;
         Descriptor { address: place.into(), length }
     }
 
@@ -157,6 +170,7 @@ impl Umem {
         let owner = self.owner(frame.place);
         debug_assert_eq!(*owner, Owner::HELD, "the frame at {}", frame.place);
         *owner = Owner::FREE;
+        self.held -= 1;
         self.free.push(self.start(frame.place));
     }
 
@@ -217,6 +231,7 @@ impl Umem {
     }
 
     /// Where frames are, counted one by one.
+    #[cfg(test)]
     pub(super) fn census(&self) -> Census {
         let mut census = Census { all: self.owners.len() as u64, ..Census::default() };
         for owner in &self.owners {
@@ -244,6 +259,8 @@ pub struct Census {
     pub filled: u64,
     /// The kernel's, to be sent.
     pub sent: u64,
+    /// With sockets that are being closed.
+    pub closing: u64,
 }
 
 #[cfg(test)]
@@ -311,7 +328,7 @@ mod tests {
         let held = umem.take(b"held").unwrap();
         assert_eq!(umem.reclaim(2), 2);
         assert_eq!(umem.bytes(&held), b"held");
-        assert_eq!(umem.census(), Census { all: 8, free: 6, held: 1, filled: 1, sent: 0 });
+        assert_eq!(umem.census(), Census { all: 8, free: 6, held: 1, filled: 1, ..Census::default() });
         umem.release(held);
         assert!(umem.arrive(1, Descriptor { address: kept, length: 9 }).is_some());
         assert_eq!(umem.take(&[0; 2049]), None, "too long for a frame");

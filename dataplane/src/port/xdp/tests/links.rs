@@ -125,10 +125,11 @@ fn interfaces_that_are_made_again_many_times_leave_no_frame_behind() {
                 assert!(receive_some(&mut driver, port, 0).is_empty());
                 driver.state(port);
             }
-            let Census { all, free, held, filled, sent } = driver.census();
+            let Census { all, free, held, filled, sent, .. } = driver.census();
             assert_eq!(free + held + filled + sent, all);
             // A socket that was used and is not yet closed has its frames.
             if (held, sent) == (0, 0) && filled <= 2 * 4096 && driver.is_settled() {
+                assert_eq!(driver.frames(), driver.census());
                 break;
             }
             assert!(began.elapsed() < PATIENCE, "{:?}", driver.census());
@@ -252,7 +253,7 @@ fn what_the_device_lacks_is_done_without_and_told_or_refused_where_it_was_wanted
         let refused = |port: XdpPort| {
             let began = Instant::now();
             loop {
-                match XdpDriver::open(&[port.clone()], 1).err().expect("the device can't") {
+                match XdpDriver::open(std::slice::from_ref(&port), 1).err().expect("the device can't") {
                     // Another test's child may have our descriptors until it is another program.
                     InterfaceError::Occupied { .. } if began.elapsed() < PATIENCE => {}
                     error => return error.to_string(),
@@ -344,6 +345,6 @@ fn what_can_t_be_a_port_is_refused_with_its_reason() {
 #[test]
 fn a_program_that_the_verifier_refuses_is_told_with_what_it_says() {
     // Returns what it never set.
-    let rejected = crate::port::xdp::bpf::load(&[0x95]).err().expect("no verifier takes this");
+    let rejected = crate::port::xdp::bpf::load(&[0x95]).expect_err("no verifier takes this");
     assert!(rejected.log.contains("R0 !read_ok"), "{}", rejected.log);
 }
