@@ -310,7 +310,12 @@ mod tests {
         }
         // Of these there are several, or none.
         if let [outer @ .., name @ ("vlans" | "route" | "neighbour")] = way {
-            let one = Value::Array(vec![Value::Table(Table::new())]);
+            let one = match *name {
+                "vlans" => "id = 5",
+                "route" => "to = \"0.0.0.0/0\"\nport = \"core\"",
+                _ => "address = \"192.0.2.9\"\nmac = \"02:00:00:00:00:09\"\nport = \"core\"",
+            };
+            let one = Value::Array(vec![Value::Table(one.parse().unwrap())]);
             table(&mut text, outer).insert((*name).to_owned(), one);
         }
         for (key, word) in own.iter().filter(|_| way == ["port"]) {

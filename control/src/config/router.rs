@@ -89,9 +89,9 @@ pub(super) static NEIGHBOUR: Shape = Shape {
             "address",
             Takes::Some("an address"),
             Without::RefusedFor("every neighbour"),
-            "Its address.",
+            "The address that packets are for.",
         ),
-        Key::new("mac", Takes::Some("a MAC"), Without::RefusedFor("every neighbour"), "Its MAC."),
+        Key::new("mac", Takes::Some("a MAC"), Without::RefusedFor("every neighbour"), "The MAC that it has."),
         Key::new(
             "port",
             Takes::Some("the name of a port"),
