@@ -478,7 +478,7 @@ fn no_packet_of_a_router_is_carried_with_the_heap() {
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
         frame.extend(((28 + payload) as u16).to_be_bytes());
         frame.extend([0, 1, 0, 0, ttl, 17, 0, 0, 10, 1, 0, 9]);
-        frame.extend(destination.parse::<std::net::Ipv4Addr>().expect("an address").octets());
+        frame.extend(destination.parse::<Ipv4Addr>().expect("an address").octets());
         frame.extend([0x9c, 0x40, 0, 53, 0, (8 + payload) as u8, 0, 0]);
         let words = frame[14..34].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
         let sum: u32 = words.sum();
