@@ -120,7 +120,7 @@ impl Load {
         Load::routing_or_not(v6, pools, sets, shape, routes, true)
     }
 
-    /// The same traffic to the same destinations, bridged.
+    /// The same traffic to the same destinations, bridged. Its frames come anew as well.
     pub fn bridging(v6: bool, pools: usize, sets: usize, shape: Shape, routes: &[Route]) -> Load {
         Load::routing_or_not(v6, pools, sets, shape, routes, false)
     }
@@ -148,10 +148,7 @@ impl Load {
             false => common,
         });
         let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), FragmentLimits::default());
-        let mut driver = MemoryDriver::new(2, shape.frames, 128, Ring::Endless);
-        if routed {
-            driver = driver.with_fresh_headers();
-        }
+        let mut driver = MemoryDriver::new(2, shape.frames, 128, Ring::Endless).with_fresh_headers();
         for frame in frames {
             assert!(driver.load(ACCESS, &frame), "the frame fits its place");
         }
@@ -470,7 +467,7 @@ fn changes(routes: &[Route]) -> Vec<Change> {
     };
     let via = |v6: bool, router: u32| match v6 {
         false => IpAddr::V4((0xc633_6000 + 2 + router).into()),
-        true => IpAddr::V6(((0xfe80 << 112) | (2 + u128::from(router))).into()),
+        true => IpAddr::V6(((0xfe80u128 << 112) | (2 + u128::from(router))).into()),
     };
     let mut changes = vec![link(0, &["10.255.255.1/30"]), link(1, &["198.51.96.1/21"])];
     let mut routers: Vec<IpAddr> =

@@ -84,7 +84,7 @@ pub(crate) struct WriteBehind {
 }
 
 impl WriteBehind {
-    /// Starts. `write` writes down everything, and says whether it could; it is called at most once each `pace`, and
+    /// Starts a thread, which calls `begin` first. `write` writes down everything, and says whether it could; it is called at most once each `pace`, and
     /// tried again if it could not.
     ///
     /// # Errors
@@ -92,12 +92,16 @@ impl WriteBehind {
     pub(crate) fn start(
         name: &str,
         pace: Duration,
+        begin: impl FnOnce() + Send + 'static,
         write: impl FnMut() -> bool + Send + 'static,
     ) -> io::Result<WriteBehind> {
         let standing = Standing::default();
         let (bell, rung) = bounded(1);
         let counts = standing.clone();
-        let run = move || follow(&counts, &rung, pace, write);
+        let run = move || {
+            begin();
+            follow(&counts, &rung, pace, write);
+        };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(WriteBehind { standing, bell: Some(bell), thread: Some(thread) })
     }
@@ -163,7 +167,7 @@ mod tests {
             may_go_on.recv().unwrap()
         };
         let pace = Duration::from_millis(1);
-        let behind = WriteBehind::start("test", pace, write).unwrap();
+        let behind = WriteBehind::start("test", pace, || {}, write).unwrap();
         assert!(behind.standing().is_saved());
         behind.changed();
         begins.recv().unwrap();
@@ -188,7 +192,7 @@ mod tests {
     fn what_is_not_written_at_the_end_is_written_then_and_without_waiting_for_the_pace() {
         let (written, writes) = bounded(10);
         let write = move || written.send(()).is_ok();
-        let behind = WriteBehind::start("test", Duration::from_secs(3600), write).unwrap();
+        let behind = WriteBehind::start("test", Duration::from_secs(3600), || {}, write).unwrap();
         behind.changed();
         writes.recv().unwrap();
         behind.changed();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use sekisho_dataplane::generation::{Generation, TableSize};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Block, Config, Phase, Policy};
+use crate::config::{Block, Config, Mode, Phase, Policy};
 use crate::doctor::warnings;
 use crate::words;
 
@@ -17,6 +17,9 @@ pub struct Outline<'a> {
     pools: Vec<PoolLine<'a>>,
     sets: Vec<SetLine<'a>>,
     policies: Vec<PolicyLine<'a>>,
+    /// In route mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<RoutingLine>,
     tables: Vec<TableLine>,
     memory_bytes: usize,
     /// What is right and would not run, or not on this host.
@@ -28,6 +31,30 @@ struct PortLine<'a> {
     name: &'a str,
     role: &'static str,
     peer: Option<&'a str>,
+}
+
+/// What a configuration says of routes.
+#[derive(Serialize)]
+struct RoutingLine {
+    links: usize,
+    routes_v4: usize,
+    routes_v6: usize,
+    neighbours: usize,
+    urpf: &'static str,
+}
+
+impl RoutingLine {
+    fn new(config: &Config) -> RoutingLine {
+        let links = config.ports.iter().map(|port| 1 + port.router.vlans.len()).sum();
+        let v4 = config.routes.iter().filter(|route| route.to.is_ipv4()).count();
+        RoutingLine {
+            links,
+            routes_v4: v4,
+            routes_v6: config.routes.len() - v4,
+            neighbours: config.neighbours.len(),
+            urpf: words::reverse_path(config.checks.urpf),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -127,6 +154,7 @@ impl<'a> Outline<'a> {
                 .collect(),
             policies: config.policies.iter().map(|policy| policy_line(config, policy, &begun)).collect(),
             warnings: warnings(config),
+            routing: (config.dataplane.mode == Mode::Route).then(|| RoutingLine::new(config)),
             memory_bytes: tables.iter().map(|table| table.bytes).sum(),
             tables: tables.into(),
         }
@@ -141,6 +169,13 @@ impl<'a> Outline<'a> {
         writeln!(out, "{:<24}{:<12}peer", "port", "role")?;
         for port in &self.ports {
             writeln!(out, "{:<24}{:<12}{}", port.name, port.role, port.peer.unwrap_or("-"))?;
+        }
+        if let Some(RoutingLine { links, routes_v4, routes_v6, neighbours, urpf }) = &self.routing {
+            writeln!(
+                out,
+                "\nroute mode: {links} links, {routes_v4} IPv4 and {routes_v6} IPv6 routes, \
+                 {neighbours} neighbours, urpf {urpf}"
+            )?;
         }
         writeln!(out, "\n{:<24}{:<20}{:>10}{:>10}  title", "pool", "policy", "IPv4", "IPv6")?;
         for pool in &self.pools {

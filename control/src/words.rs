@@ -1,6 +1,8 @@
 //! The words of a configuration, and of people, for reports.
 
-use sekisho_dataplane::policy::{Action, DivertFallback, Kind, RejectWith, Role, SourceValidation};
+use sekisho_dataplane::policy::{
+    Action, DivertFallback, Kind, RejectWith, ReversePath, Role, SourceValidation,
+};
 use sekisho_dataplane::port::xdp::{XdpMode, ZeroCopy};
 use sekisho_dataplane::worker::Poll;
 
@@ -117,6 +119,15 @@ pub(crate) fn source_validation(validation: SourceValidation) -> &'static str {
         SourceValidation::Enforce => "enforce",
         SourceValidation::Monitor => "monitor",
         SourceValidation::Off => "off",
+    }
+}
+
+/// A source check as the configuration writes it.
+pub(crate) fn reverse_path(check: ReversePath) -> &'static str {
+    match check {
+        ReversePath::Strict => "strict",
+        ReversePath::Loose => "loose",
+        ReversePath::Off => "off",
     }
 }
 

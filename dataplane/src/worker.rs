@@ -332,7 +332,13 @@ impl<D: Driver> Corridor<D> {
         generations: &mut Online<'_, Generation>,
         clock: &mut impl FnMut() -> Instant,
     ) -> Served {
-        self.carry(port, generations, None, clock)
+        self.carry(
+            port,
+            generations,
+            clock,
+            |corridor, generation, now| corridor.judge(generation, port, now),
+            |_| {},
+        )
     }
 
     /// The same in route mode.
@@ -344,16 +350,21 @@ impl<D: Driver> Corridor<D> {
         routes: &mut OnlineRoutes<'_>,
         clock: &mut impl FnMut() -> Instant,
     ) -> Served {
-        self.carry(port, generations, Some(routes), clock)
+        let judge = |corridor: &mut Corridor<D>, generation: &Generation, now| {
+            corridor.judge_routed(generation, routes, port, now);
+        };
+        self.carry(port, generations, clock, judge, |corridor| corridor.rewrite(port))
     }
 
+    /// The way of a burst, with what is done to judge it, and before its frames leave.
     #[inline(always)]
     fn carry(
         &mut self,
         port: PortId,
         generations: &mut Online<'_, Generation>,
-        routes: Option<&mut OnlineRoutes<'_>>,
         clock: &mut impl FnMut() -> Instant,
+        judge: impl FnOnce(&mut Corridor<D>, &Generation, Instant),
+        rewrite: impl FnOnce(&mut Corridor<D>),
     ) -> Served {
         self.turns = self.turns.wrapping_add(1);
         let measured = self.turns.is_multiple_of(EVERY);
@@ -367,8 +378,7 @@ impl<D: Driver> Corridor<D> {
             self.pipeline.measure(measured);
             let generation = generations.burst();
             let now = clock();
-            let is_routed = routes.is_some();
-            self.judge(&generation, routes, port, now);
+            judge(self, &generation, now);
             if self.pipeline.checks().is_some_and(|checks| checks.port() == port) {
                 self.hear(port);
             }
@@ -376,9 +386,7 @@ impl<D: Driver> Corridor<D> {
                 self.copy(&Origin { port, link: self.burst.link, now, generation: generation.number() });
             }
             let mut lap = Lap::start(measured);
-            if is_routed {
-                self.rewrite(port);
-            }
+            rewrite(self);
             self.act(port);
             served.flush_failure = self.driver.flush().err();
             lap.end(self.stages(), Stage::Act);
@@ -394,14 +402,7 @@ impl<D: Driver> Corridor<D> {
     }
 
     /// Judges the burst in hand and sends the answers that it calls for.
-    #[inline(always)]
-    fn judge(
-        &mut self,
-        generation: &Generation,
-        routes: Option<&mut OnlineRoutes<'_>>,
-        port: PortId,
-        now: Instant,
-    ) {
+    fn judge(&mut self, generation: &Generation, port: PortId, now: Instant) {
         self.replies.clear();
         {
             let driver = &self.driver;
@@ -410,14 +411,29 @@ impl<D: Driver> Corridor<D> {
             frames.extend(self.burst.frames.iter().map(|held| driver.bytes(held)));
             let arrival = Arrival { port, link: self.burst.link, now };
             let decisions = &mut self.decisions;
-            match routes {
-                None => self.pipeline.judge(generation, arrival, &frames, decisions, &mut self.replies),
-                Some(routes) => {
-                    let outcomes = Outcomes { decisions, edits: &mut self.edits };
-                    let replies = &mut self.replies;
-                    self.pipeline.judge_routed(generation, routes, arrival, &frames, outcomes, replies);
-                }
-            }
+            self.pipeline.judge(generation, arrival, &frames, decisions, &mut self.replies);
+        }
+        if !self.replies.is_empty() {
+            self.send_replies();
+        }
+    }
+
+    /// The same in route mode.
+    fn judge_routed(
+        &mut self,
+        generation: &Generation,
+        routes: &mut OnlineRoutes<'_>,
+        port: PortId,
+        now: Instant,
+    ) {
+        self.replies.clear();
+        {
+            let driver = &self.driver;
+            let mut frames = ArrayVec::<&[u8], MAX_BURST>::new();
+            frames.extend(self.burst.frames.iter().map(|held| driver.bytes(held)));
+            let arrival = Arrival { port, link: self.burst.link, now };
+            let outcomes = Outcomes { decisions: &mut self.decisions, edits: &mut self.edits };
+            self.pipeline.judge_routed(generation, routes, arrival, &frames, outcomes, &mut self.replies);
         }
         if !self.replies.is_empty() {
             self.send_replies();
@@ -437,8 +453,9 @@ impl<D: Driver> Corridor<D> {
     }
 
     /// Sends what the kernel has for the ports, and looks after the frames that wait for their next hops.
+    /// The port that can't send any more, if there is one.
     #[cold]
-    fn tend(
+    pub fn tend(
         &mut self,
         sends: bool,
         generations: &mut Online<'_, Generation>,

@@ -12,19 +12,21 @@ use std::sync::Arc;
 
 use sekisho_control::compile::{Compiler, fragment_limits, reject_limits};
 use sekisho_control::config::Config;
-use sekisho_dataplane::Replies;
 use sekisho_dataplane::affected::Affected;
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{Totals, WorkerCounters};
 use sekisho_dataplane::frame::Link;
 use sekisho_dataplane::generation::Generation;
 use sekisho_dataplane::pipeline::{Arrival, Common, Pipeline};
-use sekisho_dataplane::policy::{Decision, PortId, Taken};
+use sekisho_dataplane::policy::{Decision, FragmentLimits, PortId, Reason, Taken};
 use sekisho_dataplane::port::MemoryDriver;
 use sekisho_dataplane::port::memory::Ring;
 use sekisho_dataplane::publication::publish;
+use sekisho_dataplane::route::punt::{PuntLimits, Punts};
+use sekisho_dataplane::route::{Change, Link as RouteLink, LinkId, Neighbour, Routes};
 use sekisho_dataplane::tap::Wanted;
 use sekisho_dataplane::worker::Corridor;
+use sekisho_dataplane::{RejectLimits, Replies};
 use sekisho_tests::{frames, vectors};
 use serde_json::{Map, json};
 
@@ -79,6 +81,7 @@ const BURST: usize = 64;
 const PACKETS: usize = 100_000;
 const ACCESS: PortId = PortId(0);
 const CORE: PortId = PortId(1);
+const MAIL: PortId = PortId(2);
 
 #[test]
 fn the_heap_is_watched() {
@@ -438,4 +441,103 @@ fn carry(places_of_capture: Option<usize>) {
         assert_eq!(asked() - at_first, 0, "{name}: the heap was asked while {PACKETS} packets were carried");
         assert!(Totals::of([&*counters]).balance(), "{name}");
     }
+}
+
+/// A router's packets: led to a next hop with and without a tag, refused, fragmented, punted, waiting for a next hop and
+/// leaving when it is known.
+#[test]
+fn no_packet_of_a_router_is_carried_with_the_heap() {
+    let Way { generation, .. } = way();
+    let often = RejectLimits { burst: 1000, interval_micros: 1, per_second: 1_000_000 };
+    let limits = PuntLimits { places: 64, longest: 2048, per_second: [1_000_000; 3], resolves: true };
+    let common = Arc::new(Common::new(5, often).with_router(Punts::new(5, limits), often));
+    let punts = common.punts().expect("a router's");
+    punts.set_taken(MAIL, true);
+    let counters = Arc::new(WorkerCounters::new(5, 1));
+    let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), FragmentLimits::default());
+    let mut routes = Routes::new(1).expect("tables");
+    let mut reader = routes.reader();
+    let link = |n: u32, port: PortId, vlan, mtu, address: &str| {
+        let addresses = vec![address.parse().expect("a network")];
+        Change::LinkUp(RouteLink { id: LinkId(n), port, vlan, mac: [2, 0, 0, 0, 0, 1], mtu, addresses })
+    };
+    let neighbour = |link: u32, address: &str| {
+        let address = address.parse().expect("an address");
+        Change::SetNeighbour(Neighbour { link: LinkId(link), address, mac: [2, 0, 0, 0, 9, link as u8] })
+    };
+    let late = neighbour(3, "10.3.0.9");
+    let applied = routes.apply(&[
+        link(1, MAIL, None, 1500, "10.1.0.1/24"),
+        link(2, CORE, Some(7), 1500, "10.2.0.1/24"),
+        link(3, CORE, None, 576, "10.3.0.1/24"),
+        neighbour(2, "10.2.0.9"),
+        neighbour(3, "10.3.0.8"),
+    ]);
+    assert!(applied.refused.is_empty());
+    let packet = |destination: &str, ttl: u8, payload: usize| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+        frame.extend(((28 + payload) as u16).to_be_bytes());
+        frame.extend([0, 1, 0, 0, ttl, 17, 0, 0, 10, 1, 0, 9]);
+        frame.extend(destination.parse::<Ipv4Addr>().expect("an address").octets());
+        frame.extend([0x9c, 0x40, 0, 53, 0, (8 + payload) as u8, 0, 0]);
+        let words = frame[14..34].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+        let sum: u32 = words.sum();
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame.resize(frame.len() + payload, 7);
+        frame
+    };
+    let kinds = [
+        packet("10.2.0.9", 64, 18),
+        packet("10.2.0.9", 1, 18),
+        packet("10.3.0.8", 64, 1000),
+        packet("10.3.0.9", 64, 18),
+        packet("10.1.0.1", 64, 18),
+        packet("192.0.2.1", 64, 18),
+    ];
+    let mut driver = MemoryDriver::new(5, 64, 1_600, Ring::Endless).with_fresh_headers();
+    for frame in kinds.iter().cycle().take(60) {
+        assert!(driver.load(MAIL, frame));
+    }
+    let (_publisher, mut readers) = publish(generation, 1);
+    let mut generations = readers.pop().expect("one reader");
+    let mut online = generations.online();
+    let mut online_routes = reader.online();
+    let mut corridor = Corridor::new(driver, pipeline, BURST);
+    let (mut now, mut at_first) = (NOW, 0);
+    for burst in 0..4 + PACKETS / BURST {
+        if burst == 4 {
+            at_first = asked();
+        }
+        if burst == PACKETS / BURST / 2 {
+            // What the control side does is not counted.
+            let before = asked();
+            routes.apply(std::slice::from_ref(&late));
+            at_first += asked() - before;
+        }
+        let mut clock = || {
+            now += 10_000;
+            Instant::from_utc_micros(now)
+        };
+        corridor.serve_routed(MAIL, &mut online, &mut online_routes, &mut clock);
+        assert!(corridor.tend(true, &mut online, &mut online_routes, &mut clock).is_none());
+        while let Some(frame) = punts.next_punted() {
+            punts.give_back(frame);
+        }
+        while punts.next_wanted().is_some() {}
+    }
+    assert_eq!(asked() - at_first, 0, "the heap was asked while {PACKETS} packets were routed");
+    let totals = Totals::of([&*counters]);
+    assert!(totals.balance(), "{totals:?}");
+    for (reason, taken) in [
+        (Reason::NotTcp, Taken::Forward),
+        (Reason::TtlExceeded, Taken::Reject),
+        (Reason::NoRoute, Taken::Reject),
+        (Reason::Punted, Taken::Forward),
+        (Reason::Unresolved, Taken::Drop),
+    ] {
+        let count = totals.decided[reason as usize][taken as usize];
+        assert!(count > 0, "no {reason} {taken:?}");
+    }
+    assert!(totals.fragmented > 0 && totals.fragments > totals.fragmented && totals.waiting == 0);
 }

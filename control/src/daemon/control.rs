@@ -180,7 +180,12 @@ pub(crate) fn run_with(
         let _ = to_tell.send(Report::Happened(Event::GrantsUnwritable { why }));
         ring.ring();
     };
-    grants.save_behind(unwritable).map_err(system("no thread to save grants can be started"))?;
+    let saver = privilege::of_state(&slot.get().config);
+    // Less of what it has is never refused (capabilities(7)).
+    let begin = move || {
+        let _ = privilege::keep(saver);
+    };
+    grants.save_behind(begin, unwritable).map_err(system("no thread to save grants can be started"))?;
     let readers = Readers {
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),

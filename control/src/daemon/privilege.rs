@@ -9,6 +9,7 @@
 //! | tables | of root's, `DAC_READ_SEARCH`; `DAC_OVERRIDE` where the state folder is another user's | a reload reads the files that were read at the start, and what has begun is written down |
 //! | control (the socket's clients, signals, the clock) | nothing; `DAC_OVERRIDE` of root's if captures are written, until they are put together; `NET_ADMIN` if the kernel's routes are mirrored; `NET_BIND_SERVICE` if metrics have a port below 1024 | what the kernel was kept from hearing is given back at the end; a metrics' address that was in use is tried again |
 //! | readers | as tables | a dry run reads those files too |
+//! | grants | `DAC_OVERRIDE` of root's where the state folder is another user's | they are written down |
 //! | metrics | what control keeps | |
 //! | twins | nothing | |
 //! | the kernel's routes | nothing; `NET_ADMIN` if the kernel's routes are mirrored | neighbours are asked for by rtnetlink(7) |
@@ -49,14 +50,16 @@ pub(crate) fn of_ports(config: &Config) -> CapabilitySet {
     ports.fold(CapabilitySet::empty(), CapabilitySet::union)
 }
 
-/// What the tables' thread keeps of root's power over files.
-pub(super) fn of_tables(config: &Config) -> CapabilitySet {
+/// What writing into the state folder takes of root's power over files.
+pub(super) fn of_state(config: &Config) -> CapabilitySet {
     let own = rustix::process::geteuid().as_raw();
     let foreign = config.state().is_some_and(|folder| fs::metadata(folder).is_ok_and(|at| at.uid() != own));
-    match foreign {
-        true => CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE,
-        false => CapabilitySet::DAC_READ_SEARCH,
-    }
+    if foreign { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() }
+}
+
+/// What the tables' thread keeps of it: files are read again as well.
+pub(super) fn of_tables(config: &Config) -> CapabilitySet {
+    of_state(config) | CapabilitySet::DAC_READ_SEARCH
 }
 
 /// What the control thread keeps.

@@ -124,11 +124,15 @@ impl Grants {
     }
 
     /// Saves them from now on, as long as they live. `failed` is told why that can't be done, once each time that it
-    /// begins to fail; it is tried again.
+    /// begins to fail; it is tried again. `begin` is called first on the thread that does so.
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub fn save_behind(&mut self, failed: impl Fn(String) + Send + 'static) -> io::Result<()> {
+    pub fn save_behind(
+        &mut self,
+        begin: impl FnOnce() + Send + 'static,
+        failed: impl Fn(String) + Send + 'static,
+    ) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let register = self.register();
         let (path, mut told) = (folder.join(file::FILE), false);
@@ -140,7 +144,7 @@ impl Grants {
             told = written.is_err();
             written.is_ok()
         };
-        let saving = WriteBehind::start("sekisho-grants", WITHIN, write)?;
+        let saving = WriteBehind::start("sekisho-grants", WITHIN, begin, write)?;
         if self.dirty {
             saving.changed();
         }
@@ -312,7 +316,7 @@ mod tests {
             grants.give(prefix(at).unwrap(), (0, minutes * MINUTE), "why", (7, 8)).unwrap();
         }
         let saved = |grants: &mut Grants| {
-            grants.save_behind(|why| panic!("{why}")).unwrap();
+            grants.save_behind(|| {}, |why| panic!("{why}")).unwrap();
             // What is dropped is saved.
             grants.saving = None;
         };
@@ -346,7 +350,7 @@ mod tests {
         let (mut grants, trouble) = Grants::open(Some(folder.path()), 0);
         let trouble = trouble.expect("it can't be read");
         assert!(trouble.contains("grants are not saved until it can be read"), "{trouble}");
-        grants.save_behind(|why| panic!("{why}")).unwrap();
+        grants.save_behind(|| {}, |why| panic!("{why}")).unwrap();
         grants.give(prefix("203.0.113.7").unwrap(), (0, MINUTE), "why", (7, 8)).unwrap();
         assert!(grants.standing().is_none() && !grants.persist());
         drop(grants);

@@ -169,7 +169,8 @@ fn denied(totals: &Totals, reason: Reason) -> u64 {
 /// Whether the policy has a deny for the reason: then its series are there from the start, and a first deny is an
 /// increase that a rate sees.
 fn can_deny(reason: Reason) -> bool {
-    Reasons::DENIES.has(reason)
+    // A bridge never has a router's reasons; a router's are there once they happen.
+    reason.rule() != "route" && Reasons::DENIES.has(reason)
 }
 
 /// Whether a monitored deny can have the reason.
@@ -480,6 +481,21 @@ fn write_ports(sheet: &mut Sheet<'_>, ports: &[PortReading<'_>]) -> Written {
         ("fragments_unremembered", None),
         "Fragments whose datagram could not be remembered.",
         series(|port| port.totals.unremembered),
+    )?;
+    sheet.counters(
+        packets("fragmented"),
+        "Packets received here that left as fragments, in route mode.",
+        series(|port| port.totals.fragmented),
+    )?;
+    sheet.counters(
+        packets("kernel_sent"),
+        "Frames of the kernel that left by the port, in route mode.",
+        series(|port| port.totals.kernel_sent),
+    )?;
+    sheet.gauges(
+        ("waiting_packets", None),
+        "Packets received here that wait for their next hop's MAC, in route mode.",
+        ports.iter().map(|port| ([("port", port.name)], port.totals.waiting as f64)),
     )?;
     sheet.counters(
         packets("transmitted"),

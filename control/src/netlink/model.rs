@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use super::route::{Best, Event, Hop, Link, Neighbour, Route};
+use super::route::{Best, Event, Hop, How, Link, Neighbour, Route};
 use super::table::{Outcome, Table};
 
 /// What a dump is about.
@@ -45,6 +45,8 @@ pub struct Model {
     dump: u32,
     /// What the dump that runs has named, but for routes.
     named: Named,
+    /// Where a route took the place of another while that dump ran.
+    replaced: HashSet<(u32, IpNetwork)>,
     dirty: Dirty,
     stale: Stale,
 }
@@ -155,6 +157,7 @@ impl Model {
     pub fn begin(&mut self) {
         self.dump = self.dump.wrapping_add(1);
         self.named = Named::default();
+        self.replaced.clear();
     }
 
     /// A part of the dump that runs.
@@ -280,12 +283,21 @@ impl Model {
     }
 
     /// A notification that came while a dump ran: the dump may have it already.
+    ///
+    /// A route that was put in the place of another and removed again can't be told from one that never was, if the dump
+    /// has it neither way: applied to the dump, it would take away what came after it. That wants another dump.
     pub fn apply_again(&mut self, event: Event) {
-        let stale = self.stale;
-        let is_removal = matches!(event, Event::RouteGone(..));
-        self.apply(event);
-        if is_removal {
-            self.stale = stale;
+        match event {
+            Event::Route(table, prefix, _, How::Replace) => {
+                self.apply(event);
+                self.replaced.insert((table, prefix));
+            }
+            Event::RouteGone(table, prefix, _) => {
+                let stale = self.stale;
+                self.apply(event);
+                self.stale = Stale { routes: stale.routes || self.replaced.contains(&(table, prefix)) };
+            }
+            event => self.apply(event),
         }
     }
 

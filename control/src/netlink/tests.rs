@@ -308,6 +308,33 @@ proptest! {
 }
 
 #[test]
+fn a_route_that_took_anothers_place_and_went_while_a_dump_ran_takes_nothing_with_it() {
+    use How::{Append, Replace};
+    let mut both = Both::new(false);
+    let during = vec![Step::Add(2, 16, Replace), Step::Remove(20)];
+    let steps = [
+        Step::Add(0, 0, Replace),
+        Step::Add(2, 18, Replace),
+        Step::Add(0, 8, Replace),
+        Step::Remove(8),
+        Step::Add(1, 0, Replace),
+        Step::Add(0, 0, Replace),
+        Step::Remove(0),
+        Step::Add(2, 19, Append),
+        Step::Add(0, 0, Replace),
+        Step::Sync(during),
+    ];
+    for step in &steps {
+        both.step(step, &mut None);
+    }
+    assert!(both.model.take_stale().routes, "nobody can tell");
+    both.sync(&[]);
+    for prefix in prefixes(false) {
+        assert_eq!(both.told(&prefix), both.kernel.best(&prefix));
+    }
+}
+
+#[test]
 fn what_belongs_to_an_interface_goes_with_it() {
     let mut model = Model::new([]);
     let link = Link { index: 7, name: "a".into(), mac: None, mtu: 1500, up: true, carrier: true, vlan: None };

@@ -296,10 +296,11 @@ impl Pipeline {
             frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST)).zip(edits.chunks_mut(MAX_BURST));
         for (chunk, ((frames, decisions), edits)) in chunks.enumerate() {
             let first = chunk * MAX_BURST;
+            let straight = arrival.link == Link::Ethernet && generation.depth().l2_headers > 0;
             {
                 let snapshot = routes.snapshot();
                 let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
-                if arrival.link == Link::Ethernet && generation.depth().l2_headers > 0 {
+                if straight {
                     let turn = Turn { generation, arrival, out: arrival.port, counters };
                     straights.judge::<false>(&turn, frames, decisions, &mut one.state.affected, &mut lap);
                     for &at in straights.others() {
@@ -313,7 +314,8 @@ impl Pipeline {
                 }
             }
             lap.end(&counters.stages, Stage::Decide);
-            let turn = forward::Turn { generation, arrival, counters, bulk: true };
+            let turn =
+                forward::Turn { generation, arrival, counters, straights: straight.then_some(&**straights) };
             let burst = forward::Frames { frames, decisions, edits, first };
             forwarding.forward(&turn, routes, burst, replies, &mut lap);
         }
@@ -351,7 +353,7 @@ impl Pipeline {
                 let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
                 decisions[0] = one.judge_unbooked(frame, at, replies, trace);
             }
-            let turn = forward::Turn { generation, arrival, counters, bulk: false };
+            let turn = forward::Turn { generation, arrival, counters, straights: None };
             let burst = forward::Frames { frames: &[frame], decisions, edits, first: at };
             forwarding.forward(&turn, routes, burst, replies, &mut lap);
         }

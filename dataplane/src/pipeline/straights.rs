@@ -21,8 +21,10 @@ use crate::port::MAX_BURST;
 use crate::stages::{Lap, Stage};
 
 /// One address family's frames of a burst, side by side.
-struct Lane<A> {
+pub(super) struct Lane<A> {
     customers: [A; MAX_BURST],
+    /// In route mode: sources and destinations.
+    ends: [(A, A); MAX_BURST],
     /// Each frame's place in the burst, and its kind.
     places: [(u8, Kind); MAX_BURST],
     count: usize,
@@ -31,7 +33,12 @@ struct Lane<A> {
 impl<A: Copy> Lane<A> {
     fn new(nobody: A) -> Lane<A> {
         let nowhere = (0, Kind::OtherPort);
-        Lane { customers: [nobody; MAX_BURST], places: [nowhere; MAX_BURST], count: 0 }
+        Lane {
+            customers: [nobody; MAX_BURST],
+            ends: [(nobody, nobody); MAX_BURST],
+            places: [nowhere; MAX_BURST],
+            count: 0,
+        }
     }
 
     /// Puts a frame at `count`, which the caller keeps in a register and counts on.
@@ -44,6 +51,11 @@ impl<A: Copy> Lane<A> {
 
     fn customers(&self) -> &[A] {
         &self.customers[..self.count]
+    }
+
+    /// Each frame's place in the burst, with its source and destination, in route mode.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (u8, (A, A))> {
+        self.places().iter().zip(&self.ends).map(|((at, _), ends)| (*at, *ends))
     }
 
     fn places(&self) -> &[(u8, Kind)] {
@@ -126,6 +138,11 @@ impl Straights {
         &self.others[..self.others_count]
     }
 
+    /// The frames of the common shape that are no mail, of either family, in route mode.
+    pub(super) fn lanes(&self) -> (&Lane<u32>, &Lane<u128>) {
+        (&self.v4, &self.v6)
+    }
+
     /// Judges the frames of the common shape, books them, and leaves the places of the others in
     /// [`others`](Straights::others). There are at most [`MAX_BURST`] frames. The port's books may be left to what follows.
     pub(super) fn judge<const BOOKS: bool>(
@@ -137,7 +154,7 @@ impl Straights {
         lap: &mut Lap,
     ) {
         let role = turn.generation.role(turn.arrival.port);
-        self.parse(role, frames);
+        self.parse::<BOOKS>(role, frames);
         lap.end(&turn.counters.stages, Stage::Parse);
         let outcomes = Outcomes::new(role, turn.out, turn.generation.source_validation());
         let pooled = matches!(role, Role::Subscriber | Role::Internet);
@@ -176,7 +193,7 @@ impl Straights {
     }
 
     #[inline]
-    fn parse(&mut self, role: Role, frames: &[&[u8]]) {
+    fn parse<const BRIDGE: bool>(&mut self, role: Role, frames: &[&[u8]]) {
         let inbound = role == Role::Internet;
         let outbound = role == Role::Subscriber;
         let (mut v4, mut v6, mut mail4, mut mail6, mut others) = (0, 0, 0, 0, 0);
@@ -184,10 +201,16 @@ impl Straights {
             match straight::read(frame) {
                 Some(Straight::V4 { source, destination, kind }) if kind != Kind::Smtp => {
                     self.v4.put(v4, if inbound { destination } else { source }, at, kind);
+                    if !BRIDGE {
+                        self.v4.ends[v4 % MAX_BURST] = (source, destination);
+                    }
                     v4 += 1;
                 }
                 Some(Straight::V6 { source, destination, kind }) if kind != Kind::Smtp => {
                     self.v6.put(v6, if inbound { destination } else { source }, at, kind);
+                    if !BRIDGE {
+                        self.v6.ends[v6 % MAX_BURST] = (source, destination);
+                    }
                     v6 += 1;
                 }
                 Some(Straight::V4 { source, destination, .. }) if outbound => {

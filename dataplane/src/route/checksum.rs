@@ -19,7 +19,10 @@ pub(crate) fn is_right(header: &[u8; PLAIN]) -> bool {
     let word = |at: usize| {
         u64::from(u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
     };
-    fold(word(0) + word(4) + word(8) + word(12) + word(16)) == 0xffff
+    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
+    // Five words of 32 bits: folded once, it is below three times 0xffff, and never 0.
+    let once = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    (once == 0xffff) | (once == 0x1_fffe)
 }
 
 /// The same for any header.
@@ -33,10 +36,19 @@ pub(crate) fn of(header: &[u8]) -> u16 {
     !fold(words.sum())
 }
 
-/// The checksum after one 16-bit word of the header has changed (RFC 1624 §3, equation 3).
-#[inline]
+/// The checksum after one 16-bit word of the header has changed (RFC 1624 §3, equation 3): what is done in its place is
+/// held to it.
+#[cfg(test)]
 pub(crate) fn after(checksum: u16, before: u16, now: u16) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!before) + u64::from(now))
+}
+
+/// The checksum after the time to live, the upper byte of its word, has become one less: [`after`] for that word, where
+/// what is added is always the same. The sum of a header is never 0, so its checksum is never 0xffff.
+#[inline(always)]
+pub(crate) fn after_decrement(checksum: u16) -> u16 {
+    let sum = u32::from(checksum) + 0x0100;
+    (sum + u32::from(sum >= 0xffff)) as u16
 }
 
 #[cfg(test)]
@@ -48,6 +60,14 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1624_comes_out_as_it_says() {
         assert_eq!(after(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn a_time_to_live_that_is_one_less_is_the_same_as_any_other_change() {
+        for checksum in 0..0xffffu16 {
+            assert_eq!(after_decrement(checksum), after(checksum, 0x4011, 0x3f11), "{checksum:04x}");
+            assert_eq!(after_decrement(checksum), after(checksum, 0x0201, 0x0101), "{checksum:04x}");
+        }
     }
 
     proptest! {

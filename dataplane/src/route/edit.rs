@@ -129,12 +129,11 @@ impl Edit {
 /// One router less to pass (RFC 1812 §5.3.1), with the checksum brought up to it (RFC 1624).
 #[inline(always)]
 pub(crate) fn decrement_ttl(header: &mut [u8; 20]) {
-    let before = u16::from_be_bytes([header[TTL], header[TTL + 1]]);
-    // Who calls has seen that it is above 1.
-    let now = before.saturating_sub(0x0100);
-    let checksum = u16::from_be_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
-    header[TTL..TTL + 2].copy_from_slice(&now.to_be_bytes());
-    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum::after(checksum, before, now).to_be_bytes());
+    // Time to live, protocol, checksum: one word. Who calls has seen that the first is above 1.
+    let word = u32::from_be_bytes([header[TTL], header[TTL + 1], header[CHECKSUM], header[CHECKSUM + 1]]);
+    let front = (word >> 16).saturating_sub(0x0100) << 16;
+    let now = front | u32::from(checksum::after_decrement(word as u16));
+    header[TTL..CHECKSUM + 2].copy_from_slice(&now.to_be_bytes());
 }
 
 #[cfg(test)]

@@ -192,8 +192,9 @@ impl Snapshot {
 
     /// The adjacency at this place.
     #[inline]
-    pub fn adjacency(&self, place: u32) -> Adjacency {
-        self.adjacencies.get(place as usize).copied().unwrap_or(Adjacency::DOWN)
+    pub fn adjacency(&self, place: u32) -> &Adjacency {
+        const DOWN: &Adjacency = &Adjacency::DOWN;
+        self.adjacencies.get(place as usize).unwrap_or(DOWN)
     }
 
     /// Whom the adjacency at this place leads to.

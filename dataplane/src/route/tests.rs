@@ -58,7 +58,7 @@ fn look(
         return (entry.kind, None);
     }
     let place = snapshot.pick(entry, flow);
-    (entry.kind, Some((snapshot.adjacency(place), snapshot.next_hop(place).unwrap())))
+    (entry.kind, Some((*snapshot.adjacency(place), snapshot.next_hop(place).unwrap())))
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn started_as_root_workers_keep_what_opens_a_port_again_and_no_other_thread_any_
         let kept = match &**name {
             "sekisho-w0" if driver() == "xdp" => PORTS | PROGRAMS,
             "sekisho-w0" => PORTS,
-            "sekisho-tables" => READ_FILES,
+            "sekisho-tables" | "sekisho-readers" => READ_FILES,
             _ => 0,
         };
         assert_eq!((set(status, "CapPrm"), set(status, "CapEff")), (kept, kept), "{name}: {status:?}");

@@ -98,6 +98,21 @@ pub struct Counts {
     /// Frames that these checks sent.
     #[serde(default)]
     pub checks_sent: u64,
+    /// Packets that wait for their next hop's MAC now, in route mode; received, and nothing else yet.
+    #[serde(default)]
+    pub waiting: u64,
+    /// Packets that left as fragments, in route mode.
+    #[serde(default)]
+    pub fragmented: u64,
+    /// Their fragments that left.
+    #[serde(default)]
+    pub fragments_sent: u64,
+    /// Their fragments that found no room.
+    #[serde(default)]
+    pub fragments_lost: u64,
+    /// Frames that the kernel sent, in route mode.
+    #[serde(default)]
+    pub kernel_sent: u64,
     /// Taken by a driver to be sent, and not sent.
     #[serde(default)]
     pub transmit_lost: u64,
@@ -137,6 +152,11 @@ impl From<&Totals> for Counts {
             mail_over_sctp: totals.mail_over_sctp,
             check_answers: totals.check_answers,
             checks_sent: totals.checks_sent,
+            waiting: totals.waiting,
+            fragmented: totals.fragmented,
+            fragments_sent: totals.fragments,
+            fragments_lost: totals.fragments_lost,
+            kernel_sent: totals.kernel_sent,
             transmit_lost: totals.transmit_lost,
             transmitted_packets: totals.transmitted,
             transmitted_bytes: totals.transmitted_bytes,
@@ -160,6 +180,11 @@ impl From<&Counts> for Totals {
             mail_over_sctp: counts.mail_over_sctp,
             check_answers: counts.check_answers,
             checks_sent: counts.checks_sent,
+            waiting: counts.waiting,
+            fragmented: counts.fragmented,
+            fragments: counts.fragments_sent,
+            fragments_lost: counts.fragments_lost,
+            kernel_sent: counts.kernel_sent,
             transmit_lost: counts.transmit_lost,
             transmitted: counts.transmitted_packets,
             transmitted_bytes: counts.transmitted_bytes,
@@ -248,6 +273,7 @@ mod tests {
         totals.decided[Reason::Port25Egress as usize][Taken::Reject as usize] = 12;
         totals.decided[Reason::OtherPort as usize][Taken::Forward as usize] = 18;
         totals.would[Reason::Port25Mirror as usize] = 2;
+        (totals.waiting, totals.fragmented, totals.fragments, totals.kernel_sent) = (1, 2, 5, 7);
         let counts = Counts::from(&totals);
         assert_eq!(counts.reasons["port25-egress"]["reject"], 12);
         let text = serde_json::to_string(&counts).unwrap();

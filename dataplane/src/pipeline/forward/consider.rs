@@ -157,7 +157,7 @@ impl Question<'_> {
             _ => return Fate::Refuse(Reason::NoRoute, Error::NoRoute),
         }
         let place = snapshot.pick(entry, if entry.mask == 0 { 0 } else { flow_of(headers) });
-        let adjacency = snapshot.adjacency(place);
+        let adjacency = *snapshot.adjacency(place);
         let length = header.len();
         if adjacency.state != State::Down && length > usize::from(adjacency.mtu) {
             if v6 || header[6] & DONT_FRAGMENT != 0 {

@@ -1,7 +1,7 @@
 //! Route mode's stage: a burst that the policy has judged, led to its next hops.
 //!
-//! Frames of the common shape go through in bulk, a stage at a time: all are read, all destinations are looked up in one
-//! interleaved burst, then the snapshot is taken and each frame's way on is written down as an [`Edit`]. Whatever is not
+//! Frames of the common shape go through in bulk, a stage at a time: the policy has read them, all destinations are looked
+//! up in one interleaved burst, then the snapshot is taken and each frame's way on is written down as an [`Edit`]. Whatever is not
 //! plainly right about a frame is left to [`consider`], which knows all rules and is the specification; the tests hold the
 //! two against each other.
 //!
@@ -14,6 +14,7 @@ mod waiting;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::straights::Straights;
 use super::{Arrival, Common};
 use crate::action::Replies;
 use crate::action::icmp::{Error, Faulty};
@@ -35,8 +36,6 @@ const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const PORTS: usize = 4;
 // EtherTypes as they lie in a frame.
-const IPV4_TYPE: u16 = u16::from_ne_bytes([0x08, 0x00]);
-const IPV6_TYPE: u16 = u16::from_ne_bytes([0x86, 0xdd]);
 const VLAN_TYPE: u16 = u16::from_ne_bytes([0x81, 0x00]);
 /// An Ethernet address in the lower bytes of a word.
 const MAC: u64 = (1 << 48) - 1;
@@ -47,8 +46,8 @@ struct Lane<A> {
     sources: [A; MAX_BURST],
     ids: [u32; MAX_BURST],
     source_ids: [u32; MAX_BURST],
-    /// Each frame's place in the burst, and where its IP header is; 0 is of another than the common shape.
-    places: [(u8, u8); MAX_BURST],
+    /// Each frame's place in the burst, and whether it is of the common shape.
+    places: [(u8, bool); MAX_BURST],
     count: usize,
 }
 
@@ -59,17 +58,17 @@ impl<A: Copy> Lane<A> {
             sources: [nobody; MAX_BURST],
             ids: [0; MAX_BURST],
             source_ids: [0; MAX_BURST],
-            places: [(0, 0); MAX_BURST],
+            places: [(0, false); MAX_BURST],
             count: 0,
         }
     }
 
     #[inline(always)]
-    fn put(&mut self, destination: A, source: A, at: usize, ip: usize) {
+    fn put(&mut self, destination: A, source: A, at: usize, plain: bool) {
         let count = self.count % MAX_BURST;
         self.destinations[count] = destination;
         self.sources[count] = source;
-        self.places[count] = (at as u8, ip as u8);
+        self.places[count] = (at as u8, plain);
         self.count += 1;
     }
 }
@@ -90,8 +89,8 @@ pub(super) struct Turn<'a> {
     pub(super) generation: &'a Generation,
     pub(super) arrival: Arrival,
     pub(super) counters: &'a WorkerCounters,
-    /// Whether frames of the common shape go through in bulk.
-    pub(super) bulk: bool,
+    /// What the policy's stage has read of the frames of the common shape, which go through in bulk.
+    pub(super) straights: Option<&'a Straights>,
 }
 
 /// The burst's frames, and what is said of each.
@@ -162,66 +161,50 @@ impl Forwarding {
         lap.end(&turn.counters.stages, Stage::Decide);
     }
 
-    /// Sorts the frames that are to be forwarded, by family.
+    /// Sorts the frames that are to be forwarded, by family: those that the policy has read first, then the others.
     #[inline]
     fn read(&mut self, turn: &Turn<'_>, burst: &Frames<'_>) {
         (self.v4.count, self.v6.count, self.others_count) = (0, 0, 0);
-        let bulk = turn.bulk && turn.arrival.link == Link::Ethernet;
         let cells = turn.counters.port(turn.arrival.port);
+        let all = burst.frames.len();
+        let mut read = 0;
+        if let Some(straights) = turn.straights {
+            let (v4, v6) = straights.lanes();
+            for (at, (source, destination)) in v4.ends() {
+                self.v4.put(destination, source, usize::from(at), true);
+            }
+            for (at, (source, destination)) in v6.ends() {
+                self.v6.put(destination, source, usize::from(at), true);
+            }
+            read = self.v4.count + self.v6.count;
+        }
+        if read == all {
+            return;
+        }
+        // A bit for each frame that was read.
+        let mut known = [0u64; MAX_BURST / 64];
+        let places = self.v4.places[..self.v4.count].iter().chain(&self.v6.places[..self.v6.count]);
+        places.for_each(|(at, _)| known[usize::from(*at) / 64] |= 1 << (at % 64));
         for (at, (frame, decision)) in burst.frames.iter().zip(&*burst.decisions).enumerate() {
+            if known[at / 64 % known.len()] >> (at % 64) & 1 == 1 {
+                continue;
+            }
             if decision.taken != Taken::Forward {
                 cells.count(decision);
                 continue;
             }
-            if bulk && decision.reason != Reason::NotIp && self.read_plain(frame, at) {
-                continue;
-            }
             match frame::parse(turn.arrival.link, frame, turn.generation.depth()) {
                 Frame::Ip(Headers { addresses: Addresses::V4 { source, destination }, .. }) => {
-                    self.v4.put(destination, source, at, 0);
+                    self.v4.put(destination, source, at, false);
                 }
                 Frame::Ip(Headers { addresses: Addresses::V6 { source, destination }, .. }) => {
-                    self.v6.put(destination, source, at, 0);
+                    self.v6.put(destination, source, at, false);
                 }
                 _ => {
                     self.others[self.others_count % MAX_BURST] = at as u8;
                     self.others_count += 1;
                 }
             }
-        }
-    }
-
-    /// Reads a frame with at most one tag and an IPv4 header without options, or an IPv6 header. Whether they are right
-    /// was seen by the policy.
-    #[inline(always)]
-    fn read_plain(&mut self, frame: &[u8], at: usize) -> bool {
-        let Some(head) = frame.first_chunk::<{ ETHERNET + IPV4_HEADER }>() else { return false };
-        let (kind, ip) = match u16::from_ne_bytes([head[12], head[13]]) {
-            VLAN_TYPE => (u16::from_ne_bytes([head[16], head[17]]), ETHERNET + TAG),
-            kind => (kind, ETHERNET),
-        };
-        match kind {
-            IPV4_TYPE => {
-                let Some(header) = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV4_HEADER>) else {
-                    return false;
-                };
-                if header[0] != 0x45 {
-                    return false;
-                }
-                let word = |at: usize| {
-                    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-                };
-                self.v4.put(word(16), word(12), at, ip);
-                true
-            }
-            IPV6_TYPE => {
-                let Some(header) = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV6_HEADER>) else {
-                    return false;
-                };
-                self.v6.put(address(header, 24), address(header, 8), at, ip);
-                true
-            }
-            _ => false,
         }
     }
 
@@ -248,7 +231,7 @@ impl Forwarding {
         let mut at = 0;
         while let Some((mut waiter, late)) = self.waiting.take(at, all, now) {
             let arrival = Arrival { port: waiter.port, link: Link::Ethernet, now };
-            let turn = Turn { generation, arrival, counters, bulk: false };
+            let turn = Turn { generation, arrival, counters, straights: None };
             let outcome = self.again(&turn, routes, &waiter, late, replies);
             let cells = counters.port(waiter.port);
             let Some((decision, edit)) = outcome else {
@@ -357,19 +340,19 @@ impl One<'_> {
         self.role == Role::Filter
     }
 
-    /// The link of a frame, the same as the last frame's as a rule.
+    /// Finds the link of a frame, the same as the last frame's as a rule. Gives where its IP header is.
     #[inline(always)]
-    fn follow(&self, inlet: &mut Inlet, frame: &[u8], ip: u8) {
-        let vlan = match usize::from(ip) {
-            ETHERNET => 0,
-            _ => match frame.get(14..16) {
-                Some(tag) => u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff,
-                None => 0,
-            },
+    fn follow(&self, inlet: &mut Inlet, frame: &[u8]) -> usize {
+        let (vlan, ip) = match frame.first_chunk::<16>() {
+            Some(head) if u16::from_ne_bytes([head[12], head[13]]) == VLAN_TYPE => {
+                (u16::from_be_bytes([head[14], head[15]]) & 0x0fff, ETHERNET + TAG)
+            }
+            _ => (0, ETHERNET),
         };
         if vlan != inlet.vlan {
             *inlet = self.inlet(vlan);
         }
+        ip
     }
 
     #[inline]
@@ -379,20 +362,25 @@ impl One<'_> {
         let cells = self.turn.counters.port(self.turn.arrival.port);
         let mut inlet = self.inlet(0);
         for n in 0..lane.count.min(MAX_BURST) {
-            let (at, ip) = lane.places[n];
+            let (at, plain) = lane.places[n];
             let frame = burst.frames[usize::from(at)];
             let id = lane.ids[n];
-            self.follow(&mut inlet, frame, ip);
-            let header = frame.get(usize::from(ip)..).and_then(<[u8]>::first_chunk::<IPV4_HEADER>);
+            if burst.decisions[usize::from(at)].taken != Taken::Forward {
+                // The policy's: a source in no pool.
+                cells.count(&burst.decisions[usize::from(at)]);
+                continue;
+            }
+            let ip = self.follow(&mut inlet, frame);
+            let header = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV4_HEADER>);
             let to = frame.first_chunk::<8>();
-            let (Some(header), Some(to), true) = (header, to, ip != 0 && !special) else {
+            let (Some(header), Some(to), true) = (header, to, plain && !special) else {
                 self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
                 continue;
             };
             let entry = self.snapshot.entry_v4(id);
             let place = match entry.mask {
                 0 => entry.first,
-                _ => self.snapshot.pick(entry, flow_v4(header, frame, usize::from(ip))),
+                _ => self.snapshot.pick(entry, flow_v4(header, frame, ip)),
             };
             let adjacency = self.snapshot.adjacency(place);
             let length = u16::from_be_bytes([header[2], header[3]]);
@@ -422,7 +410,7 @@ impl One<'_> {
             let decision = &mut burst.decisions[usize::from(at)];
             decision.out = Some(PortId(adjacency.port));
             cells.count(decision);
-            burst.edits[usize::from(at)] = Edit::new(&adjacency, false, usize::from(ip) != ETHERNET);
+            burst.edits[usize::from(at)] = Edit::new(adjacency, false, ip != ETHERNET);
         }
     }
 
@@ -433,13 +421,18 @@ impl One<'_> {
         let cells = self.turn.counters.port(self.turn.arrival.port);
         let mut inlet = self.inlet(0);
         for n in 0..lane.count.min(MAX_BURST) {
-            let (at, ip) = lane.places[n];
+            let (at, plain) = lane.places[n];
             let frame = burst.frames[usize::from(at)];
             let id = lane.ids[n];
-            self.follow(&mut inlet, frame, ip);
-            let header = frame.get(usize::from(ip)..).and_then(<[u8]>::first_chunk::<IPV6_HEADER>);
+            if burst.decisions[usize::from(at)].taken != Taken::Forward {
+                // The policy's: a source in no pool.
+                cells.count(&burst.decisions[usize::from(at)]);
+                continue;
+            }
+            let ip = self.follow(&mut inlet, frame);
+            let header = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV6_HEADER>);
             let to = frame.first_chunk::<8>();
-            let (Some(header), Some(to), true) = (header, to, ip != 0 && !special) else {
+            let (Some(header), Some(to), true) = (header, to, plain && !special) else {
                 self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
                 continue;
             };
@@ -448,7 +441,7 @@ impl One<'_> {
             let simple = matches!(header[6], 6 | 17);
             let place = match entry.mask {
                 0 => entry.first,
-                _ if simple => self.snapshot.pick(entry, flow_v6(header, frame, usize::from(ip))),
+                _ if simple => self.snapshot.pick(entry, flow_v6(header, frame, ip)),
                 _ => u32::MAX,
             };
             let adjacency = self.snapshot.adjacency(place);
@@ -477,7 +470,7 @@ impl One<'_> {
             let decision = &mut burst.decisions[usize::from(at)];
             decision.out = Some(PortId(adjacency.port));
             cells.count(decision);
-            burst.edits[usize::from(at)] = Edit::new(&adjacency, true, usize::from(ip) != ETHERNET);
+            burst.edits[usize::from(at)] = Edit::new(adjacency, true, ip != ETHERNET);
         }
     }
 
