@@ -11,7 +11,7 @@
 //! | readers | as tables | a dry run reads those files too |
 //! | grants | `DAC_OVERRIDE` of root's where the state folder is another user's | they are written down |
 //! | metrics | what control keeps | |
-//! | twins | nothing | |
+//! | twins | `NET_ADMIN` | the kernel is asked for the MACs that workers miss |
 //! | the kernel's routes | nothing; `NET_ADMIN` if the kernel's routes are mirrored | neighbours are asked for by rtnetlink(7) |
 //!
 //! Nobody keeps what a thread was not given, nothing can be gained again (`no_new_privs`, an empty bounding set where the

@@ -97,8 +97,9 @@ impl Ferry {
             counts,
         };
         let thread = std::thread::Builder::new().name("sekisho-twins".to_owned()).spawn(move || {
-            // What is open is enough. Less of what it has is never refused (capabilities(7)).
-            let _ = privilege::keep(CapabilitySet::empty());
+            // To ask the kernel for a neighbour takes it with every request. Less of what it has is never refused
+            // (capabilities(7)).
+            let _ = privilege::keep(CapabilitySet::NET_ADMIN);
             carrying.run(is_up);
         })?;
         Ok(Ferry { stop, thread: Some(thread) })

@@ -137,6 +137,11 @@ fn a_neighbour_that_changes_its_mac_in_silence_is_found_again() {
          link set up0 up
          link set up0 arp on
          route replace default via 192.0.2.1");
+    // The kernel's time for it is over, which it decides by chance and within a minute.
+    let known = lab.router.run("ip", ["neigh", "show", "192.0.2.2", "dev", "sk-core"]);
+    if let Some(old) = known.split_whitespace().skip_while(|word| *word != "lladdr").nth(1) {
+        lab.router.ip(&format!("neigh change 192.0.2.2 lladdr {old} dev sk-core nud stale"));
+    }
     lab.await_reached(WORLD[0]);
     let neighbours = lab.router.run("ip", ["neigh", "show", "dev", "sk-core"]);
     assert!(neighbours.contains("192.0.2.2 lladdr 02:00:00:00:77:01"), "{neighbours}");
