@@ -174,8 +174,16 @@ impl History {
         let by_table = matches!(author, Author::KernelTable { .. });
         let _pending = self.take_pending(|_| !by_table);
         self.with(|all| {
+            let mut entry = entry;
             if by_table && all.entries.back().is_some_and(|last| last.record.author == author) {
-                gone.extend(all.entries.pop_back().and_then(|entry| entry.config));
+                if let Some(last) = all.entries.pop_back() {
+                    gone.extend(last.config);
+                    // What they changed together; of many the first.
+                    let mut lines = last.record.difference;
+                    lines.append(&mut entry.record.difference);
+                    lines.truncate(LINES);
+                    entry.record.difference = lines;
+                }
             } else if let Some(last) = all.entries.back_mut() {
                 last.record.state = if restores.is_some() { State::RolledBack } else { State::Replaced };
             }
@@ -308,6 +316,28 @@ mod tests {
             restores,
             difference: &Difference::default(),
         });
+    }
+
+    #[test]
+    fn generations_that_a_table_makes_in_a_row_are_one_entry_that_says_what_all_of_them_changed() {
+        let history = History::default();
+        record(&history, 1, None);
+        let by_table = |generation, table, setting: &str| {
+            let difference = Difference { settings: vec![setting.to_owned()], ..Difference::default() };
+            let author = Author::KernelTable { table };
+            let config = &config();
+            let difference = &difference;
+            history.record(&New { generation, at_micros: 0, author, config, restores: None, difference });
+        };
+        by_table(2, 2525, "a");
+        by_table(3, 2525, "b");
+        by_table(4, 2526, "c");
+        let list = history.list();
+        let told: Vec<(u64, usize)> = list.iter().map(|one| (one.generation, one.difference.len())).collect();
+        assert_eq!(told, [(4, 1), (3, 2), (1, 0)]);
+        assert_eq!(list[1].difference, ["~ a", "~ b"]);
+        (5..60).for_each(|generation| by_table(generation, 2526, "d"));
+        assert_eq!((history.list().len(), history.list()[0].difference.len()), (3, LINES));
     }
 
     #[test]
