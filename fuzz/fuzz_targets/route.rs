@@ -60,7 +60,7 @@ impl Bench {
             (0..PORTS as u8)
                 .for_each(|port| common.punts().expect("a router's").set_taken(PortId(port), true));
             let pipeline = Pipeline::new(common, Arc::clone(&counters), FragmentLimits::default());
-            let mut routes = StaticRoutes::new(&config, 1, |_| Device::default()).expect("tables");
+            let mut routes = StaticRoutes::new(&config, 1, |_| Device::default(), false).expect("tables");
             let reader = routes.routes.reader();
             Side { pipeline, counters, routes, reader }
         };

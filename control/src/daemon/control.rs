@@ -53,7 +53,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 const TABLES_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs `config` until told to stop, or until captures are read through. The calling thread keeps no privilege beyond
-/// that ([`privilege`]): it is one that ends with the daemon.
+/// that (`privilege.rs`): it is one that ends with the daemon.
 ///
 /// # Errors
 /// When it can't start, or what it wrote can't be put together.

@@ -21,8 +21,9 @@
 //! - A sender on a virtual link leaves checksums open. They are completed (`checksum`), or the frame is
 //!   counted and not forwarded.
 //! - GRO, LRO and TSO make one frame of several, told by the offload header whatever their length. An interface
-//!   that has one of the first two on is refused with the command that switches it off ([`Offloads`]); what the
-//!   other end of a veth pair does can't be asked, so its frames are counted and not forwarded.
+//!   that has one of the first two on is refused with the command that switches it off
+//!   ([`Offloads`](crate::port::Offloads)); what the other end of a veth pair does can't be asked, so its frames are
+//!   counted and not forwarded.
 //! - What this host sends itself by the interface is not received (PACKET_IGNORE_OUTGOING; in a fanout group that
 //!   option has no effect, so the group has a flag for it, and before Linux 6.2, which does not know the flag,
 //!   the packet type in the ring tells).

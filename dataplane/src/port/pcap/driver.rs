@@ -363,7 +363,7 @@ const TIES: usize = 64 << 20;
 
 /// Puts the workers' parts of `path` together by the times of their frames, the earliest head first, and removes them,
 /// also where that fails. Packets of one flow keep their order, since one worker wrote them all. Frames of one instant
-/// are in the order of their pairs of addresses, as [`spread_of`] numbers them: it is the same, however many workers
+/// are in the order of their pairs of addresses, as `spread_of` numbers them: it is the same, however many workers
 /// there were (of up to 64 MiB at once).
 ///
 /// # Errors

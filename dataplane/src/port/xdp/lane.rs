@@ -7,8 +7,8 @@
 //!        └──────────────────┘                                 of whichever port it leaves by
 //! ```
 //!
-//! A lane never has more than [`RING`] frames on their way out, so its transmit and completion rings can't overflow,
-//! and never more than twice as many on their way in (those in the fill ring, in the device's own ring, and received
+//! A lane never has more than [`OUT`] frames on their way out, so its transmit and completion rings can't overflow,
+//! and never more than twice [`IN`] on their way in (those in the fill ring, in the device's own ring, and received
 //! ones that were not fetched). So a port whose device takes nothing any more keeps no more than its share,
 //! and the others go on.
 
@@ -17,11 +17,14 @@ use super::umem::{Descriptor, Umem};
 use crate::port::watch::Cells;
 use crate::port::{Burst, Held, Lost};
 
-/// Entries of each ring.
-pub(super) const RING: u32 = 2048;
+/// Entries of the fill and receive rings: what comes while a worker is away for a moment. All of these frames are gone
+/// through in turn, so that more of them would cost cache.
+pub(super) const IN: u32 = 4096;
+/// Entries of the transmit and completion rings.
+pub(super) const OUT: u32 = 2048;
 
 /// Frames that a lane may have, whatever happens: with so many for each, none has to wait for another.
-pub(super) const FRAMES: u32 = 2 * RING + RING;
+pub(super) const FRAMES: u32 = 2 * IN + OUT;
 
 /// The fill ring is topped up when so many are missing.
 const REFILL: u32 = 64;
@@ -65,7 +68,7 @@ impl Lane {
     /// Gives the kernel frames to fill, if many are missing.
     #[inline]
     pub(super) fn refill(&mut self, umem: &mut Umem) {
-        let missing = (2 * RING - self.inward).min(self.rings.fill.room(REFILL));
+        let missing = (2 * IN - self.inward).min(self.rings.fill.room(REFILL));
         if missing < REFILL {
             return;
         }
@@ -102,10 +105,10 @@ impl Lane {
     /// Whether another frame may be on its way out.
     #[inline]
     pub(super) fn has_room(&mut self, umem: &mut Umem) -> bool {
-        if self.outward == RING {
+        if self.outward == OUT {
             self.reap(umem);
         }
-        self.outward < RING && self.rings.transmit.room(1) > 0
+        self.outward < OUT && self.rings.transmit.room(1) > 0
     }
 
     /// Writes a frame into the transmit ring; there must be room.
@@ -119,7 +122,7 @@ impl Lane {
     /// Takes back frames that have been sent.
     #[inline]
     pub(super) fn reap(&mut self, umem: &mut Umem) {
-        let count = self.rings.completion.available(RING);
+        let count = self.rings.completion.available(OUT);
         for _ in 0..count {
             let address = self.rings.completion.address();
             if umem.complete(self.number, address) {

@@ -253,7 +253,8 @@ impl Opener {
                 errno => self.error("open an AF_XDP socket")(errno),
             })?,
         };
-        let busy_poll = self.port.busy_poll && socket.prefer_busy_polling().is_ok();
+        let busy_poll =
+            self.port.busy_poll && puts_off_interrupts(&self.name) && socket.prefer_busy_polling().is_ok();
         let manner = XdpManner {
             native: attachment.native,
             why_generic: attachment.why_generic.clone(),
@@ -296,6 +297,16 @@ pub(super) fn found(interfaces: &Interfaces, name: &Name) -> Result<(u32, usize)
     }
     let mtu = interfaces.mtu(name).map_err(failed("read its MTU"))?;
     Ok((index, mtu))
+}
+
+/// Whether an interface waits with its interrupts for somebody to poll it. Where it does not, whoever polls it comes
+/// in its way and is no faster.
+fn puts_off_interrupts(name: &Name) -> bool {
+    let is_set = |file: &str| {
+        let text = fs::read_to_string(format!("/sys/class/net/{}/{file}", name.as_str()));
+        text.is_ok_and(|text| text.trim().parse::<u64>().is_ok_and(|value| value > 0))
+    };
+    is_set("napi_defer_hard_irqs") && is_set("gro_flush_timeout")
 }
 
 /// The node of memory that an interface's device is near to.

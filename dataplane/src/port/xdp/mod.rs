@@ -35,8 +35,8 @@
 //!
 //! In copy mode frames are sent inside a system call, up to 256 in one where the kernel lets itself be told so
 //! (Linux 6.17), else 32. In zero-copy mode the device is woken only when it says that it sleeps (need_wakeup). A worker
-//! that never sleeps polls the device itself by a system call when its ring is empty (SO_PREFER_BUSY_POLL), so that
-//! interrupts need not come to its core: `gro_flush_timeout` and `napi_defer_hard_irqs` of the interface keep them away.
+//! that never sleeps polls the device itself by a system call when its ring is empty (SO_PREFER_BUSY_POLL), if the
+//! interface waits with its interrupts for that (`napi_defer_hard_irqs` and `gro_flush_timeout` in /sys/class/net).
 //!
 //! # What can happen to an interface
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use libc::{c_int, c_void, off_t, socklen_t, xdp_ring_offset};
 
-use super::lane::{RING, Rings};
+use super::lane::{IN, OUT, Rings};
 use super::ring::{ADDRESS, Consumer, DESCRIPTOR, Layout, Producer, Slots};
 use crate::port::mapping::Mapping;
 use crate::port::system::{self, Errno};
@@ -80,35 +80,36 @@ impl Socket {
 
     /// Makes the socket's rings, and maps them.
     pub(super) fn make_rings(&self) -> Result<Rings, Errno> {
-        const RINGS: [c_int; 4] =
-            [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING];
-        for ring in RINGS {
-            self.set(libc::SOL_XDP, ring, &RING)?;
+        for (ring, entries) in [
+            (libc::XDP_UMEM_FILL_RING, IN),
+            (libc::XDP_RX_RING, IN),
+            (libc::XDP_UMEM_COMPLETION_RING, OUT),
+            (libc::XDP_TX_RING, OUT),
+        ] {
+            self.set(libc::SOL_XDP, ring, &entries)?;
         }
         let zero = xdp_ring_offset { producer: 0, consumer: 0, desc: 0, flags: 0 };
         let offsets = libc::xdp_mmap_offsets { rx: zero, tx: zero, fr: zero, cr: zero };
         let offsets = self.get(libc::SOL_XDP, libc::XDP_MMAP_OFFSETS, offsets)?;
+        let fill = (offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING as off_t);
+        let completion = (offsets.cr, libc::XDP_UMEM_PGOFF_COMPLETION_RING as off_t);
         Ok(Rings {
-            fill: Producer::new(self.map(offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING as off_t, ADDRESS)?),
-            completion: Consumer::new(self.map(
-                offsets.cr,
-                libc::XDP_UMEM_PGOFF_COMPLETION_RING as off_t,
-                ADDRESS,
-            )?),
-            receive: Consumer::new(self.map(offsets.rx, libc::XDP_PGOFF_RX_RING, DESCRIPTOR)?),
-            transmit: Producer::new(self.map(offsets.tx, libc::XDP_PGOFF_TX_RING, DESCRIPTOR)?),
+            fill: Producer::new(self.map(fill, ADDRESS, IN)?),
+            completion: Consumer::new(self.map(completion, ADDRESS, OUT)?),
+            receive: Consumer::new(self.map((offsets.rx, libc::XDP_PGOFF_RX_RING), DESCRIPTOR, IN)?),
+            transmit: Producer::new(self.map((offsets.tx, libc::XDP_PGOFF_TX_RING), DESCRIPTOR, OUT)?),
         })
     }
 
-    fn map(&self, offsets: xdp_ring_offset, at: off_t, entry: usize) -> Result<Slots, Errno> {
+    fn map(&self, (offsets, at): (xdp_ring_offset, off_t), entry: usize, count: u32) -> Result<Slots, Errno> {
         let layout = Layout {
             producer: offsets.producer as usize,
             consumer: offsets.consumer as usize,
             flags: offsets.flags as usize,
             entries: offsets.desc as usize,
         };
-        let memory = Mapping::of(self.0.as_fd(), layout.entries + RING as usize * entry, at)?;
-        Ok(Slots::new(Arc::new(memory), layout, RING))
+        let memory = Mapping::of(self.0.as_fd(), layout.entries + count as usize * entry, at)?;
+        Ok(Slots::new(Arc::new(memory), layout, count))
     }
 
     /// Binds to a queue of an interface.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::super::lane::{FRAMES, Lane, RING, Rings};
+use super::super::lane::{FRAMES, IN, Lane, OUT, Rings};
 use super::super::ring::{ADDRESS, Consumer, DESCRIPTOR, Layout, Producer, Slots};
 use super::super::umem::{Census, Descriptor, Umem};
 use crate::port::mapping::Mapping;
@@ -38,17 +38,17 @@ struct Kernel {
     wire: VecDeque<u64>,
 }
 
-fn ends(entry: usize) -> (Producer, Consumer) {
-    let memory = Arc::new(Mapping::anonymous(LAYOUT.entries + RING as usize * entry).unwrap());
-    let slots = || Slots::new(Arc::clone(&memory), LAYOUT, RING);
+fn ends(entry: usize, count: u32) -> (Producer, Consumer) {
+    let memory = Arc::new(Mapping::anonymous(LAYOUT.entries + count as usize * entry).unwrap());
+    let slots = || Slots::new(Arc::clone(&memory), LAYOUT, count);
     (Producer::new(slots()), Consumer::new(slots()))
 }
 
 fn lane(number: u16) -> (Lane, Kernel) {
-    let (ours, fill) = ends(ADDRESS);
-    let (completion, theirs) = ends(ADDRESS);
-    let (receive, receive_end) = ends(DESCRIPTOR);
-    let (transmit_end, transmit) = ends(DESCRIPTOR);
+    let (ours, fill) = ends(ADDRESS, IN);
+    let (completion, theirs) = ends(ADDRESS, OUT);
+    let (receive, receive_end) = ends(DESCRIPTOR, IN);
+    let (transmit_end, transmit) = ends(DESCRIPTOR, OUT);
     let rings = Rings { fill: ours, receive: receive_end, transmit: transmit_end, completion: theirs };
     let kernel = Kernel { fill, receive, transmit, completion, device: Vec::new(), wire: VecDeque::new() };
     (Lane::new(number, rings), kernel)
@@ -183,8 +183,8 @@ fn after_a_million_mixed_operations_no_frame_is_lost_and_none_is_there_twice() {
     // All come home.
     held.drain(..).for_each(|(frame, _)| umem.release(frame));
     for (lane, kernel) in lanes.iter_mut().zip(&mut kernels) {
-        kernel.send(RING, &memory, &mut seen);
-        kernel.complete(RING, &mut dice);
+        kernel.send(OUT, &memory, &mut seen);
+        kernel.complete(OUT, &mut dice);
         lane.reap(&mut umem);
     }
     for said in seen {
@@ -194,7 +194,7 @@ fn after_a_million_mixed_operations_no_frame_is_lost_and_none_is_there_twice() {
     assert!(sent.values().all(|count| *count == 0), "each as often as it was sent");
     let Census { free, held, filled, sent, .. } = umem.census();
     assert_eq!((held, sent, free + filled), (0, 0, all));
-    assert!(filled <= u64::from(2 * RING * u32::from(LANES)));
+    assert!(filled <= u64::from(2 * IN * u32::from(LANES)));
     for number in 0..LANES {
         umem.reclaim(number);
     }
