@@ -47,7 +47,12 @@ pub(crate) fn replace(
 ) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let beside = folder.join(format!("{name}.new"));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    // What was left there, or put there by somebody else, is neither written into nor followed.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
     let mut file = BufWriter::new(file);
     write(&mut file)?;
     file.write_all(b"\n")?;

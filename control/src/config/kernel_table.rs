@@ -83,12 +83,13 @@ pub(super) fn distribute(pools: &mut [Pool], contents: &Contents) -> usize {
     if pools.iter().all(|pool| pool.from_kernel.is_none()) {
         return 0;
     }
-    let listed = pools.iter().filter(|pool| pool.from_kernel.is_none());
+    let content_of = |pool: &Pool| pool.from_kernel.and_then(|from| contents.get(&from.table));
+    // A table of which nothing is known yet leaves its pool as it is.
+    let listed = pools.iter().filter(|pool| content_of(pool).is_none());
     let mut taken: HashSet<IpNetwork> = listed.flat_map(|pool| &pool.prefixes).copied().collect();
     let mut conflicts = 0;
     for pool in pools.iter_mut() {
-        let Some(from) = pool.from_kernel else { continue };
-        let content = contents.get(&from.table).map_or(&[][..], |prefixes| prefixes);
+        let Some(content) = content_of(pool) else { continue };
         pool.prefixes = content.iter().filter(|prefix| taken.insert(**prefix)).copied().collect();
         conflicts += content.len() - pool.prefixes.len();
     }
@@ -192,6 +193,13 @@ mod tests {
         assert_eq!(prefixes(&config, 1), ["10.1.0.0/16"]);
         assert_eq!(prefixes(&config, 2), ["192.0.2.0/24"]);
         assert_eq!(config.with_tables(&tables), (None, 2));
+    }
+
+    #[test]
+    fn a_table_of_which_nothing_is_known_leaves_its_pool_as_it_is() {
+        let tables = contents(&[(1, &["192.0.2.0/24"])]);
+        let config = load(&text(&pool("p", "{ kernel-table = 1 }"), ""), None, tables).unwrap();
+        assert_eq!(config.with_tables(&Contents::new()), (None, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use sekisho_dataplane::generation::Generation;
 use serde::{Deserialize, Serialize};
 
+use super::control::contents;
 use super::difference::Difference;
 use super::event::Event;
 use super::history::{Author, Awaited, KEPT, MOST_BYTES, New};
@@ -183,6 +184,8 @@ impl Tables {
         let (number, config) = (in_force.generation, Arc::clone(&in_force.config));
         in_force.advance(clock::now());
         let still_held = self.put_in_force(generation, in_force);
+        // It may name other tables of the kernel than what is left. They are followed from what it had of them.
+        self.follow_configuration(&config, &contents(&config));
         let seconds = begun.elapsed().as_secs_f64();
         // What takes a while with many prefixes is behind what matters.
         let difference = Difference::between(&left.config, &config);

@@ -284,7 +284,7 @@ pub(crate) fn run_with(
 }
 
 /// What a configuration that was just read has of its kernel tables.
-fn contents(config: &Config) -> Contents {
+pub(super) fn contents(config: &Config) -> Contents {
     let pools = config.pools.iter().map(|pool| (pool.from_kernel, &pool.prefixes));
     let sets = config.sets.iter().map(|set| (set.from_kernel, &set.prefixes));
     let lists = pools.chain(sets).filter_map(|(from, prefixes)| Some((from?.table, prefixes)));

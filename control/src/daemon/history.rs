@@ -238,7 +238,13 @@ impl History {
             while let Some(restores) = entries[at].record.restores {
                 at = entries.iter().take(at).position(|entry| entry.record.generation == restores)?;
             }
-            Some(entries[at.checked_sub(1)?].record.generation)
+            // What a kernel table said is no configuration to go back to, unless it is what the start was followed by.
+            let is_table = |at: usize| matches!(entries[at].record.author, Author::KernelTable { .. });
+            while is_table(at) {
+                at = at.checked_sub(1)?;
+            }
+            let before = (0..at).rev().find(|at| !is_table(*at))?;
+            Some(entries[before].record.generation)
         })
     }
 

@@ -242,6 +242,8 @@ struct Follower {
 
 impl Follower {
     fn run(mut self) {
+        // What is known outlives the sockets: what has gone meanwhile is found by comparison.
+        let mut known: Option<Model> = None;
         loop {
             while self.wanted.tables.is_empty() {
                 if !self.wait(None, Instant::now() + IDLE) {
@@ -258,6 +260,9 @@ impl Follower {
                     continue;
                 }
             };
+            if let Some(model) = known.take() {
+                listener.recall(model);
+            }
             loop {
                 if let (Some(mirror), Some(prefixes)) = (&mut self.mirror, self.fix.take()) {
                     mirror.fix(prefixes, listener.model());
@@ -269,6 +274,8 @@ impl Follower {
                     if !self.wait(None, Instant::now() + TRY_AGAIN) {
                         return;
                     }
+                    known = Some(listener.into_model());
+                    self.changed.extend(self.wanted.tables.iter().copied());
                     break;
                 }
                 self.told = None;

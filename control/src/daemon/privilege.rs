@@ -17,7 +17,7 @@
 //! Nobody keeps what a thread was not given, nothing can be gained again (`no_new_privs`, an empty bounding set where the
 //! daemon may empty it), and nothing is inherited by a program that is started, of which there is none.
 //! What stays with a thread is in the kernel's credentials of that thread: a client of the control socket, or who
-//! scrapes metrics, talks to one that has none.
+//! scrapes metrics, talks to one that has none, but for what the table says.
 
 use std::fs;
 use std::io;

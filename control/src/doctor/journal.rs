@@ -3,7 +3,9 @@
 //! All that it sets is the kernel's and gone when the host is started anew. So the file says which start it belongs
 //! to, and of an earlier one there is nothing to be undone.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,22 @@ fn refused(error: &io::Error) -> Done {
     Done::Refused { why: error.to_string() }
 }
 
+/// What another user wrote is not what doctor remembered: undoing it would set what that user likes.
+fn must_be_ones_own(path: &Path) -> io::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() || found.uid() != own || found.mode() & 0o022 != 0 => {
+            let message = "it is another user's, or may be written by others, and is not believed; remove it";
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Journal {
@@ -85,6 +103,7 @@ impl Journal {
     pub fn open(folder: &Path, host: &Host) -> io::Result<Journal> {
         let path = folder.join(FILE);
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        must_be_ones_own(&path).map_err(told)?;
         let content = durable::read(&path, LARGEST).map_err(told)?;
         let content = content.map(|bytes| serde_json::from_slice::<Content>(&bytes)).transpose();
         let mut content = content.map_err(|error| told(error.into()))?.unwrap_or_default();
@@ -223,6 +242,21 @@ mod tests {
         assert_eq!(outcome(&mut made.journal()), [set("900", "300")]);
         assert_eq!(made.budget(), "300");
         assert_eq!(outcome(&mut made.journal()), []);
+    }
+
+    #[test]
+    fn what_others_may_write_is_not_believed() {
+        use std::os::unix::fs::PermissionsExt;
+        let made = Made::new();
+        made.journal().apply(&budget("600"));
+        let folder = made.journal().folder;
+        let file = folder.join(FILE);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        let host = Host::at(made.0.path());
+        assert!(Journal::open(&folder, &host).unwrap_err().to_string().contains("is not believed"));
+        fs::rename(&file, folder.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &file).unwrap();
+        assert!(Journal::open(&folder, &host).is_err());
     }
 
     #[test]

@@ -86,6 +86,17 @@ impl Listener {
         Listener::hearing(notifications, wanted, room)
     }
 
+    /// With what another listener knew. The first dump says what of it still holds.
+    pub fn recall(&mut self, mut model: Model) {
+        model.follow(&self.wanted.tables);
+        self.model = model;
+    }
+
+    /// What it knows.
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     fn hearing(notifications: Socket, wanted: Wanted, room: usize) -> io::Result<Listener> {
         let room = notifications.make_room(room)?;
         Ok(Listener {

@@ -214,6 +214,7 @@ impl Router {
                 };
                 (six(8), six(24), header[7], usize::from(half(at + 4)) + 40)
             }
+            0x8100 | 0x88a8 | 0x9100 | 0x8847 | 0x8848 | 0x8864 => return Outcome::Drop("unclaimed"),
             _ => return Outcome::Local,
         };
         let v6 = kind == 0x86dd;

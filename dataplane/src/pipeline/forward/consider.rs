@@ -17,6 +17,8 @@ use super::super::Arrival;
 const IPV4: [u8; 2] = [0x08, 0x00];
 const ARP: [u8; 2] = [0x08, 0x06];
 const VLAN: [u8; 2] = [0x81, 0x00];
+/// What more may stand behind: further tags (IEEE 802.1Q, 802.1ad, and its forerunner), MPLS, PPPoE sessions.
+const WRAPPINGS: [[u8; 2]; 6] = [VLAN, [0x88, 0xa8], [0x91, 0x00], [0x88, 0x47], [0x88, 0x48], [0x88, 0x64]];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
@@ -96,6 +98,11 @@ impl Question<'_> {
         }
         match self.parsed {
             Frame::Ip(headers) if self.is_plain(headers) => self.packet(headers, link, group),
+            // The kernel would look behind what this router does not, and route by its own tables.
+            Frame::Ip(_) => Fate::Drop(Reason::Unclaimed),
+            _ if kind(self.frame).is_some_and(|kind| WRAPPINGS.contains(&kind)) => {
+                Fate::Drop(Reason::Unclaimed)
+            }
             _ => Fate::Punt(self.class_of_other()),
         }
     }

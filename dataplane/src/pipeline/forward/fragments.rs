@@ -33,6 +33,10 @@ pub(super) fn fragment(
         return None;
     }
     let field = u16::from_be_bytes([header[6], header[7]]);
+    // Beyond the longest datagram the offset would begin anew, and a fragment would be the first that was none.
+    if usize::from(field & OFFSET) * 8 + data.len() > usize::from(u16::MAX) {
+        return None;
+    }
     for (n, part) in data.chunks(each).enumerate() {
         let last = n + 1 == count;
         let more = if last { field & MORE } else { MORE };
@@ -110,6 +114,17 @@ mod tests {
         packet[10..12].copy_from_slice(&checksum.to_be_bytes());
         packet.extend((0..data).map(|n| n as u8));
         packet
+    }
+
+    #[test]
+    fn what_would_be_longer_than_a_datagram_is_not_made_a_first_fragment() {
+        // Offset 8120 of 8191, and behind 576 bytes what would stand at offset 0 of the next.
+        let packet = packet(&[], MORE | (8192 - 72), 600);
+        let macs = [0; 12];
+        let adjacency = Adjacency { macs, vlan: 0, mtu: 600, link: 0, port: 3, state: State::Ready };
+        let mut replies = Replies::for_routing(1);
+        assert_eq!(fragment(&packet, &adjacency, 0, &mut replies), None);
+        assert!(replies.is_empty());
     }
 
     fn fragments(packet: &[u8], mtu: u16) -> Vec<Vec<u8>> {

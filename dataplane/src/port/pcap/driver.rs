@@ -269,7 +269,7 @@ impl Driver for PcapDriver {
     fn pop_tag(&mut self, frame: &mut Held) {
         let captured = &mut self.frames[frame.place as usize];
         captured.bytes.drain(MACS_LENGTH..MACS_LENGTH + TAG_LENGTH);
-        captured.original_len -= TAG_LENGTH as u32;
+        captured.original_len = captured.original_len.saturating_sub(TAG_LENGTH as u32);
         frame.length -= TAG_LENGTH as u32;
     }
 

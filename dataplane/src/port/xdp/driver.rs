@@ -340,12 +340,12 @@ impl XdpDriver {
             return Ok(());
         };
         let mut lane = Lane::new(number as u16, rings);
-        lane.refill(&mut self.umem);
+        // Before the kernel is given frames: what it has is not taken back while the socket is open.
         if let Err(errno) = attachment.enter(queue, &socket) {
-            self.umem.reclaim(lane.number());
             dismiss((socket, lane, attachment));
             return Err(errno);
         }
+        lane.refill(&mut self.umem);
         self.lanes[number] = true;
         let port = &mut self.ports[port];
         port.watch.set_manner(manner.clone());

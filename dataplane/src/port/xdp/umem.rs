@@ -117,9 +117,9 @@ impl Umem {
     #[inline]
     pub(super) fn arrive(&mut self, lane: u16, Descriptor { address, length }: Descriptor) -> Option<Held> {
         let place = u32::try_from(address).ok()?;
-        let end = self.start(place) + (1 << self.shift);
+        let before = place - self.start(place);
         let owner = self.owners.get_mut((place >> self.shift) as usize)?;
-        if *owner != Owner::filled(lane) || length > end - place {
+        if *owner != Owner::filled(lane) || length > (1 << self.shift) - before {
             return None;
         }
         *owner = Owner::HELD;
