@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::fs::OFlags;
 
 /// Reads a file of at most `largest` bytes; none if there is none yet.
 ///
@@ -47,12 +48,15 @@ pub(crate) fn replace(
 ) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let beside = folder.join(format!("{name}.new"));
-    // What was left there, or put there by somebody else, is neither written into nor followed.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    // A link that somebody put there is not followed.
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .custom_flags(flags)
+        .open(&beside)?;
     let mut file = BufWriter::new(file);
     write(&mut file)?;
     file.write_all(b"\n")?;

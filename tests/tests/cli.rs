@@ -862,7 +862,7 @@ fn check_accepts_and_warns_of_what_would_not_run_here() {
     let folder = Folder::new("check-warns");
     let text = config(
         "driver = \"pcap\"\nread = \"later.pcap\"",
-        "driver = \"xdp\"\ndevice = \"eth9\"",
+        "driver = \"dpdk\"\ndevice = \"0000:01:00.0\"",
         "cores = [65535]",
     );
     folder.write("c.toml", &text);
@@ -871,7 +871,7 @@ fn check_accepts_and_warns_of_what_would_not_run_here() {
     let warnings = lines(&finished)[0]["warnings"].as_array().expect("a list").clone();
     let told: Vec<&str> = warnings.iter().filter_map(Value::as_str).collect();
     assert_eq!(told.len(), 3, "{told:?}");
-    for (told, what) in told.iter().zip(["later.pcap", "xdp", "65535"]) {
+    for (told, what) in told.iter().zip(["later.pcap", "dpdk", "65535"]) {
         assert!(told.contains(what) && finished.stderr.contains(told), "{told}: {finished:?}");
     }
 }

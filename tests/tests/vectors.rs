@@ -38,7 +38,8 @@ fn the_reasons_that_vectors_deny_with_are_those_that_may_deny() {
         .collect();
     let may: BTreeSet<&str> = Reason::ALL
         .iter()
-        .filter(|reason| Reasons::DENIES.has(**reason))
+        // What a router denies stands in captures of its own.
+        .filter(|reason| Reasons::DENIES.has(**reason) && reason.rule() != "route")
         .map(|reason| reason.code())
         .collect();
     assert_eq!(denied, may);
