@@ -120,8 +120,11 @@ fn who_may_not_set_anything_is_told_so_and_nothing_changes() {
     assert!(printed.contains("FAIL  core: rx-gro: Operation not permitted"), "{printed}");
     assert!(complaint.contains("setting needs root"), "{complaint}");
     assert_eq!(as_others_see_it(&lab), before);
-    let (_, report) = doctor(&lab, &config, &["--undo"]);
-    assert_eq!(report["done"].as_array().map(Vec::len), Some(0), "nothing was set: {report:#}");
+    // What another user's doctor remembers is nothing that root would set.
+    let told = lab.checkpoint.output(path(&copy), ["doctor", "-c", &config, "--undo"]);
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told.stdout));
+    assert!(text(&told.stderr).contains("is not believed"), "{}", text(&told.stderr));
+    assert_eq!(as_others_see_it(&lab), before);
 }
 
 fn path(path: &Path) -> &str {
