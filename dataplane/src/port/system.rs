@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use libc::c_int;
+use libc::{c_int, c_void, socklen_t};
 
 /// What the kernel answered where it refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,39 @@ pub(super) fn socket(family: c_int, kind: c_int) -> Result<OwnedFd, Errno> {
     match number {
         // SAFETY: the number was just given to us and nobody else has it.
         0.. => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+        _ => Err(Errno::last()),
+    }
+}
+
+/// Sets an option of a socket. `T` is the plain structure that the option's documentation names.
+pub(super) fn set_option<T: Copy>(
+    socket: &OwnedFd,
+    level: c_int,
+    option: c_int,
+    value: &T,
+) -> Result<(), Errno> {
+    let (pointer, size) = (std::ptr::from_ref(value).cast::<c_void>(), size_of::<T>() as socklen_t);
+    // SAFETY: `pointer` and `size` describe `value`, which the kernel only reads.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, pointer, size) } {
+        0 => Ok(()),
+        _ => Err(Errno::last()),
+    }
+}
+
+/// Reads an option of a socket. `T` is the plain structure for it, numbers all, for which any bytes are a value; the
+/// kernel may know less of it, and leaves what was in `zero`.
+pub(super) fn get_option<T: Copy>(
+    socket: &OwnedFd,
+    level: c_int,
+    option: c_int,
+    zero: T,
+) -> Result<T, Errno> {
+    let mut value = zero;
+    let mut size = size_of::<T>() as socklen_t;
+    let pointer = std::ptr::from_mut(&mut value).cast::<c_void>();
+    // SAFETY: `pointer` and `size` describe `value`; the kernel writes no more than `size` bytes, numbers all.
+    match unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, pointer, &mut size) } {
+        0 => Ok(value),
         _ => Err(Errno::last()),
     }
 }

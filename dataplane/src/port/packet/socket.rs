@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use libc::{c_int, c_uint, c_void, sock_filter, socklen_t};
+use libc::{c_int, c_uint, sock_filter, socklen_t};
 
 use crate::port::system::{self, Errno};
 
@@ -48,24 +48,12 @@ impl Socket {
 
     /// `T` is the plain structure that packet(7) or socket(7) names for the option.
     fn set<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> Result<(), Errno> {
-        let (pointer, size) = (std::ptr::from_ref(value).cast::<c_void>(), size_of::<T>() as socklen_t);
-        // SAFETY: `pointer` and `size` describe `value`, which the kernel only reads.
-        match unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, pointer, size) } {
-            0 => Ok(()),
-            _ => Err(Errno::last()),
-        }
+        system::set_option(&self.0, level, option, value)
     }
 
     /// `T` is the plain structure for the option; zeros must be a valid value of it.
     fn get<T: Copy>(&self, level: c_int, option: c_int, zero: T) -> Result<T, Errno> {
-        let mut value = zero;
-        let mut size = size_of::<T>() as socklen_t;
-        let pointer = std::ptr::from_mut(&mut value).cast::<c_void>();
-        // SAFETY: `pointer` and `size` describe `value`; the kernel writes no more than `size` bytes, numbers all.
-        match unsafe { libc::getsockopt(self.0.as_raw_fd(), level, option, pointer, &mut size) } {
-            0 => Ok(value),
-            _ => Err(Errno::last()),
-        }
+        system::get_option(&self.0, level, option, zero)
     }
 
     fn enable(&self, option: c_int) -> Result<(), Errno> {

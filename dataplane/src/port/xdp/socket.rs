@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use libc::{c_int, c_void, off_t, socklen_t, xdp_ring_offset};
+use libc::{c_int, off_t, socklen_t, xdp_ring_offset};
 
 use super::lane::{IN, OUT, Rings};
 use super::ring::{ADDRESS, Consumer, DESCRIPTOR, Layout, Producer, Slots};
@@ -44,24 +44,12 @@ impl Socket {
 
     /// `T` is the plain structure that linux/if_xdp.h or socket(7) names for the option.
     fn set<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> Result<(), Errno> {
-        let (pointer, size) = (std::ptr::from_ref(value).cast::<c_void>(), size_of::<T>() as socklen_t);
-        // SAFETY: `pointer` and `size` describe `value`, which the kernel only reads.
-        match unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, pointer, size) } {
-            0 => Ok(()),
-            _ => Err(Errno::last()),
-        }
+        system::set_option(&self.0, level, option, value)
     }
 
     /// `T` is the plain structure for the option, numbers all; the kernel may know less of it and leaves zeros.
     fn get<T: Copy>(&self, level: c_int, option: c_int, zero: T) -> Result<T, Errno> {
-        let mut value = zero;
-        let mut size = size_of::<T>() as socklen_t;
-        let pointer = std::ptr::from_mut(&mut value).cast::<c_void>();
-        // SAFETY: `pointer` and `size` describe `value`; the kernel writes no more than `size` bytes.
-        match unsafe { libc::getsockopt(self.0.as_raw_fd(), level, option, pointer, &mut size) } {
-            0 => Ok(value),
-            _ => Err(Errno::last()),
-        }
+        system::get_option(&self.0, level, option, zero)
     }
 
     /// Registers frames of 2^`shift` bytes. The kernel pins their memory, so it stays what it is as long as the kernel uses
