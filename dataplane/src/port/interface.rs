@@ -99,6 +99,16 @@ pub(super) struct Channels {
     pub(super) most_both: u32,
 }
 
+/// What an interface is at the moment.
+pub(super) struct Seen {
+    /// Its number.
+    pub(super) index: u32,
+    /// What it says of its link.
+    pub(super) flags: Flags,
+    /// The longest packet that it sends.
+    pub(super) mtu: usize,
+}
+
 /// The interfaces of the network namespace in which this was made.
 pub(super) struct Interfaces(OwnedFd);
 
@@ -155,8 +165,30 @@ impl Interfaces {
         Ok(usize::try_from(unsafe { answer.ifr_ifru.ifru_mtu }).unwrap_or(0))
     }
 
+    /// What the interface of this name is now; none if there is none. An error tells what could not be done.
+    pub(super) fn look(&self, name: &Name) -> Result<Option<Seen>, (&'static str, Errno)> {
+        let Some(index) = self.index(name).map_err(|errno| ("look for it", errno))? else { return Ok(None) };
+        let asked = self.flags(name).and_then(|flags| Ok(Seen { index, flags, mtu: self.mtu(name)? }));
+        asked.map(Some).map_err(|errno| ("ask it", errno))
+    }
+
+    /// The number of the interface of this name, which carries Ethernet; `error` says of what could not be done.
+    pub(super) fn ethernet(
+        &self,
+        name: &Name,
+        error: impl Fn(&'static str, Errno) -> InterfaceError,
+    ) -> Result<u32, InterfaceError> {
+        let interface = || name.as_str().to_owned();
+        let index = self.index(name).map_err(|errno| error("look for it", errno))?;
+        let index = index.ok_or_else(|| InterfaceError::Absent { interface: interface() })?;
+        match self.hardware(name).map_err(|errno| error("read its hardware type", errno))? {
+            libc::ARPHRD_ETHER => Ok(index),
+            hardware => Err(InterfaceError::NotEthernet { interface: interface(), hardware }),
+        }
+    }
+
     /// Its kind, an ARPHRD number.
-    pub(super) fn hardware(&self, name: &Name) -> Result<u16, Errno> {
+    fn hardware(&self, name: &Name) -> Result<u16, Errno> {
         let answer = self.get(libc::SIOCGIFHWADDR as libc::Ioctl, name)?;
         // SAFETY: SIOCGIFHWADDR fills this member.
         Ok(unsafe { answer.ifr_ifru.ifru_hwaddr.sa_family })

@@ -9,7 +9,7 @@ use crate::action::icmp::Error;
 use crate::frame::{Addresses, Datagram, Frame, Headers, Link, Ports, Upper, protocol};
 use crate::policy::{Reason, ReversePath, Role};
 use crate::route::punt::PuntClass;
-use crate::route::{Adjacency, EntryKind, NextHop, Snapshot, State, checksum, flow};
+use crate::route::{Adjacency, Entry, EntryKind, NextHop, Snapshot, State, checksum, flow};
 
 use super::super::Arrival;
 
@@ -70,6 +70,21 @@ fn vlan(frame: &[u8]) -> Option<u16> {
 fn kind(frame: &[u8]) -> Option<[u8; 2]> {
     let at = if frame.get(12..14)? == VLAN { 12 + TAG } else { 12 };
     frame.get(at..at + 2)?.try_into().ok()
+}
+
+/// Whether the way back to a packet's source, whose entry is asked for only then, leads where it must.
+#[inline(always)]
+pub(super) fn leads_back(
+    reverse_path: ReversePath,
+    snapshot: &Snapshot,
+    link: u16,
+    source: impl FnOnce() -> Entry,
+) -> bool {
+    match reverse_path {
+        ReversePath::Off => true,
+        ReversePath::Loose => source().kind == EntryKind::Forward,
+        ReversePath::Strict => snapshot.leads_to(source(), link),
+    }
 }
 
 impl Question<'_> {
@@ -186,15 +201,12 @@ impl Question<'_> {
 
     /// RFC 3704 §2.2 and §2.4. What a filter gives back came elsewhere.
     fn came_right(&self, v6: bool, link: u16) -> bool {
-        if self.reverse_path == ReversePath::Off || self.role == Role::Filter {
+        if self.role == Role::Filter {
             return true;
         }
         let snapshot = self.snapshot;
-        let entry = if v6 { snapshot.entry_v6(self.source) } else { snapshot.entry_v4(self.source) };
-        match self.reverse_path {
-            ReversePath::Strict => snapshot.leads_to(entry, link),
-            _ => entry.kind == EntryKind::Forward,
-        }
+        let source = || if v6 { snapshot.entry_v6(self.source) } else { snapshot.entry_v4(self.source) };
+        leads_back(self.reverse_path, snapshot, link, source)
     }
 
     /// The share that a packet for the router itself counts in.

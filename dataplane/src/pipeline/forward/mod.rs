@@ -27,7 +27,7 @@ use crate::port::MAX_BURST;
 use crate::route::punt::Wanted;
 use crate::route::{Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State, checksum, flow};
 use crate::stages::{Lap, Stage};
-use consider::{Fate, Question};
+use consider::{Fate, Question, leads_back};
 use waiting::{Put, Waiter, Waiting};
 
 const ETHERNET: usize = 14;
@@ -357,7 +357,7 @@ impl One<'_> {
 
     #[inline]
     fn v4(&mut self, lane: &Lane<u32>, burst: &mut Frames<'_>, replies: &mut Replies) {
-        let strict = self.turn.generation.reverse_path();
+        let reverse_path = self.turn.generation.reverse_path();
         let special = self.is_special();
         let cells = self.turn.counters.port(self.turn.arrival.port);
         let mut inlet = self.inlet(0);
@@ -393,17 +393,8 @@ impl One<'_> {
                 & (u16::from_be_bytes([header[12], header[13]]) != 0xa9fe)
                 & (header[12] != 0)
                 & checksum::is_right(header);
-            let plain = plain
-                && match strict {
-                    ReversePath::Off => true,
-                    ReversePath::Loose => {
-                        self.snapshot.entry_v4(lane.source_ids[n]).kind == EntryKind::Forward
-                    }
-                    ReversePath::Strict => {
-                        self.snapshot.leads_to(self.snapshot.entry_v4(lane.source_ids[n]), inlet.link)
-                    }
-                };
-            if !plain {
+            let source = || self.snapshot.entry_v4(lane.source_ids[n]);
+            if !plain || !leads_back(reverse_path, self.snapshot, inlet.link, source) {
                 self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
                 continue;
             }
@@ -416,7 +407,7 @@ impl One<'_> {
 
     #[inline]
     fn v6(&mut self, lane: &Lane<u128>, burst: &mut Frames<'_>, replies: &mut Replies) {
-        let strict = self.turn.generation.reverse_path();
+        let reverse_path = self.turn.generation.reverse_path();
         let special = self.is_special();
         let cells = self.turn.counters.port(self.turn.arrival.port);
         let mut inlet = self.inlet(0);
@@ -437,12 +428,9 @@ impl One<'_> {
                 continue;
             };
             let entry = self.snapshot.entry_v6(id);
-            // A flow behind extension headers has its ports further on.
-            let simple = matches!(header[6], 6 | 17);
             let place = match entry.mask {
                 0 => entry.first,
-                _ if simple => self.snapshot.pick(entry, flow_v6(header, frame, ip)),
-                _ => u32::MAX,
+                _ => self.snapshot.pick(entry, flow_v6(header, frame, ip)),
             };
             let adjacency = self.snapshot.adjacency(place);
             let length = usize::from(u16::from_be_bytes([header[4], header[5]])) + IPV6_HEADER;
@@ -453,17 +441,8 @@ impl One<'_> {
                 & (length <= usize::from(adjacency.mtu))
                 // Global unicast: link-local sources, and none at all, are looked at elsewhere.
                 & (header[8] >> 5 == 1);
-            let plain = plain
-                && match strict {
-                    ReversePath::Off => true,
-                    ReversePath::Loose => {
-                        self.snapshot.entry_v6(lane.source_ids[n]).kind == EntryKind::Forward
-                    }
-                    ReversePath::Strict => {
-                        self.snapshot.leads_to(self.snapshot.entry_v6(lane.source_ids[n]), inlet.link)
-                    }
-                };
-            if !plain {
+            let source = || self.snapshot.entry_v6(lane.source_ids[n]);
+            if !plain || !leads_back(reverse_path, self.snapshot, inlet.link, source) {
                 self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
                 continue;
             }
@@ -658,15 +637,11 @@ fn drop_for(decision: &mut Decision, reason: Reason) {
     decision.out = None;
 }
 
-/// The hash of a flow whose header has no options. A fragment has no ports.
+/// The hash of a flow of the common shape: no options, no fragment, TCP or UDP.
 #[inline(always)]
 fn flow_v4(header: &[u8; IPV4_HEADER], frame: &[u8], ip: usize) -> u32 {
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let (protocol, ports) = match (word(4) & 0x3fff, header[9]) {
-        (0, protocol @ (6 | 17)) => (protocol, ports(frame, ip + IPV4_HEADER)),
-        _ => return flow_general(frame, Link::Ethernet),
-    };
-    flow::v4(word(12), word(16), protocol, ports)
+    flow::v4(word(12), word(16), header[9], ports(frame, ip + IPV4_HEADER))
 }
 
 #[inline(always)]
@@ -677,13 +652,4 @@ fn flow_v6(header: &[u8; IPV6_HEADER], frame: &[u8], ip: usize) -> u32 {
 #[inline(always)]
 fn ports(frame: &[u8], at: usize) -> u32 {
     frame.get(at..at + PORTS).map_or(0, |ports| u32::from_be_bytes([ports[0], ports[1], ports[2], ports[3]]))
-}
-
-/// The hash of any other flow.
-#[cold]
-fn flow_general(frame: &[u8], link: Link) -> u32 {
-    match frame::parse(link, frame, frame::Depth::default()) {
-        Frame::Ip(headers) => consider::flow_of(&headers),
-        _ => 0,
-    }
 }

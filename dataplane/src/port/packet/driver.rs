@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::berth::{Answer, dismiss};
 use super::error::InterfaceError;
 use super::inlet::Inlet;
-use super::interface::Interfaces;
+use super::interface::{Interfaces, Seen};
 use super::line::{HEADER, Line, Opener, TAG};
 use super::outlet::{Flushed, Outlet};
 use super::settings::PacketPort;
@@ -184,20 +184,16 @@ impl PacketDriver {
     fn find(&mut self, port: usize) -> PortState {
         let berth = Arc::clone(&self.ports[port].berth);
         let name = &berth.opener.name;
-        let refused =
-            |action| move |errno| Outage::Refused(InterfaceError::system(name.as_str(), action, errno));
-        let index = match self.interfaces.index(name).map_err(refused("look for it")) {
-            Ok(Some(index)) => index,
+        let refused = |(action, errno)| {
+            PortState::Down(Outage::Refused(InterfaceError::system(name.as_str(), action, errno)))
+        };
+        let Seen { index, flags, mtu } = match self.interfaces.look(name) {
+            Ok(Some(seen)) => seen,
             Ok(None) => {
                 self.retire(port);
                 return PortState::Down(Outage::Absent);
             }
-            Err(outage) => return PortState::Down(outage),
-        };
-        let asked = self.interfaces.flags(name).and_then(|flags| Ok((flags, self.interfaces.mtu(name)?)));
-        let (flags, mtu) = match asked.map_err(refused("ask it")) {
-            Ok(asked) => asked,
-            Err(outage) => return PortState::Down(outage),
+            Err(failure) => return refused(failure),
         };
         if !self.is_fit(port, index, mtu) {
             self.retire(port);

@@ -52,12 +52,7 @@ impl Opener {
     /// Whether the interface is one that can be used; its number and MTU.
     pub(super) fn check(&self, interfaces: &Interfaces) -> Result<(u32, usize), InterfaceError> {
         let interface = || self.name.as_str().to_owned();
-        let index = interfaces.index(&self.name).map_err(self.error("look for it"))?;
-        let index = index.ok_or_else(|| InterfaceError::Absent { interface: interface() })?;
-        let hardware = interfaces.hardware(&self.name).map_err(self.error("read its hardware type"))?;
-        if hardware != libc::ARPHRD_ETHER {
-            return Err(InterfaceError::NotEthernet { interface: interface(), hardware });
-        }
+        let index = interfaces.ethernet(&self.name, |action, errno| self.error(action)(errno))?;
         let merging = Offloads::ask(interfaces, &self.name)?.merging();
         if !merging.on().is_empty() {
             return Err(InterfaceError::Merges { interface: interface(), on: merging });

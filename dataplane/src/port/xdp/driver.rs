@@ -14,7 +14,7 @@ use crate::frame::Link;
 use crate::policy::PortId;
 use crate::port::berth::{Answer, Berth, dismiss};
 use crate::port::error::InterfaceError;
-use crate::port::interface::{Interfaces, Name};
+use crate::port::interface::{Interfaces, Name, Seen};
 use crate::port::system::{Errno, sleep_on};
 use crate::port::watch::{Outage, PortState, PortStatistics, PortWatch};
 use crate::port::{Burst, Driver, Held, Lost, MAX_BURST, PortError};
@@ -275,20 +275,16 @@ impl XdpDriver {
     fn find(&mut self, port: usize) -> PortState {
         let berth = Arc::clone(&self.ports[port].berth);
         let Opener { name, .. } = &berth.opener;
-        let refused =
-            |action| move |errno| Outage::Refused(InterfaceError::of_xdp(name.as_str(), action, errno));
-        let index = match self.interfaces.index(name).map_err(refused("look for it")) {
-            Ok(Some(index)) => index,
+        let refused = |(action, errno)| {
+            PortState::Down(Outage::Refused(InterfaceError::of_xdp(name.as_str(), action, errno)))
+        };
+        let Seen { index, flags, mtu } = match self.interfaces.look(name) {
+            Ok(Some(seen)) => seen,
             Ok(None) => {
                 self.retire(port);
                 return PortState::Down(Outage::Absent);
             }
-            Err(outage) => return PortState::Down(outage),
-        };
-        let asked = self.interfaces.flags(name).and_then(|flags| Ok((flags, self.interfaces.mtu(name)?)));
-        let (flags, mtu) = match asked.map_err(refused("ask it")) {
-            Ok(asked) => asked,
-            Err(outage) => return PortState::Down(outage),
+            Err(failure) => return refused(failure),
         };
         if !self.is_fit(port, index) {
             self.retire(port);
@@ -307,7 +303,7 @@ impl XdpDriver {
                 Answer::Line(generation, line) => {
                     self.ports[port].generation = generation;
                     if let Err(errno) = self.install(port, index, line) {
-                        return PortState::Down(refused("have frames go to its socket")(errno));
+                        return refused(("have frames go to its socket", errno));
                     }
                 }
                 Answer::Opening => return PortState::Down(Outage::Opening),

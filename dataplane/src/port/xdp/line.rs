@@ -287,15 +287,9 @@ impl Opens for Opener {
 
 /// Whether there is an interface of this name that carries Ethernet; its number and MTU.
 pub(super) fn found(interfaces: &Interfaces, name: &Name) -> Result<(u32, usize), InterfaceError> {
-    let interface = || name.as_str().to_owned();
-    let failed = |action| move |errno| InterfaceError::of_xdp(name.as_str(), action, errno);
-    let index = interfaces.index(name).map_err(failed("look for it"))?;
-    let index = index.ok_or_else(|| InterfaceError::Absent { interface: interface() })?;
-    let hardware = interfaces.hardware(name).map_err(failed("read its hardware type"))?;
-    if hardware != libc::ARPHRD_ETHER {
-        return Err(InterfaceError::NotEthernet { interface: interface(), hardware });
-    }
-    let mtu = interfaces.mtu(name).map_err(failed("read its MTU"))?;
+    let failed = |action, errno| InterfaceError::of_xdp(name.as_str(), action, errno);
+    let index = interfaces.ethernet(name, failed)?;
+    let mtu = interfaces.mtu(name).map_err(|errno| failed("read its MTU", errno))?;
     Ok((index, mtu))
 }
 
