@@ -8,9 +8,30 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::moves::{Watched, await_state};
+use crate::policy::PortId;
+use crate::port::PortState;
 use crate::port::interface::{Interfaces, Name};
 use crate::port::packet::arrival::offload_header;
 use crate::port::packet::socket::Socket;
+
+pub(in crate::port) const A: PortId = PortId(0);
+pub(in crate::port) const B: PortId = PortId(1);
+
+/// How long it is quiet when nothing more comes.
+pub(in crate::port) const QUIET: Duration = Duration::from_millis(30);
+/// How long what must come may take, on a machine that has other things to do.
+pub(in crate::port) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Two pairs with a driver at the near ends, and stations at the far ends.
+pub(in crate::port) fn bridge_of<D: Watched>(open: impl FnOnce() -> D) -> (D, Station, Station) {
+    pair("near0", "far0");
+    pair("near1", "far1");
+    let mut driver = open();
+    await_state(&mut driver, A, &PortState::Up);
+    await_state(&mut driver, B, &PortState::Up);
+    (driver, Station::at("far0"), Station::at("far1"))
+}
 
 /// Runs a test in a network namespace of its own.
 pub(in crate::port) fn in_namespace<T: Send>(test: impl FnOnce() -> T + Send) -> T {
@@ -104,7 +125,7 @@ impl Station {
 
     /// The next frame that comes, with the tag that the kernel took out; none if none does for long.
     pub(in crate::port) fn receive(&self) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + crate::port::packet::tests::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match receive(&self.socket) {
                 None if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(200)),

@@ -4,6 +4,7 @@ mod far_ends;
 pub(in crate::port) mod frames;
 pub(in crate::port) mod lab;
 mod links;
+pub(in crate::port) mod moves;
 mod sizes;
 mod spreading;
 
@@ -11,12 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::{PacketDriver, PacketPort, Receive};
 use crate::policy::PortId;
-use crate::port::{Burst, Driver, Held, MAX_BURST, Outage, PortState, PortStatistics};
+use crate::port::{Burst, Driver, MAX_BURST, Outage, PortState, PortStatistics};
 use frames::Wrap;
-use lab::{Station, in_namespace, pair};
-
-const A: PortId = PortId(0);
-const B: PortId = PortId(1);
+use lab::{A, B, PATIENCE, Station, bridge_of, in_namespace, pair};
+use moves::{Watched, await_state, forward, forward_all, hold_one, receive_some};
 
 const BOTH: [Receive; 2] = [Receive::Blocks, Receive::Slots];
 
@@ -31,89 +30,12 @@ fn open(ports: &[PacketPort]) -> PacketDriver {
 
 /// Two pairs with a driver at the near ends, and stations at the far ends.
 fn bridge(receive: Receive) -> (PacketDriver, Station, Station) {
-    pair("near0", "far0");
-    pair("near1", "far1");
-    let mut driver = open(&[port("near0", receive), port("near1", receive)]);
-    await_state(&mut driver, A, &PortState::Up);
-    await_state(&mut driver, B, &PortState::Up);
-    (driver, Station::at("far0"), Station::at("far1"))
+    bridge_of(|| open(&[port("near0", receive), port("near1", receive)]))
 }
 
-/// Forwards one burst from A to B; how many were in it.
-fn forward(driver: &mut PacketDriver) -> usize {
-    let mut burst = Burst::new(64);
-    driver.receive(A, &mut burst).unwrap();
-    let count = burst.frames.len();
-    for frame in burst.frames.drain(..) {
-        driver.transmit(B, frame);
-    }
-    driver.flush().unwrap();
-    count
-}
-
-/// How long it is quiet when nothing more comes.
-const QUIET: Duration = Duration::from_millis(30);
-/// How long what must come may take, on a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Does `step` until it has brought `wanted` things, and then nothing more for a while.
-fn until_quiet(wanted: usize, mut step: impl FnMut() -> usize) {
-    let (mut count, began, mut last) = (0, Instant::now(), Instant::now());
-    while last.elapsed() < QUIET || (count < wanted && began.elapsed() < PATIENCE) {
-        match step() {
-            0 => std::thread::sleep(Duration::from_micros(100)),
-            some => (count, last) = (count + some, Instant::now()),
-        }
-    }
-    assert_eq!(count, wanted, "frames that came");
-}
-
-/// Forwards so many frames from A to B; no more may come.
-fn forward_all(driver: &mut PacketDriver, wanted: usize) {
-    until_quiet(wanted, || forward(driver));
-}
-
-/// Receives what comes at a port until it is quiet, and at least so many.
-fn receive_some(driver: &mut PacketDriver, port: PortId, least: usize) -> Vec<Vec<u8>> {
-    let (mut received, began, mut last) = (Vec::new(), Instant::now(), Instant::now());
-    while last.elapsed() < QUIET || (received.len() < least && began.elapsed() < PATIENCE) {
-        let mut burst = Burst::new(MAX_BURST);
-        driver.receive(port, &mut burst).unwrap();
-        if !burst.frames.is_empty() {
-            last = Instant::now();
-        }
-        for frame in burst.frames.drain(..) {
-            received.push(driver.bytes(&frame).to_vec());
-            driver.release(frame);
-        }
-    }
-    received
-}
-
-/// Receives one frame at a port and keeps it.
-fn hold_one(driver: &mut PacketDriver, port: PortId) -> Held {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut burst = Burst::new(1);
-        driver.receive(port, &mut burst).unwrap();
-        match burst.frames.pop() {
-            Some(frame) => return frame,
-            None => assert!(Instant::now() < deadline, "no frame came"),
-        }
-    }
-}
-
-/// Looks at a port until it is in this state.
-fn await_state(driver: &mut PacketDriver, port: PortId, wanted: &PortState) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let state = driver.state(port);
-        if state == *wanted {
-            assert_eq!(driver.is_up(port), state == PortState::Up);
-            return;
-        }
-        assert!(Instant::now() < deadline, "{state:?} and not {wanted:?}");
-        std::thread::sleep(Duration::from_millis(5));
+impl Watched for PacketDriver {
+    fn look(&mut self, port: PortId) -> PortState {
+        self.state(port)
     }
 }
 
