@@ -292,11 +292,11 @@ impl Pipeline {
         let (decisions, edits) =
             (&mut outcomes.decisions[..frames.len()], &mut outcomes.edits[..frames.len()]);
         edits.fill(Edit::NOTHING);
+        let straight = arrival.link == Link::Ethernet && generation.depth().l2_headers > 0;
         let chunks =
             frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST)).zip(edits.chunks_mut(MAX_BURST));
         for (chunk, ((frames, decisions), edits)) in chunks.enumerate() {
             let first = chunk * MAX_BURST;
-            let straight = arrival.link == Link::Ethernet && generation.depth().l2_headers > 0;
             {
                 let snapshot = routes.snapshot();
                 let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
