@@ -9,15 +9,22 @@ use proptest::sample::select;
 use sekisho_dataplane::clock::Instant;
 use sekisho_dataplane::counters::{Totals, WorkerCounters};
 use sekisho_dataplane::frame::Link as Medium;
-use sekisho_dataplane::generation::{Blueprint, Generation, PortPlan};
+use sekisho_dataplane::generation::{Blueprint, Generation, PhasePlan, PolicyPlan, PoolPlan, PortPlan};
 use sekisho_dataplane::pipeline::{Arrival, Common, Outcomes, Pipeline};
-use sekisho_dataplane::policy::{Decision, FragmentLimits, PortId, Reason, ReversePath, Role, Taken};
+use sekisho_dataplane::policy::{
+    self, Action, Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, RejectWith, ReversePath,
+    Role, Taken,
+};
 use sekisho_dataplane::route::punt::{PuntLimits, Punts};
 use sekisho_dataplane::route::{Change, Edit, Hop, Link, LinkId, Neighbour, RouteKind, Routes};
 use sekisho_dataplane::{Made, RejectLimits, Replies};
 use sekisho_tests::twin::router::{Check, Kind, Outcome, Router};
 
-const PORTS: usize = 3;
+/// Customers, others, others, and a filter.
+const PORTS: usize = 4;
+const FILTER: PortId = PortId(3);
+/// What is done with mail of customers in networks 0 to 3.
+const ACTIONS: [Action; 4] = [Action::Reject, Action::Divert, Action::Monitor, Action::Drop];
 
 /// A router of the product.
 struct Product {
@@ -31,13 +38,37 @@ struct Product {
 
 impl Product {
     fn new(router: &Router) -> Product {
-        let ports = vec![PortPlan { role: Role::Servers, peer: None }; PORTS];
+        let roles = [Role::Subscriber, Role::Servers, Role::Servers, Role::Filter];
+        let ports = roles.map(|role| PortPlan { role, peer: None }).to_vec();
         let reverse_path = match router.check {
             Check::Off => ReversePath::Off,
             Check::Loose => ReversePath::Loose,
             Check::Strict => ReversePath::Strict,
         };
-        let blueprint = Blueprint { number: 1, ports, reverse_path, ..Blueprint::default() };
+        let policies = ACTIONS.map(|action| PolicyPlan {
+            kind: policy::Kind::Restrict,
+            allow: Vec::new(),
+            action,
+            reject_with: RejectWith::Rst,
+            divert_fallback: DivertFallback::Drop,
+            mirror: false,
+            phases: vec![PhasePlan { from: 0, block: None, action, latch: Arc::default() }],
+        });
+        let pools = (0..ACTIONS.len()).map(|policy| PoolPlan {
+            id: PoolId(policy as u16 + 1),
+            policy,
+            prefixes: [(v4(policy as u8, 0), 24), (v6(policy as u16, 0), 64)]
+                .map(|(address, length)| IpNetwork::new(address, length).unwrap())
+                .to_vec(),
+        });
+        let blueprint = Blueprint {
+            number: 1,
+            ports,
+            reverse_path,
+            policies: policies.to_vec(),
+            pools: pools.collect(),
+            ..Blueprint::default()
+        };
         let often = RejectLimits { burst: 1000, interval_micros: 1, per_second: 1_000_000 };
         let limits = PuntLimits { places: 1024, longest: 4096, per_second: [1_000_000; 3], resolves: false };
         let common = Arc::new(Common::new(PORTS, often).with_router(Punts::new(PORTS, limits), often));
@@ -222,8 +253,8 @@ fn shape() -> impl Strategy<Value = Shape> {
             address(is_v6),
             address(is_v6),
             prop_oneof![8 => 2u8..=255, 1 => Just(1u8), 1 => Just(0u8)],
-            select(vec![6u8, 17, 17, 1, 58, 47, 132]),
-            (1024u16..2000, select(vec![53u16, 443, 179])),
+            select(vec![6u8, 6, 17, 17, 1, 58, 47, 132]),
+            (1024u16..2000, select(vec![53u16, 443, 179, 25])),
             prop_oneof![6 => 20usize..60, 1 => 500usize..700, 1 => 1400usize..1452],
             prop_oneof![8 => Just(0x4000u16), 4 => Just(0u16), 1 => Just(0x2000), 1 => Just(0x0010)],
             (prop::bool::weighted(0.1), prop::bool::weighted(0.05)),
@@ -413,11 +444,71 @@ fn rewritten(frame: &[u8], (_, vlan, to, from): (u8, u16, [u8; 6], [u8; 6])) -> 
     out
 }
 
+/// What the policy does with a whole TCP segment to port 25 of a customer, and why; nothing of anything else.
+fn mail_action(port: u8, frame: &[u8]) -> Option<(Action, &'static str)> {
+    let at = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
+    let packet = &frame[at..];
+    let (protocol, upper, network) = match packet[0] >> 4 {
+        4 if packet[6] & 0x3f == 0 && packet[7] == 0 => match &packet[12..15] {
+            [10, 0, network] => (packet[9], usize::from(packet[0] & 15) * 4, *network),
+            [10, ..] | [169, 254, _] => (packet[9], usize::from(packet[0] & 15) * 4, u8::MAX),
+            _ => return None,
+        },
+        6 => match &packet[8..14] {
+            [0x20, 0x01, 0x0d, 0xb8, 0, network] => (packet[6], 40, *network),
+            [0x20, 0x01, ..] | [0xfe, 0xc0, ..] => (packet[6], 40, u8::MAX),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let mail = port == 0 && protocol == 6 && packet[upper + 2..upper + 4] == [0, 25];
+    let action = ACTIONS.get(usize::from(network)).map(|action| (*action, "port25-egress"));
+    mail.then(|| action.unwrap_or((Action::Drop, "port25-unknown-source")))
+}
+
+/// Whether the packet is part of a datagram, whose other parts the policy remembers.
+fn is_fragment(frame: &[u8]) -> bool {
+    let packet = &frame[if frame[12..14] == [0x81, 0] { 18 } else { 14 }..];
+    match packet[0] >> 4 {
+        4 => packet[6] & 0x3f != 0 || packet[7] != 0,
+        _ => packet[6] == 44,
+    }
+}
+
+/// Mail is judged by the policy, but only what is for the router is answered, diverted, or booked as denied.
+fn differs_of_mail(
+    router: &Router,
+    port: u8,
+    frame: &[u8],
+    did: &Did,
+    (action, reason): (Action, &'static str),
+) -> Option<String> {
+    let Did { decision, left, made } = did;
+    let answered =
+        matches!(&made[..], [(out, Made::Answer, bytes)] if out.0 == port && bytes[..6] == frame[6..12]);
+    let (expected, fits) = match (router.overheard(port, frame), action) {
+        (Some(reason), _) => (reason, decision.taken == Taken::Drop && made.is_empty()),
+        (None, Action::Reject) => (reason, (decision.taken == Taken::Reject) == answered),
+        (None, Action::Divert) => (reason, (decision.taken, decision.out) == (Taken::Divert, Some(FILTER))),
+        (None, Action::Drop | Action::Monitor) => (reason, decision.taken == Taken::Drop && made.is_empty()),
+    };
+    let fits = fits && decision.reason.code() == expected && left == frame;
+    (!fits).then(|| format!("{action:?} must be {expected}, was {did:?}"))
+}
+
 fn differs(router: &Router, port: u8, frame: &[u8], did: &Did) -> Option<String> {
+    // What is only monitored is forwarded as anything else.
+    if let Some(denied) = mail_action(port, frame).filter(|(action, _)| *action != Action::Monitor) {
+        return differs_of_mail(router, port, frame, did, denied);
+    }
     let Did { decision, .. } = did;
     let routed = decision.reason.rule() == "route";
     if decision.taken != Taken::Forward && !routed {
         // The policy's: a bogon, say.
+        return None;
+    }
+    let overheard = router.overheard(port, frame).filter(|_| is_fragment(frame));
+    if decision.taken == Taken::Drop && overheard == Some(decision.reason.code()) && did.made.is_empty() {
         return None;
     }
     let expected = router.outcome(port, frame);

@@ -10,6 +10,7 @@ use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::{PoolId, PortId};
 use sekisho_dataplane::port::xdp::{Census, XdpManner};
 use sekisho_dataplane::port::{Outage, PortState, PortStatistics, PortWatch};
+use sekisho_dataplane::route::punt::{PuntClass, ShareCounts};
 use sekisho_dataplane::worker::Pulse;
 
 use serde::{Deserialize, Serialize};
@@ -118,8 +119,21 @@ pub struct TwinsRead {
     pub unsent: u64,
     /// Addresses that workers wanted to know the MACs of.
     pub wanted: u64,
-    /// Of these, for which no place was left.
+    /// Addresses that they wanted to know them of as well, and that were too many.
     pub wants_lost: u64,
+}
+
+/// Frames for the router itself of one class that came by one port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PuntsRead {
+    /// `neighbours`, `routing` or `rest`.
+    pub class: String,
+    /// Handed over by workers.
+    pub punted: u64,
+    /// Over the port's share of a second.
+    pub limited: u64,
+    /// Over its share of the places.
+    pub full: u64,
 }
 
 /// What all workers show.
@@ -238,18 +252,29 @@ impl Books {
 
     /// What was carried between workers and twins; none where there are none.
     pub fn twins(&self) -> Option<TwinsRead> {
-        let counts = self.common.punts()?.counts();
+        let punts = self.common.punts()?;
+        let (counts, shares) = (punts.counts(), punts.all_shares());
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         Some(TwinsRead {
             to_kernel: read(&self.ferry.to_kernel),
             refused: read(&self.ferry.refused),
-            limited: counts.limited.iter().sum(),
-            full: counts.full,
+            limited: shares.limited,
+            full: shares.full,
             from_kernel: read(&self.ferry.from_kernel),
             unsent: counts.unsent,
             wanted: counts.wanted,
             wants_lost: counts.wants_lost,
         })
+    }
+
+    /// Frames for the router itself that came by a port, by class; none where the port has no twin.
+    pub fn punts(&self, port: PortId) -> Option<Vec<PuntsRead>> {
+        let punts = self.common.punts().filter(|punts| punts.is_taken(port))?;
+        let classes = PuntClass::ALL.into_iter().map(|class| {
+            let ShareCounts { punted, limited, full } = punts.share(port, class);
+            PuntsRead { class: class.name().to_owned(), punted, limited, full }
+        });
+        Some(classes.collect())
     }
 
     /// What a port's driver counted, if it counts by itself.

@@ -44,7 +44,7 @@ mod twins;
 mod wake;
 mod workers;
 
-pub use books::{Books, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
+pub use books::{Books, PuntsRead, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
 pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
 pub use control::run;

@@ -264,9 +264,42 @@ impl Families {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let ports = self.read(&in_force, &mut told);
         write_ports(sheet, &ports)?;
+        self.write_punts(sheet, &in_force)?;
         self.write_workers(sheet, &mut told.workers)?;
         self.write_pools(sheet, &in_force)?;
         self.write_generation(sheet, &in_force)
+    }
+
+    /// Frames for the router itself, where ports have twins.
+    fn write_punts(&self, sheet: &mut Sheet<'_>, in_force: &InForce) -> Written {
+        let ports = in_force.config.ports.iter().enumerate();
+        let of_port = |(at, port): (usize, &'_ crate::config::Port)| {
+            Some((port.name.clone(), self.books.punts(PortId(at as u8))?))
+        };
+        let ports: Vec<_> = ports.filter_map(of_port).collect();
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let shares = || {
+            ports.iter().flat_map(|(name, classes)| {
+                classes
+                    .iter()
+                    .map(move |punts| (("port", name.as_str()), ("class", punts.class.as_str()), punts))
+            })
+        };
+        sheet.counters(
+            packets("port_punted"),
+            "Frames for the router itself that came by the port and were handed over, by class.",
+            shares().map(|(port, class, punts)| ([port, class], punts.punted)),
+        )?;
+        sheet.counters(
+            packets("port_punts_lost"),
+            "Frames for the router itself over the port's share of a second (limited) or of the places (full).",
+            shares().flat_map(|(port, class, punts)| {
+                [("limited", punts.limited), ("full", punts.full)]
+                    .map(|(why, count)| ([port, class, ("why", why)], count))
+            }),
+        )
     }
 
     fn write_workers(&self, sheet: &mut Sheet<'_>, times: &mut Vec<PollTime>) -> Written {
@@ -562,6 +595,11 @@ fn write_twins(sheet: &mut Sheet<'_>, twins: &TwinsRead) -> Written {
         ("neighbours_wanted", None),
         "Addresses that workers wanted to know the MACs of.",
         one(twins.wanted),
+    )?;
+    sheet.counters(
+        ("neighbours_unasked", None),
+        "Packets whose next hop was not asked for: its link had asked for too many.",
+        one(twins.wants_lost),
     )
 }
 

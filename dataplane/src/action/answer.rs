@@ -13,7 +13,7 @@ const TTL: u8 = 64;
 /// The longest ICMPv6 error with its quote (RFC 4443 §2.4 (c)), which is longer than any other answer.
 pub(super) const LONGEST: usize = 1280;
 /// The least that an Ethernet frame carries, without its frame check sequence (IEEE 802.3 §4A.2.3.2.4).
-const ETHERNET_MINIMUM: usize = 60;
+pub(crate) const ETHERNET_MINIMUM: usize = 60;
 
 /// What a frame made here is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,6 +91,11 @@ impl<'a> Faulty<'a> {
         (!is_error).then_some(Faulty(Answered { link, frame, headers }))
     }
 
+    /// How long the error is at most.
+    pub(crate) fn longest(&self) -> usize {
+        self.0.headers.encapsulation.ip as usize + LONGEST
+    }
+
     /// Builds the error and appends it to `replies`.
     pub(crate) fn answer(
         &self,

@@ -7,5 +7,6 @@ pub(crate) mod icmp;
 pub(crate) mod reject;
 pub(crate) mod returns;
 
+pub(crate) use answer::ETHERNET_MINIMUM;
 pub use answer::{Made, Replies, Reply};
 pub use budget::RejectLimits;

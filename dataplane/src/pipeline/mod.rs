@@ -26,7 +26,7 @@ use crate::policy::decision::{Act, Ruling};
 use crate::policy::fragments::{Fate, FragmentTable, Key, Known, Later};
 use crate::policy::rules::Case;
 use crate::policy::{
-    Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, RejectWith, Role, Taken, Trace,
+    Decision, DivertFallback, FragmentLimits, PoolId, PortId, Reason, Reasons, RejectWith, Role, Taken, Trace,
 };
 use crate::port::MAX_BURST;
 use crate::route::punt::Punts;
@@ -218,7 +218,7 @@ impl Pipeline {
         match generation.port(arrival.port).peer {
             // The common shape may have a tag: where none is allowed, every frame takes the general path.
             Some(out) if arrival.link == Link::Ethernet && generation.depth().l2_headers > 0 => {
-                let turn = Turn { generation, arrival, out, counters };
+                let turn = Turn { generation, arrival, out, counters, router: None };
                 let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
                 for (chunk, (frames, decisions)) in chunks.enumerate() {
                     straights.judge::<true>(&turn, frames, decisions, &mut one.state.affected, &mut lap);
@@ -301,7 +301,8 @@ impl Pipeline {
                 let snapshot = routes.snapshot();
                 let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
                 if straight {
-                    let turn = Turn { generation, arrival, out: arrival.port, counters };
+                    let turn =
+                        Turn { generation, arrival, out: arrival.port, counters, router: Some(&snapshot) };
                     straights.judge::<false>(&turn, frames, decisions, &mut one.state.affected, &mut lap);
                     for &at in straights.others() {
                         let at = usize::from(at);
@@ -451,7 +452,10 @@ impl One<'_> {
     ) -> Decision {
         let decision = self.decide(frame, at, replies, trace);
         self.counters.pool_packet(decision.pool);
-        self.counters.pool_verdicts(decision.pool, &decision, 1);
+        // What was not for the router is no verdict of the policy.
+        if !Reasons::STRANGERS.has(decision.reason) {
+            self.counters.pool_verdicts(decision.pool, &decision, 1);
+        }
         decision
     }
 
@@ -616,6 +620,13 @@ impl One<'_> {
         at: usize,
         replies: &mut Replies,
     ) -> Decision {
+        let stranger = self.stranger(&ruling, packet);
+        if let (Some(reason), Act::Drop | Act::Reject(_) | Act::Divert(..)) = (stranger, ruling.act) {
+            if let Datagram::First(part) = packet.headers.datagram {
+                self.remember_first(packet, &part, Taken::Drop, ruling.reason);
+            }
+            return decision(Ruling::drop(reason), Taken::Drop, None, packet.pool);
+        }
         let addresses = &packet.headers.addresses;
         let mut suppressed = false;
         let (taken, out) = match ruling.act {
@@ -639,10 +650,21 @@ impl One<'_> {
         if let Datagram::First(part) = packet.headers.datagram {
             self.remember_first(packet, &part, taken, ruling.reason);
         }
-        if ruling.act != Act::Forward || ruling.would.is_some() {
+        if stranger.is_none() && (ruling.act != Act::Forward || ruling.would.is_some()) {
             self.note_affected(&ruling, packet);
         }
         Decision { suppressed, ..decision(ruling, taken, out, packet.pool) }
+    }
+
+    /// Why a packet that is to be answered, diverted or booked with its customer is nothing of a router's that merely
+    /// sees it.
+    fn stranger(&self, ruling: &Ruling, packet: &Packet<'_>) -> Option<Reason> {
+        let router = self.router?;
+        let denied = ruling.act != Act::Forward;
+        let shows = matches!(ruling.act, Act::Reject(_) | Act::Divert(..))
+            || Attempt::is_one(denied, ruling.reason, ruling.would);
+        let plain = || forward::is_plain(packet.frame, packet.headers);
+        shows.then(|| forward::stranger(router, self.arrival, self.role, packet.frame, plain)).flatten()
     }
 
     /// Notes who is denied on port 25, or would be. The sets at hand are those of the other end, for which the rules

@@ -8,7 +8,7 @@
 use std::array;
 use std::sync::Arc;
 
-use super::{Arrival, Common};
+use super::{Arrival, Common, forward};
 use crate::affected::{Attempt, Recorder};
 use crate::counters::WorkerCounters;
 use crate::frame::Addresses;
@@ -18,6 +18,7 @@ use crate::policy::decision::{Act, Ruling};
 use crate::policy::rules::{Egress, is_single_host};
 use crate::policy::{Decision, PoolId, PortId, Reason, Role, SourceValidation, Taken};
 use crate::port::MAX_BURST;
+use crate::route::Snapshot;
 use crate::stages::{Lap, Stage};
 
 /// One address family's frames of a burst, side by side.
@@ -115,6 +116,8 @@ pub(super) struct Turn<'a> {
     /// Where what is forwarded leaves.
     pub(super) out: PortId,
     pub(super) counters: &'a WorkerCounters,
+    /// In route mode: where the router's own MACs are told.
+    pub(super) router: Option<&'a Snapshot>,
 }
 
 impl Straights {
@@ -319,6 +322,10 @@ impl<const BOOKS: bool> Port25<'_, BOOKS> {
         let egress = Egress { generation, now, pool, customer: addresses.source(), routed: false, sets };
         let ruling = egress.judge(&mut ());
         let Ruling { reason, act, would, phase } = ruling;
+        // What a router merely sees is nobody's attempt: see the general path.
+        if !BOOKS && (act != Act::Forward || would.is_some()) && self.is_stranger(segment.frame) {
+            return self.leave(segment.place);
+        }
         match act {
             Act::Forward if base.would.is_some() => self.settle(Decision { reason, pool, ..*base }, segment),
             Act::Forward => self.settle(Decision { reason, would, phase, pool, ..*base }, segment),
@@ -326,6 +333,13 @@ impl<const BOOKS: bool> Port25<'_, BOOKS> {
             Act::Reject(_) => self.reject(ruling, segment),
             Act::Divert(..) => self.leave(segment.place),
         }
+    }
+
+    #[inline(never)]
+    fn is_stranger(&self, frame: &[u8]) -> bool {
+        let Turn { generation, arrival, router, .. } = self.turn;
+        let role = generation.role(arrival.port);
+        router.is_some_and(|router| forward::stranger(router, *arrival, role, frame, || true).is_some())
     }
 
     /// A reject over its budget is settled here: once spent, a budget stays so for the burst, in whatever order it is

@@ -164,6 +164,10 @@ impl Reasons {
     /// Those of all denies.
     pub const DENIES: Reasons = Reasons::that(&[May::Deny, May::DenyMail]);
 
+    /// Those of frames that a router merely sees.
+    pub(crate) const STRANGERS: Reasons =
+        Reasons::of(&[Reason::Unclaimed, Reason::OtherStation, Reason::NoLink]);
+
     /// Those whose rules may do one of these.
     const fn that(may: &[May]) -> Reasons {
         let (mut bits, mut at) = (0, 0);

@@ -8,12 +8,14 @@
 //! ```
 //!
 //! All queues are bounded and have no lock; places are made once and go round, so that a worker allocates nothing and
-//! waits for nobody. What finds no place is lost and counted. How much of each class a worker may hand over in a second
-//! is bounded as well (a token bucket each, as the budgets of rejects): a flood of one class leaves the others their
-//! share of the places, and the kernel its time.
+//! waits for nobody. What finds no place is lost and counted.
+//!
+//! Each port has a share of its own for each class: how much is handed over in a second (a token bucket, as the budgets of
+//! rejects), so that the kernel has its time; and how many places are full with it, which may not be more than are
+//! free. So a flood on one port takes neither another port's ARP its turn nor its own port's.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
@@ -55,7 +57,7 @@ pub struct PuntLimits {
     pub places: usize,
     /// The longest frame.
     pub longest: usize,
-    /// Frames in a second of each class, which is also its burst's length in tenths of a second.
+    /// Frames in a second of each class by one port; a tenth of it at once.
     pub per_second: [u32; PuntClass::ALL.len()],
     /// Whether somebody resolves next hops. Where nobody does, frames do not wait for it.
     pub resolves: bool,
@@ -72,6 +74,7 @@ impl Default for PuntLimits {
 pub struct PuntedFrame {
     /// The port it came by, or is to leave by.
     pub port: PortId,
+    class: PuntClass,
     length: usize,
     room: Box<[u8]>,
 }
@@ -92,20 +95,25 @@ pub struct Wanted {
     pub address: IpAddr,
 }
 
-/// What was handed over, and what was not.
+/// What of one port and class was handed over, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShareCounts {
+    /// Handed over.
+    pub punted: u64,
+    /// Over its share of a second.
+    pub limited: u64,
+    /// Over its share of the places, or too long for one.
+    pub full: u64,
+}
+
+/// What went between workers and the control side besides what was [punted](Punts::share), and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PuntCounts {
-    /// Handed over, by class.
-    pub punted: [u64; PuntClass::ALL.len()],
-    /// Over the class's share of a second.
-    pub limited: [u64; PuntClass::ALL.len()],
-    /// Without a free place, or too long for one.
-    pub full: u64,
     /// Frames from the kernel that found no place, or no room at their port.
     pub unsent: u64,
-    /// Addresses that were asked for, and asks that found no place.
+    /// Addresses that were asked for.
     pub wanted: u64,
-    /// Asks that found no place.
+    /// Asks that found no place, or went over their link's share.
     pub wants_lost: u64,
 }
 
@@ -121,20 +129,21 @@ impl Way {
         let places = places.max(1);
         let way = Way { free: ArrayQueue::new(places), full: ArrayQueue::new(places) };
         for _ in 0..places {
-            let frame = PuntedFrame { port: PortId(0), length: 0, room: vec![0; longest].into() };
+            let room = vec![0; longest].into();
+            let frame = PuntedFrame { port: PortId(0), class: PuntClass::Rest, length: 0, room };
             // There is room for all places.
             let _ = way.free.push(Box::new(frame));
         }
         way
     }
 
-    fn put(&self, port: PortId, bytes: &[u8]) -> bool {
+    fn put(&self, port: PortId, class: PuntClass, bytes: &[u8]) -> bool {
         let Some(mut place) = self.free.pop() else { return false };
         if bytes.len() > place.room.len() {
             let _ = self.free.push(place);
             return false;
         }
-        place.port = port;
+        (place.port, place.class) = (port, class);
         place.length = bytes.len();
         place.room[..bytes.len()].copy_from_slice(bytes);
         let _ = self.full.push(place);
@@ -142,15 +151,32 @@ impl Way {
     }
 }
 
-/// A class's share.
-#[derive(Debug)]
+/// What a port has of a class.
+#[derive(Debug, Default)]
 struct Share {
     /// In nanoseconds: the instant at which the bucket is full again.
     full_at: AtomicU64,
-    each_nanos: Option<u64>,
-    burst: u64,
+    /// Places that are full with it.
+    held: AtomicUsize,
     punted: AtomicU64,
     limited: AtomicU64,
+    full: AtomicU64,
+}
+
+/// How much of a class each port may have in a second.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    each_nanos: Option<u64>,
+    burst: u64,
+}
+
+impl Rate {
+    fn new(per_second: u32) -> Rate {
+        Rate {
+            each_nanos: 1_000_000_000u64.checked_div(per_second.into()),
+            burst: u64::from(per_second / 10).max(1),
+        }
+    }
 }
 
 /// The queues between all workers and the control side.
@@ -159,8 +185,9 @@ pub struct Punts {
     inward: Way,
     outward: Way,
     wanted: ArrayQueue<Wanted>,
-    shares: [CachePadded<Share>; PuntClass::ALL.len()],
-    full: AtomicU64,
+    rates: [Rate; PuntClass::ALL.len()],
+    /// By port and class.
+    shares: Box<[[CachePadded<Share>; PuntClass::ALL.len()]]>,
     unsent: AtomicU64,
     asked: AtomicU64,
     asks_lost: AtomicU64,
@@ -175,21 +202,12 @@ const LAG: u64 = 1_000_000_000;
 impl Punts {
     /// Queues for so many ports.
     pub fn new(ports: usize, limits: PuntLimits) -> Punts {
-        let share = |per_second: u32| {
-            CachePadded::new(Share {
-                full_at: AtomicU64::new(0),
-                each_nanos: 1_000_000_000u64.checked_div(u64::from(per_second)),
-                burst: u64::from(per_second / 10).max(1),
-                punted: AtomicU64::new(0),
-                limited: AtomicU64::new(0),
-            })
-        };
         Punts {
             inward: Way::new(limits.places, limits.longest),
             outward: Way::new(limits.places, limits.longest),
             wanted: ArrayQueue::new(limits.places.max(1)),
-            shares: limits.per_second.map(share),
-            full: AtomicU64::new(0),
+            rates: limits.per_second.map(Rate::new),
+            shares: (0..ports).map(|_| Default::default()).collect(),
             unsent: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             asks_lost: AtomicU64::new(0),
@@ -216,23 +234,34 @@ impl Punts {
         self.resolves
     }
 
-    /// Worker: hands a frame over; false if it is over the class's share, or there is no place.
+    /// Worker: hands a frame over; false if that is more than the port's share of its class.
+    ///
+    /// # Panics
+    /// If there is no such port.
     pub fn punt(&self, class: PuntClass, port: PortId, bytes: &[u8], now_micros: u64) -> bool {
-        let share = &self.shares[class as usize];
+        let share = &self.shares[usize::from(port.0)][class as usize];
+        let Rate { each_nanos, burst } = self.rates[class as usize];
         let now = (now_micros + 1).saturating_mul(1000);
-        let take = |each| budget::take(&share.full_at, now, each, share.burst, LAG);
-        if !share.each_nanos.is_some_and(take) {
+        if !each_nanos.is_some_and(|each| budget::take(&share.full_at, now, each, burst, LAG)) {
             share.limited.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let put = self.inward.put(port, bytes);
-        if put { &share.punted } else { &self.full }.fetch_add(1, Ordering::Relaxed);
+        // Counted before it is there to be taken. Workers that meet here may be one too many each: places are bounded.
+        let held = share.held.fetch_add(1, Ordering::Relaxed);
+        let put = held < self.inward.free.len() && self.inward.put(port, class, bytes);
+        if !put {
+            share.held.fetch_sub(1, Ordering::Relaxed);
+        }
+        if put { &share.punted } else { &share.full }.fetch_add(1, Ordering::Relaxed);
         put
     }
 
     /// Control: the next frame for the router itself.
     pub fn next_punted(&self) -> Option<Box<PuntedFrame>> {
-        self.inward.full.pop()
+        let frame = self.inward.full.pop()?;
+        let share = &self.shares[usize::from(frame.port.0)][frame.class as usize];
+        share.held.fetch_sub(1, Ordering::Relaxed);
+        Some(frame)
     }
 
     /// Control: gives a place back that [`next_punted`](Punts::next_punted) gave.
@@ -242,7 +271,7 @@ impl Punts {
 
     /// Control: has a frame leave by a port as it is; false if too many wait for that, or it is too long.
     pub fn send(&self, port: PortId, bytes: &[u8]) -> bool {
-        let put = self.outward.put(port, bytes);
+        let put = self.outward.put(port, PuntClass::Rest, bytes);
         if !put {
             self.unsent.fetch_add(1, Ordering::Relaxed);
         }
@@ -277,18 +306,41 @@ impl Punts {
         put
     }
 
+    /// Worker: counts a neighbour's MAC that it may not ask for, since too many are asked for already.
+    pub fn count_unasked(&self) {
+        self.asks_lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Control: the next address that is asked for.
     pub fn next_wanted(&self) -> Option<Wanted> {
         self.wanted.pop()
     }
 
-    /// What was handed over so far, and what was not.
+    /// What was handed over so far of a port and class, and what was not.
+    ///
+    /// # Panics
+    /// If there is no such port.
+    pub fn share(&self, port: PortId, class: PuntClass) -> ShareCounts {
+        let share = &self.shares[usize::from(port.0)][class as usize];
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        ShareCounts { punted: read(&share.punted), limited: read(&share.limited), full: read(&share.full) }
+    }
+
+    /// The same of all ports and classes together.
+    pub fn all_shares(&self) -> ShareCounts {
+        let ports = (0..self.shares.len()).map(|port| PortId(port as u8));
+        let shares = ports.flat_map(|port| PuntClass::ALL.map(|class| self.share(port, class)));
+        shares.fold(ShareCounts::default(), |sum, share| ShareCounts {
+            punted: sum.punted + share.punted,
+            limited: sum.limited + share.limited,
+            full: sum.full + share.full,
+        })
+    }
+
+    /// What went otherwise so far, and what did not.
     pub fn counts(&self) -> PuntCounts {
         let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
         PuntCounts {
-            punted: PuntClass::ALL.map(|class| read(&self.shares[class as usize].punted)),
-            limited: PuntClass::ALL.map(|class| read(&self.shares[class as usize].limited)),
-            full: read(&self.full),
             unsent: read(&self.unsent),
             wanted: read(&self.asked),
             wants_lost: read(&self.asks_lost),
@@ -301,15 +353,17 @@ mod tests {
     use super::*;
 
     const A: PortId = PortId(0);
+    const B: PortId = PortId(1);
 
     fn punts(places: usize, per_second: u32) -> Punts {
         let per_second = [per_second; PuntClass::ALL.len()];
-        Punts::new(1, PuntLimits { places, longest: 64, per_second, resolves: true })
+        Punts::new(2, PuntLimits { places, longest: 64, per_second, resolves: true })
     }
 
     #[test]
     fn places_go_round_and_what_finds_none_is_counted() {
-        let punts = punts(2, 1_000_000);
+        // Twice as many as are full at once: of what is free a port gets half.
+        let punts = punts(4, 1_000_000);
         let punt = |bytes: &[u8]| punts.punt(PuntClass::Rest, A, bytes, 1);
         assert!(punt(b"one") && punt(b"two") && !punt(b"three"));
         let first = punts.next_punted().unwrap();
@@ -322,18 +376,36 @@ mod tests {
         assert_eq!(bytes(punts.next_punted()).as_deref(), Some(&b"two"[..]));
         assert_eq!(bytes(punts.next_punted()).as_deref(), Some(&b"four"[..]));
         assert!(punts.next_punted().is_none());
-        let counts = punts.counts();
-        assert_eq!((counts.punted, counts.full), ([0, 0, 3], 3));
+        assert_eq!(punts.all_shares(), ShareCounts { punted: 3, limited: 0, full: 3 });
     }
 
     #[test]
-    fn a_class_has_its_share_of_each_second_and_leaves_the_others_theirs() {
+    fn each_port_has_its_share_of_each_second_for_each_class() {
         let punts = punts(1000, 100);
-        let count = |class, now| (0..50).filter(|_| punts.punt(class, A, b"x", now)).count();
-        assert_eq!(count(PuntClass::Rest, 0), 10, "a tenth of a second's at once");
-        assert_eq!(count(PuntClass::Routing, 0), 10);
-        assert_eq!(count(PuntClass::Rest, 50_000), 5);
-        assert_eq!(punts.counts().limited, [0, 40, 85]);
+        let count = |port, class, now| (0..50).filter(|_| punts.punt(class, port, b"x", now)).count();
+        assert_eq!(count(A, PuntClass::Rest, 0), 10, "a tenth of a second's at once");
+        assert_eq!(count(A, PuntClass::Routing, 0), 10);
+        assert_eq!(count(B, PuntClass::Rest, 0), 10, "what floods one port leaves the other its own");
+        assert_eq!(count(A, PuntClass::Rest, 50_000), 5);
+        let share = |port, class| punts.share(port, class);
+        assert_eq!(share(A, PuntClass::Rest), ShareCounts { punted: 15, limited: 85, full: 0 });
+        assert_eq!(share(B, PuntClass::Rest), ShareCounts { punted: 10, limited: 40, full: 0 });
+        assert_eq!(share(A, PuntClass::Neighbours), ShareCounts::default());
+        assert_eq!(punts.all_shares(), ShareCounts { punted: 35, limited: 165, full: 0 });
+    }
+
+    #[test]
+    fn a_flood_that_nobody_takes_off_leaves_places_to_other_ports_and_classes() {
+        let punts = punts(64, 1_000_000);
+        let count = |port, class, now| (0..1000).filter(|_| punts.punt(class, port, b"x", now)).count();
+        assert_eq!(count(A, PuntClass::Rest, 1), 32);
+        assert_eq!(count(B, PuntClass::Neighbours, 1), 16);
+        assert_eq!(count(A, PuntClass::Neighbours, 1), 8);
+        assert_eq!(punts.share(A, PuntClass::Rest).full, 968);
+        while let Some(frame) = punts.next_punted() {
+            punts.give_back(frame);
+        }
+        assert_eq!(count(A, PuntClass::Rest, 2), 32, "its places are its own again");
     }
 
     #[test]

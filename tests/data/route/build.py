@@ -196,6 +196,14 @@ case("fragmented", "what may be fragmented leaves in fragments", "not-tcp",
                                                    flags="MF" if n + 1 < len(parts) else 0) / Raw(part))
       for n, part in enumerate(parts)])
 fits = v4(dst="192.0.2.25", flags="DF") / udp(bytes(1280 - 28))
+packet = v4(dst="192.0.2.25") / udp(bytes(range(200)) * 6 + bytes(59))
+datagram = bytes(IP(bytes(packet))[UDP])
+assert len(datagram) - step == 11
+case("fragment-padded", "a fragment shorter than a frame is padded (IEEE 802.3 section 4A.2.3.2.4)", "not-tcp",
+     ("access", from_customer(packet)),
+     [("servers", Ether(src=SERVERS, dst=FARM) / v4(63, dst="192.0.2.25", proto=17, frag=at // 8,
+                                                   flags="MF" if at == 0 else 0) / Raw(datagram[at:at + step]))
+      for at in (0, step)])
 case("as-long-as-the-mtu", "a packet as long as the MTU is forwarded", "not-tcp",
      ("access", from_customer(fits)),
      [("servers", Ether(src=SERVERS, dst=FARM) / v4(63, dst="192.0.2.25", flags="DF") / udp(bytes(1280 - 28)))])
@@ -260,6 +268,16 @@ case("reject-by-icmp", "the policy's own error comes from the router", "port25-e
 packet = v6(src="2001:db8:d000:0:8000::5") / syn
 case("reject-by-icmp-v6", "the policy's own error comes from the router", "port25-egress",
      ("access", from_customer(packet)), [("access", icmp6_error(packet, ICMPv6DestUnreach(code=1)))], "reject")
+
+# What the policy denies is answered only if it was for the router: RFC 1122 §3.2.2 for what is to all stations.
+for name, what, reason, to, tag in (
+    ("reject-other-station", "denied mail for another station is not answered", "other-station", "02:00:00:00:00:99", None),
+    ("reject-vlan-unknown", "denied mail in a VLAN that the port is not in is not answered", "no-link", ACCESS, Dot1Q(vlan=101)),
+    ("reject-to-all-stations", "denied mail to all stations of a link is not answered", "other-station", "ff:ff:ff:ff:ff:ff", None),
+    ("reject-to-a-group-of-stations", "denied mail to a group of stations is not answered", "other-station", "01:00:5e:00:00:01", None),
+    ("reject-behind-two-tags", "denied mail behind a second tag is not answered", "unclaimed", ACCESS, Dot1Q(vlan=100) / Dot1Q(vlan=7)),
+):
+    case(name, what, reason, ("access", from_customer(v4(src="203.0.113.140" if tag else HOST) / syn, to=to, tag=tag)), [], "drop")
 
 # For the router itself, which has no twin here.
 case("for-the-router", "an echo request to the router itself", "unclaimed",

@@ -182,20 +182,40 @@ impl Router {
         found.map(|(_, _, mac)| *mac)
     }
 
+    /// The link that a frame came by, and whether it is to several stations; why the router takes no notice of it, if it
+    /// does not.
+    fn inlet(&self, port: u8, frame: &[u8]) -> Result<(usize, bool), &'static str> {
+        let half = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+        let vlan = if half(12) == 0x8100 { half(14) & 0xfff } else { 0 };
+        let inlet = self.links.iter().position(|link| link.port == port && link.vlan == vlan);
+        let inlet = inlet.ok_or("no-link")?;
+        let group = frame[0] & 1 == 1;
+        match group || frame[..6] == self.links[inlet].mac {
+            true => Ok((inlet, group)),
+            false => Err("other-station"),
+        }
+    }
+
+    /// Why the policy may neither answer nor divert a frame: the router only sees it (RFC 1122 §3.2.2 for what is to all
+    /// stations).
+    pub fn overheard(&self, port: u8, frame: &[u8]) -> Option<&'static str> {
+        match self.inlet(port, frame) {
+            Err(reason) => Some(reason),
+            Ok((_, group)) => group.then_some("other-station"),
+        }
+    }
+
     /// What a frame that the policy forwards must come to.
     pub fn outcome(&self, port: u8, frame: &[u8]) -> Outcome {
         let half = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-        let (vlan, kind, at) = match half(12) {
-            0x8100 => (half(14) & 0xfff, half(16), 18),
-            kind => (0, kind, 14),
+        let (kind, at) = match half(12) {
+            0x8100 => (half(16), 18),
+            kind => (kind, 14),
         };
-        let Some(inlet) = self.links.iter().position(|link| link.port == port && link.vlan == vlan) else {
-            return Outcome::Drop("no-link");
+        let (inlet, group) = match self.inlet(port, frame) {
+            Ok(found) => found,
+            Err(reason) => return Outcome::Drop(reason),
         };
-        let group = frame[0] & 1 == 1;
-        if !group && frame[..6] != self.links[inlet].mac {
-            return Outcome::Drop("other-station");
-        }
         let header = &frame[at..];
         let (source, destination, ttl, length): (IpAddr, IpAddr, u8, usize) = match kind {
             0x0800 => {

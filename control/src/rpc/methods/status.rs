@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::{Awaited, FilterHealth, KernelRead, Recorded, TwinsRead, View};
+use crate::daemon::{Awaited, FilterHealth, KernelRead, PuntsRead, Recorded, TwinsRead, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -100,6 +100,9 @@ pub struct PortStatus {
     /// What the checks of a filter say, if it is checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<FilterHealth>,
+    /// In route mode, where the port has a twin: frames for the router itself, by class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub punts: Option<Vec<PuntsRead>>,
     /// Frames received.
     pub received_packets: u64,
     /// Their bytes.
@@ -375,6 +378,7 @@ fn port_status(view: &View<'_>, at: usize, port: &Port) -> PortStatus {
         up: outage.is_none(),
         outage,
         health: view.filter.clone().filter(|_| port.role == Role::Filter),
+        punts: view.books.punts(id),
         received_packets: totals.received,
         received_bytes: totals.received_bytes,
         transmitted_packets: totals.transmitted,

@@ -12,6 +12,7 @@ use crate::route::punt::PuntClass;
 use crate::route::{Adjacency, Entry, EntryKind, NextHop, Snapshot, State, checksum, flow};
 
 use super::super::Arrival;
+use super::waiting::Whom;
 
 /// EtherTypes.
 const IPV4: [u8; 2] = [0x08, 0x00];
@@ -35,7 +36,7 @@ pub(super) enum Fate {
     /// It is for the router itself.
     Punt(PuntClass),
     /// Its next hop's MAC is to be found out.
-    Wait(NextHop),
+    Wait(NextHop, Whom),
     /// It is dropped in silence.
     Drop(Reason),
     /// It is dropped, and the sender is told.
@@ -87,32 +88,72 @@ pub(super) fn leads_back(
     }
 }
 
-impl Question<'_> {
-    /// The place of the link that the packet came by. A filter gets frames as they came to other ports, and may give them
-    /// back so.
-    pub(super) fn link(&self) -> Option<u16> {
-        let vlan = vlan(self.frame)?;
-        let (snapshot, port) = (self.snapshot, self.arrival.port);
-        let untagged = || snapshot.link_at(port, 0).filter(|_| self.role == Role::Filter);
-        snapshot.link_at(port, vlan).or_else(untagged)
-    }
+/// Where a frame came in.
+#[derive(Clone, Copy)]
+pub(super) struct Inward {
+    /// The place of the link.
+    link: u16,
+    /// It was sent to several stations.
+    group: bool,
+}
 
+/// Where a frame came in; why the router takes no notice of it, if it does not.
+pub(super) fn inward(
+    snapshot: &Snapshot,
+    arrival: Arrival,
+    role: Role,
+    frame: &[u8],
+) -> Result<Inward, Reason> {
+    if arrival.link != Link::Ethernet {
+        return Err(Reason::OtherStation);
+    }
+    let vlan = vlan(frame).ok_or(Reason::NoLink)?;
+    // A filter gets frames as they came to other ports, and may give them back so.
+    let untagged = || snapshot.link_at(arrival.port, 0).filter(|_| role == Role::Filter);
+    let link = snapshot.link_at(arrival.port, vlan).or_else(untagged).ok_or(Reason::NoLink)?;
+    let own = snapshot.links().get(usize::from(link)).ok_or(Reason::NoLink)?.mac;
+    let to = frame.first_chunk::<6>().ok_or(Reason::OtherStation)?;
+    let group = to[0] & 1 == 1;
+    if !group && *to != own && role != Role::Filter {
+        return Err(Reason::OtherStation);
+    }
+    Ok(Inward { link, group })
+}
+
+/// Why a TCP packet is none that the router was to forward, so that it may neither answer nor divert it; nothing if it was.
+/// `plain` says whether it stands where the router looks for it.
+pub(in crate::pipeline) fn stranger(
+    snapshot: &Snapshot,
+    arrival: Arrival,
+    role: Role,
+    frame: &[u8],
+    plain: impl FnOnce() -> bool,
+) -> Option<Reason> {
+    match inward(snapshot, arrival, role, frame) {
+        Err(reason) => Some(reason),
+        // RFC 1122 §3.2.2, RFC 1812 §5.3.4.
+        Ok(Inward { group: true, .. }) => Some(Reason::OtherStation),
+        Ok(_) if !plain() => Some(Reason::Unclaimed),
+        Ok(_) => None,
+    }
+}
+
+/// Whether a packet stands behind the Ethernet header, or one tag.
+pub(in crate::pipeline) fn is_plain(frame: &[u8], headers: &Headers) -> bool {
+    let at = headers.encapsulation.ip as usize;
+    let expected = if frame.get(12..14) == Some(&VLAN) { ETHERNET + TAG } else { ETHERNET };
+    at == expected && matches!(kind(frame), Some(IPV4 | IPV6))
+}
+
+impl Question<'_> {
     /// What is to become of the packet.
     pub(super) fn answer(&self) -> Fate {
-        if self.arrival.link != Link::Ethernet {
-            return Fate::Drop(Reason::OtherStation);
-        }
-        let Some(link) = self.link() else { return Fate::Drop(Reason::NoLink) };
-        let Some(own) = self.snapshot.links().get(usize::from(link)).map(|link| link.mac) else {
-            return Fate::Drop(Reason::NoLink);
+        let Inward { link, group } = match inward(self.snapshot, self.arrival, self.role, self.frame) {
+            Ok(inward) => inward,
+            Err(reason) => return Fate::Drop(reason),
         };
-        let Some(to) = self.frame.first_chunk::<6>() else { return Fate::Drop(Reason::OtherStation) };
-        let group = to[0] & 1 == 1;
-        if !group && *to != own && self.role != Role::Filter {
-            return Fate::Drop(Reason::OtherStation);
-        }
         match self.parsed {
-            Frame::Ip(headers) if self.is_plain(headers) => self.packet(headers, link, group),
+            Frame::Ip(headers) if is_plain(self.frame, headers) => self.packet(headers, link, group),
             // The kernel would look behind what this router does not, and route by its own tables.
             Frame::Ip(_) => Fate::Drop(Reason::Unclaimed),
             _ if kind(self.frame).is_some_and(|kind| WRAPPINGS.contains(&kind)) => {
@@ -120,13 +161,6 @@ impl Question<'_> {
             }
             _ => Fate::Punt(self.class_of_other()),
         }
-    }
-
-    /// Whether the packet stands behind the Ethernet header, or one tag.
-    fn is_plain(&self, headers: &Headers) -> bool {
-        let at = headers.encapsulation.ip as usize;
-        let expected = if self.frame.get(12..14) == Some(&VLAN) { ETHERNET + TAG } else { ETHERNET };
-        at == expected && matches!(kind(self.frame), Some(IPV4 | IPV6))
     }
 
     fn class_of_other(&self) -> PuntClass {
@@ -191,9 +225,10 @@ impl Question<'_> {
         }
         match (adjacency.state, snapshot.next_hop(place)) {
             (State::Ready, _) => Fate::Forward(adjacency),
-            (State::Unresolved, Some(next)) => Fate::Wait(next),
+            (State::Unresolved, Some(next)) => Fate::Wait(next, Whom::Router),
             (State::Glean, Some(next)) => {
-                Fate::Wait(NextHop { address: Some(headers.addresses.destination()), ..next })
+                let address = Some(headers.addresses.destination());
+                Fate::Wait(NextHop { address, ..next }, Whom::Host)
             }
             _ => Fate::Refuse(Reason::Unresolved, Error::HostUnreachable),
         }

@@ -1,7 +1,7 @@
 //! IPv4 fragmentation (RFC 791 §3.2, RFC 1812 §4.2.2.7): a packet that is longer than the next link takes, and may be
 //! fragmented, leaves as several.
 
-use crate::action::{Made, Replies};
+use crate::action::{ETHERNET_MINIMUM, Made, Replies};
 use crate::policy::PortId;
 use crate::route::{Adjacency, checksum};
 
@@ -10,8 +10,9 @@ const MORE: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 /// An option that every fragment has.
 const COPIED: u8 = 0x80;
-/// MACs, tag, EtherType, the longest header.
+/// MACs, tag, EtherType, the longest header; with that, also what pads a frame.
 const OVERHEAD: usize = 18 + 60;
+const _: () = assert!(OVERHEAD >= ETHERNET_MINIMUM);
 
 /// Writes the fragments of a packet to `replies`, ready to leave; says how many, none if there is no room for them.
 pub(super) fn fragment(
@@ -42,6 +43,7 @@ pub(super) fn fragment(
         let more = if last { field & MORE } else { MORE };
         let offset = (field & OFFSET) + (n * each / 8) as u16;
         replies.add(PortId(adjacency.port), answers, Made::Fragment, |frame| {
+            let start = frame.len();
             link_header(frame, adjacency);
             let ip = frame.len();
             frame.extend_from_slice(&header[..PLAIN]);
@@ -58,6 +60,7 @@ pub(super) fn fragment(
             let checksum = checksum::of(header);
             header[10..12].copy_from_slice(&checksum.to_be_bytes());
             frame.extend_from_slice(part);
+            frame.resize(frame.len().max(start + ETHERNET_MINIMUM), 0);
         });
     }
     Some(count as u64)
@@ -138,10 +141,13 @@ mod tests {
             .iter()
             .map(|frame| {
                 assert_eq!(frame[..18], [&macs[..], &[0x81, 0, 0, 100, 8, 0]].concat());
-                let packet = &frame[18..];
+                assert!(frame.len() >= ETHERNET_MINIMUM);
+                let (packet, padding) =
+                    frame[18..].split_at(u16::from_be_bytes([frame[20], frame[21]]).into());
+                assert!(padding.is_empty() || frame.len() == ETHERNET_MINIMUM);
+                assert!(padding.iter().all(|byte| *byte == 0));
                 let header = usize::from(packet[0] & 0xf) * 4;
                 assert!(packet.len() <= usize::from(mtu));
-                assert_eq!(packet.len(), usize::from(u16::from_be_bytes([packet[2], packet[3]])));
                 assert!(checksum::is_right_of(&packet[..header]));
                 assert_eq!(
                     (packet[1], packet[8], packet[9]),
@@ -171,9 +177,14 @@ mod tests {
 
     #[test]
     fn fragments_come_together_to_the_packet() {
-        for (mtu, field, data) in
-            [(600, 0, 1480), (68, 0, 1480), (1499, 0, 1480), (576, MORE | 185, 1480), (576, 185, 700)]
-        {
+        for (mtu, field, data) in [
+            (600, 0, 1480),
+            (600, 0, 577),
+            (68, 0, 1480),
+            (1499, 0, 1480),
+            (576, MORE | 185, 1480),
+            (576, 185, 700),
+        ] {
             let whole = packet(&[], field, data);
             let parts = fragments(&whole, mtu);
             assert!(parts.len() > 1);

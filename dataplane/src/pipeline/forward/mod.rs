@@ -9,6 +9,8 @@
 
 mod consider;
 mod fragments;
+mod hops;
+mod shares;
 mod waiting;
 
 use std::net::IpAddr;
@@ -28,7 +30,8 @@ use crate::route::punt::Wanted;
 use crate::route::{Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State, checksum, flow};
 use crate::stages::{Lap, Stage};
 use consider::{Fate, Question, leads_back};
-use waiting::{Put, Waiter, Waiting};
+pub(super) use consider::{is_plain, stranger};
+use waiting::{Ask, Waiter, Waiting, Whom};
 
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
@@ -37,6 +40,8 @@ const IPV6_HEADER: usize = 40;
 const PORTS: usize = 4;
 // EtherTypes as they lie in a frame.
 const VLAN_TYPE: u16 = u16::from_ne_bytes([0x81, 0x00]);
+/// The frames made for one that waits, and their bytes: as many fragments as the longest falls into, as a rule.
+const ROOM: (usize, usize) = (16, 16 * 1024);
 /// An Ethernet address in the lower bytes of a word.
 const MAC: u64 = (1 << 48) - 1;
 
@@ -227,16 +232,25 @@ impl Forwarding {
     ) {
         let newest = routes.snapshot().number();
         let all = newest != self.waiting.seen;
-        self.waiting.seen = newest;
-        let mut at = 0;
-        while let Some((mut waiter, late)) = self.waiting.take(at, all, now) {
+        let mut next = self.waiting.first();
+        while let Some(at) = next {
+            // Those behind came later, and are no more late.
+            let late = self.waiting.is_late(at, now);
+            if !all && !late {
+                break;
+            }
+            // What finds no room is looked at the next time.
+            if !replies.is_empty() && !replies.has_room(ROOM.0, ROOM.1) {
+                return;
+            }
+            next = self.waiting.after(at);
+            let mut waiter = self.waiting.take(at);
             let arrival = Arrival { port: waiter.port, link: Link::Ethernet, now };
             let turn = Turn { generation, arrival, counters, straights: None };
-            let outcome = self.again(&turn, routes, &waiter, late, replies);
+            let outcome = self.again(&turn, routes, at, &waiter, late, replies);
             let cells = counters.port(waiter.port);
             let Some((decision, edit)) = outcome else {
                 self.waiting.wait_on(at, waiter);
-                at += 1;
                 continue;
             };
             cells.waited.add(1);
@@ -252,15 +266,17 @@ impl Forwarding {
                     false => cells.forwards_lost.add(1),
                 }
             }
-            self.waiting.give_back(waiter);
+            self.waiting.give_back(at, waiter);
         }
+        self.waiting.seen = newest;
     }
 
-    /// Looks at a frame that waits once more; nothing if it is to wait on.
+    /// Looks at the frame in this place once more; nothing if it is to wait on.
     fn again(
         &mut self,
         turn: &Turn<'_>,
         routes: &mut OnlineRoutes<'_>,
+        at: u16,
         waiter: &Waiter,
         late: bool,
         replies: &mut Replies,
@@ -273,14 +289,22 @@ impl Forwarding {
         let role = turn.generation.role(turn.arrival.port);
         let mut one =
             One { common: &self.common, waiting: &mut self.waiting, turn, tries, snapshot: &snapshot, role };
-        let mut fate = one.question(&waiter.frame, &parsed, ids).answer();
-        if matches!(fate, Fate::Wait(_)) {
-            if !late {
-                return None;
-            }
-            fate = Fate::Refuse(Reason::Unresolved, Error::HostUnreachable);
-        }
         let (mut decision, mut edit) = (waiter.decision, Edit::NOTHING);
+        let mut fate = one.question(&waiter.frame, &parsed, ids).answer();
+        if let Fate::Wait(next, whom) = fate {
+            if late {
+                fate = Fate::Refuse(Reason::Unresolved, Error::HostUnreachable);
+            } else if next == waiter.next {
+                return None;
+            } else {
+                // Its route has changed meanwhile, and whom it leads to now nobody may have asked for.
+                one.ask(next, whom);
+                if one.waiting.turn(at, next) {
+                    return None;
+                }
+                fate = Fate::Drop(Reason::Unresolved);
+            }
+        }
         one.carry_out(fate, &parsed, 0, &waiter.frame, (&mut decision, &mut edit), replies);
         Some((decision, edit))
     }
@@ -534,7 +558,9 @@ impl One<'_> {
                 };
                 drop_for(decision, reason);
             }
-            Fate::Wait(next) => return self.wait(next, parsed, answers, frame, decision, replies),
+            Fate::Wait(next, whom) => {
+                return self.wait((next, whom), parsed, answers, frame, decision, replies);
+            }
             Fate::Drop(reason) => drop_for(decision, reason),
             Fate::Refuse(reason, error) => {
                 self.refuse((reason, error), parsed, answers, frame, decision, replies)
@@ -546,7 +572,7 @@ impl One<'_> {
     /// Has a packet wait, if somebody finds its next hop's MAC out.
     fn wait(
         &mut self,
-        next: NextHop,
+        (next, whom): (NextHop, Whom),
         parsed: &Frame,
         answers: usize,
         frame: &[u8],
@@ -554,22 +580,34 @@ impl One<'_> {
         replies: &mut Replies,
     ) -> bool {
         let punts = self.common.punts().filter(|punts| punts.resolves());
-        let (Some(punts), Some(address)) = (punts, next.address) else {
+        if punts.is_none() || next.address.is_none() {
             let refused = (Reason::Unresolved, Error::HostUnreachable);
             self.refuse(refused, parsed, answers, frame, decision, replies);
             return false;
-        };
+        }
         let arrival = self.turn.arrival;
-        let put = self.waiting.put(next, arrival.port, decision, frame, arrival.now);
-        match put {
+        self.ask(next, whom);
+        let waits = self.waiting.put(next, arrival.port, decision, frame, arrival.now);
+        match waits {
+            true => self.turn.counters.port(arrival.port).waits.add(1),
             // Nobody is told: the next hop may answer yet.
-            Put::Full => drop_for(decision, Reason::Unresolved),
-            Put::Ask | Put::Waits => self.turn.counters.port(arrival.port).waits.add(1),
+            false => drop_for(decision, Reason::Unresolved),
         }
-        if put == Put::Ask {
-            punts.ask(Wanted { link: next.link, address });
+        waits
+    }
+
+    /// Has a next hop's MAC found out, unless that was asked just now.
+    fn ask(&mut self, next: NextHop, whom: Whom) {
+        let (Some(punts), Some(address)) = (self.common.punts(), next.address) else { return };
+        match self.waiting.ask(next, whom, self.turn.arrival.now) {
+            Ask::Done => {}
+            Ask::Refused => punts.count_unasked(),
+            Ask::Now => {
+                if !punts.ask(Wanted { link: next.link, address }) {
+                    self.waiting.not_asked(next);
+                }
+            }
         }
-        put != Put::Full
     }
 
     /// Drops a packet, and tells its sender if that may be and the budgets allow it.
@@ -602,11 +640,14 @@ impl One<'_> {
         let Some(from) = router_address(self.snapshot, arrival.port, frame, headers.addresses.is_v6()) else {
             return;
         };
-        if !budget.take(source, arrival.now.monotonic_micros) {
-            decision.suppressed = true;
+        // An error that finds no room costs nobody a token.
+        if !replies.has_room(1, faulty.longest()) {
+            self.turn.counters.port(arrival.port).replies_lost.add(1);
+            (decision.taken, decision.out) = (Taken::Reject, Some(arrival.port));
             return;
         }
-        if !replies.has_room(1, frame.len() + 128) {
+        if !budget.take(source, arrival.now.monotonic_micros) {
+            decision.suppressed = true;
             return;
         }
         faulty.answer(error, from, arrival.port, answers, replies);
