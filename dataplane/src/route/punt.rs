@@ -11,8 +11,8 @@
 //! waits for nobody. What finds no place is lost and counted.
 //!
 //! Each port has a share of its own for each class: how much is handed over in a second (a token bucket, as the budgets of
-//! rejects), so that the kernel has its time; and how many places are full with it, which may not be more than are
-//! free. So a flood on one port takes neither another port's ARP its turn nor its own port's.
+//! rejects), so that the kernel has its time; and how many places it has, which may not be more than are free. So a flood
+//! on one port takes neither another port's ARP its turn nor its own port's.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -156,7 +156,7 @@ impl Way {
 struct Share {
     /// In nanoseconds: the instant at which the bucket is full again.
     full_at: AtomicU64,
-    /// Places that are full with it.
+    /// Places that it has.
     held: AtomicUsize,
     punted: AtomicU64,
     limited: AtomicU64,
@@ -258,14 +258,13 @@ impl Punts {
 
     /// Control: the next frame for the router itself.
     pub fn next_punted(&self) -> Option<Box<PuntedFrame>> {
-        let frame = self.inward.full.pop()?;
-        let share = &self.shares[usize::from(frame.port.0)][frame.class as usize];
-        share.held.fetch_sub(1, Ordering::Relaxed);
-        Some(frame)
+        self.inward.full.pop()
     }
 
     /// Control: gives a place back that [`next_punted`](Punts::next_punted) gave.
     pub fn give_back(&self, frame: Box<PuntedFrame>) {
+        let share = &self.shares[usize::from(frame.port.0)][frame.class as usize];
+        share.held.fetch_sub(1, Ordering::Relaxed);
         let _ = self.inward.free.push(frame);
     }
 
