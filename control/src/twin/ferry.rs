@@ -204,6 +204,7 @@ impl Carrying {
                 self.asked.retain(|_, asked| now.duration_since(*asked) < ASK_AGAIN);
                 // All of them are new: whoever comes now asks again later.
                 if self.asked.len() >= ASKED {
+                    punts.count_unasked();
                     continue;
                 }
             }

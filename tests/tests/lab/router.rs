@@ -1,6 +1,8 @@
 //! Route mode with real neighbours: BIRD on both sides, links that flap, and the kernel's answers to the same questions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use sekisho_tests::lab::bird::{Bird, configuration};
 use sekisho_tests::lab::router::{Forwarder, RouterLab};
@@ -149,9 +151,63 @@ fn a_neighbour_that_changes_its_mac_in_silence_is_found_again() {
     // Used by what the kernel never sees, it stays known all the same.
     for _ in 0..40 {
         assert!(lab.reaches(WORLD[0]));
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(100));
     }
     lab.await_mirrored();
+}
+
+/// What a port's frames for the router itself were handed over or not, by class.
+fn punts(lab: &RouterLab, port: &str, class: &str, what: &str) -> Option<u64> {
+    let status: serde_json::Value =
+        serde_json::from_str(&lab.ask(&["status", "--json"]).stdout).expect("JSON");
+    let port = status["ports"].as_array()?.iter().find(|told| told["name"] == port)?;
+    port["punts"].as_array()?.iter().find(|punts| punts["class"] == class)?[what].as_u64()
+}
+
+#[test]
+fn a_scan_of_a_network_without_hosts_leaves_other_next_hops_their_turn() {
+    let lab = RouterLab::new("scan", Forwarder::Sekisho);
+    lab.world.ip("route add default via 192.0.2.1
+         route add default via 2001:db8:a::1");
+    lab.await_reached("2001:db8:a::2");
+    assert!(punts(&lab, "access", "neighbours", "punted").is_some_and(|count| count > 0));
+    let (stop, scanned) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let socket = lab.world.enter(|| UdpSocket::bind("[2001:db8:a::2]:0")).expect("a socket");
+            let mut at = 0u16;
+            while !stop.load(Ordering::Relaxed) {
+                let [high, low] = at.to_be_bytes();
+                let nobody = format!("[2001:db8:d000::{high:x}:{low:x}]:33434");
+                // What is refused by an error for one before is sent all the same.
+                scanned.fetch_add(socket.send_to(b"scan", nobody).is_ok().into(), Ordering::Relaxed);
+                at = at.wrapping_add(1).max(0x100);
+                if at.is_multiple_of(8) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let _stop = Stop(&stop);
+        for _ in 0..3 {
+            let before = scanned.load(Ordering::Relaxed);
+            await_that("many are scanned", || scanned.load(Ordering::Relaxed) > before + 2000);
+            lab.router.ip("neigh flush dev sk-core");
+            lab.await_reached("2001:db8:a::2");
+            lab.await_reached("192.0.2.2");
+        }
+    });
+    let twins: serde_json::Value =
+        serde_json::from_str(&lab.ask(&["status", "--json"]).stdout).expect("JSON");
+    assert!(twins["twins"]["wants_lost"].as_u64().is_some_and(|lost| lost > 0), "{}", twins["twins"]);
+}
+
+/// Has a thread end, also when its test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
