@@ -150,7 +150,8 @@ fn router() -> impl Strategy<Value = Router> {
         5 => prop::collection::vec(hop, 1..4).prop_map(Some),
         2 => Just(None),
     ];
-    let route = (any::<bool>(), 0u8..8, select(vec![0u8, 16, 22, 24, 28, 32]), kind, 0u8..4);
+    // Network 8 is one of link-local addresses.
+    let route = (any::<bool>(), 0u8..9, select(vec![0u8, 16, 22, 24, 28, 32]), kind, 0u8..4);
     let neighbour = (0usize..4, any::<bool>(), 0u8..4);
     (
         (link(0), link(1), link(2), link(3)),
@@ -163,7 +164,12 @@ fn router() -> impl Strategy<Value = Router> {
             let mut made: Vec<(IpAddr, u8, Kind)> = Vec::new();
             for (is_v6, network, length, hops, which) in routes {
                 let length = if is_v6 { length * 2 } else { length };
-                let address = if is_v6 { v6(network.into(), which.into()) } else { v4(network, which) };
+                let address = match (network, is_v6) {
+                    (8, false) => Ipv4Addr::new(169, 254, 3, which).into(),
+                    (8, true) => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, which.into()).into(),
+                    (_, true) => v6(network.into(), which.into()),
+                    (_, false) => v4(network, which),
+                };
                 let prefix = IpNetwork::new(address, length).unwrap().network();
                 if made.iter().any(|(other, of, _)| (*other, *of) == (prefix, length)) {
                     continue;

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use super::groups::{fixed, leads_on};
+use super::snapshot::EntryKind;
 use crate::lpm::{BuildError, Live4, Live6};
 
 /// Addresses of one family as numbers, and the trie for them.
@@ -20,6 +22,14 @@ pub(super) trait Family: Copy + Ord + Hash {
     fn truncated(self, length: u8) -> Self;
     /// With all of them set.
     fn last(self, length: u8) -> Self;
+    /// Whether no router forwards to these addresses, whatever routes say: those of a host alone and those of a link alone
+    /// (RFC 1812 §4.2.2.11, RFC 3927 §7, RFC 4291 §2.5.3 and §2.5.6).
+    fn is_never_forwarded((at, length): (Self, u8)) -> bool {
+        match at.address() {
+            IpAddr::V4(at) => at.is_loopback() && length >= 8 || at.is_link_local() && length >= 16,
+            IpAddr::V6(at) => at.is_loopback() && length == 128 || at.is_unicast_link_local() && length >= 10,
+        }
+    }
     fn insert(trie: &mut Self::Trie, at: Self, length: u8, id: u16) -> Result<(), BuildError>;
     fn remove(trie: &mut Self::Trie, at: Self, length: u8) -> Result<(), BuildError>;
 }
@@ -110,7 +120,9 @@ impl<A: Family> Prefixes<A> {
     pub(super) fn id(&self, key: (A, u8)) -> u16 {
         let route = self.routes.get(&key).copied().unwrap_or(0);
         let Implied { own, connected, host, martian } = self.implied(key);
-        [own, route, connected, host, martian].into_iter().find(|id| *id != 0).unwrap_or(0)
+        let id = [own, route, connected, host, martian].into_iter().find(|id| *id != 0).unwrap_or(0);
+        // No route changes what these are; what says that they are dropped may stand.
+        if leads_on(id) && A::is_never_forwarded(key) { fixed(EntryKind::Martian) } else { id }
     }
 
     /// The id that a prefix would have without a host there.

@@ -27,6 +27,11 @@ pub(super) fn fixed(kind: EntryKind) -> u16 {
     FIXED.iter().position(|fixed| *fixed == kind).unwrap_or(0) as u16
 }
 
+/// Whether an id is that of a group of hops.
+pub(super) fn leads_on(id: u16) -> bool {
+    usize::from(id) >= FIXED.len()
+}
+
 /// One group.
 #[derive(Debug)]
 pub(super) struct Group {

@@ -123,6 +123,37 @@ fn own_addresses_connected_hosts_broadcasts_groups_and_martians_are_told_apart()
 }
 
 #[test]
+fn no_route_leads_to_addresses_of_a_host_or_a_link_alone() {
+    let mut routes = Routes::new(1).unwrap();
+    let mut reader = routes.reader();
+    let never = ["169.254.0.0/16", "169.254.7.0/24", "127.0.0.0/8", "fe80::/64", "::1/128"];
+    let set: Vec<_> = never.into_iter().chain(["240.0.0.0/4", "168.0.0.0/6", "::/0"]).collect();
+    let mut changes = vec![link(1, None, &["192.0.2.1/24", "169.254.9.1/24", "fe80::1/64"])];
+    changes.extend(set.iter().map(|prefix| {
+        let via = if prefix.contains(':') { "2001:db8::9" } else { "192.0.2.9" };
+        route(prefix, &[hop(1, via)])
+    }));
+    changes.push(neighbour(1, "169.254.9.2", 2));
+    assert_eq!(routes.apply(&changes).refused, []);
+    let mut online = reader.online();
+    let mut kind = |address| ask(&mut online, address, 0).0;
+    for address in ["169.254.1.1", "169.254.7.7", "169.254.9.2", "169.254.9.3", "127.0.0.1", "::1", "fe80::9"]
+    {
+        assert_eq!(kind(address), EntryKind::Martian, "{address}");
+    }
+    assert_eq!(kind("169.254.9.1"), EntryKind::Local, "the router's own");
+    for address in ["169.253.1.1", "240.0.0.1", "2001:db8:9::1"] {
+        assert_eq!(kind(address), EntryKind::Forward, "{address}");
+    }
+    // What was set is told as it was, and goes.
+    assert_eq!(routes.entries().count(), set.len());
+    let gone: Vec<_> = set.iter().map(|prefix| Change::RemoveRoute(prefix.parse().unwrap())).collect();
+    assert_eq!(routes.apply(&gone).refused, []);
+    assert_eq!(ask(&mut online, "169.254.7.7", 0).0, EntryKind::Martian);
+    assert_eq!(routes.entries().count(), 0);
+}
+
+#[test]
 fn a_host_follows_the_route_that_its_network_has() {
     let mut routes = Routes::new(1).unwrap();
     let mut reader = routes.reader();

@@ -19,8 +19,9 @@ use super::snapshot::{
 use crate::lpm::{BuildError, Live4, Live6};
 use crate::publication::{Publisher, Reader, publish};
 
-/// Destinations that are never forwarded to, and sources that nothing comes from (RFC 1812 §5.3.7, RFC 6890). A route
-/// within one of them holds: it was set on purpose.
+/// Destinations that are not forwarded to, and sources that nothing comes from (RFC 1812 §5.3.7, RFC 6890). A route within
+/// one of them holds, since it was set on purpose, but for [those](Family::is_never_forwarded) that never leave a host or
+/// a link.
 const MARTIANS: [&str; 9] = [
     "0.0.0.0/8",
     "127.0.0.0/8",

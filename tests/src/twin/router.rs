@@ -174,7 +174,16 @@ impl Router {
         if let Some((length, lead)) = special(address) {
             offer(length, 0, lead);
         }
-        found.map_or(Lead::Nowhere, |(_, _, lead)| lead)
+        // RFC 1812 §4.2.2.11 (e), RFC 3927 §7, RFC 4291 §2.5.3 and §2.5.6: no route leads there.
+        let never = match address {
+            IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+        };
+        match found {
+            Some((_, _, Lead::Route(Kind::Via(_)))) if never => Lead::Martian,
+            Some((_, _, lead)) => lead,
+            None => Lead::Nowhere,
+        }
     }
 
     fn mac(&self, link: usize, address: IpAddr) -> Option<Mac> {
