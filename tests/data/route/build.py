@@ -231,6 +231,17 @@ case("no-error-for-a-frame-to-all", "what came to all stations of a link is not 
 for name, dst in (("martian-loopback", "127.0.0.1"), ("martian-class-e", "240.0.0.1"), ("martian-this", "0.1.2.3"),
                   ("martian-link-local", "169.254.7.7")):
     case(name, f"{dst} is forwarded to by no router", "martian", ("access", from_customer(v4(dst=dst) / udp())), [], "drop")
+for name, dst in (("martian-loopback-v6", "::1"), ("martian-link-local-v6", "fe80::7"), ("martian-mapped-v6", "::ffff:198.18.0.80"),
+                  ("martian-unspecified-v6", "::")):
+    case(name, f"{dst} is forwarded to by no router", "martian", ("access", from_customer(v6(dst=dst) / udp())), [], "drop")
+for name, what, src in (("source-broadcast", "all hosts of a network are no source", "203.0.113.127"),
+                        ("source-broadcast-old", "nor by the old form of their address", "203.0.113.0"),
+                        ("source-router", "the router itself sends nothing from outside", ROUTER)):
+    case(name, what, "reverse-path", ("access", from_customer(v4(src=src) / udp())), [], "drop")
+for name, src in (("source-loopback", "127.0.0.1"), ("source-group", "224.1.2.3"), ("source-all-stations", "255.255.255.255"), ("source-this", "0.1.2.3")):
+    case(name, f"{src} is no source", "bogon-source", ("access", from_customer(v4(src=src) / udp())), [], "drop")
+for name, src in (("source-loopback-v6", "::1"), ("source-group-v6", "ff02::1"), ("source-unspecified-v6", "::")):
+    case(name, f"{src} is no source", "bogon-source", ("access", from_customer(v6(src=src) / udp())), [], "drop")
 case("martian-source", "a source of its link alone", "martian",
      ("access", from_customer(v4(src="169.254.7.7") / udp())), [], "drop")
 case("directed-broadcast", "to all hosts of a connected network", "directed-broadcast",
