@@ -480,7 +480,7 @@ fn changes(routes: &[Route]) -> Vec<Change> {
     }));
     changes.extend(routes.iter().map(|route| {
         let via = Some(via(route.prefix.is_ipv6(), route.router));
-        let hops = vec![Hop { link: LinkId(1), via, weight: 1 }];
+        let hops = vec![Hop::new(LinkId(1), via)];
         Change::SetRoute { prefix: route.prefix, kind: RouteKind::Unicast(hops) }
     }));
     changes

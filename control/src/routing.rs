@@ -121,9 +121,7 @@ impl Plan {
         for route in &config.routes {
             let kind = match &route.kind {
                 StaticKind::Via(hops) => RouteKind::Unicast(
-                    hops.iter()
-                        .map(|hop| Hop { link: link_id(hop.port, hop.vlan), via: hop.via, weight: 1 })
-                        .collect(),
+                    hops.iter().map(|hop| Hop::new(link_id(hop.port, hop.vlan), hop.via)).collect(),
                 ),
                 StaticKind::Blackhole => RouteKind::Blackhole,
                 StaticKind::Unreachable => RouteKind::Unreachable,

@@ -74,7 +74,7 @@ impl Router {
 
     /// Routes the network beyond by the router at this port.
     fn lead_beyond(&mut self, port: u8) {
-        let hop = Hop { link: LinkId(port.into()), via: Some(host(port, 9).into()), weight: 1 };
+        let hop = Hop::new(LinkId(port.into()), Some(host(port, 9).into()));
         let prefix = IpNetwork::new(BEYOND.into(), 32).unwrap();
         let applied = self.routes.apply(&[Change::SetRoute { prefix, kind: RouteKind::Unicast(vec![hop]) }]);
         assert_eq!(applied.refused, []);

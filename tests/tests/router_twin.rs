@@ -103,9 +103,11 @@ fn changes(router: &Router) -> Vec<Change> {
     let routes = router.routes.iter().map(|(prefix, length, kind)| Change::SetRoute {
         prefix: IpNetwork::new(*prefix, *length).unwrap(),
         kind: match kind {
-            Kind::Via(hops) => RouteKind::Unicast(
-                hops.iter().map(|(link, via)| Hop { link: id(*link), via: *via, weight: 1 }).collect(),
-            ),
+            Kind::Via(hops, mtu) => {
+                let mtu = mtu.map(|mtu| mtu as u16);
+                let hop = |(link, via): &(usize, _)| Hop { mtu, ..Hop::new(id(*link), *via) };
+                RouteKind::Unicast(hops.iter().map(hop).collect())
+            }
             Kind::Blackhole => RouteKind::Blackhole,
             Kind::Unreachable => RouteKind::Unreachable,
             Kind::Prohibit => RouteKind::Prohibit,
@@ -146,8 +148,9 @@ fn router() -> impl Strategy<Value = Router> {
         })
     };
     let hop = (0usize..4, 0u8..4).prop_map(|(link, host)| (link, host));
+    let mtu = select(vec![None, None, Some(40), Some(580), Some(1400), Some(9000)]);
     let kind = prop_oneof![
-        5 => prop::collection::vec(hop, 1..4).prop_map(Some),
+        5 => (prop::collection::vec(hop, 1..4), mtu).prop_map(Some),
         2 => Just(None),
     ];
     // Network 8 is one of link-local addresses.
@@ -179,7 +182,7 @@ fn router() -> impl Strategy<Value = Router> {
                     (link, (host > 0).then_some(address))
                 };
                 let kind = match hops {
-                    Some(hops) => {
+                    Some((hops, mtu)) => {
                         // Links that take as much, so that it does not matter which hop is taken; and each once.
                         let first = hops[0].0;
                         let mut same: Vec<_> = hops
@@ -189,7 +192,7 @@ fn router() -> impl Strategy<Value = Router> {
                             .collect();
                         same.sort();
                         same.dedup();
-                        Kind::Via(same)
+                        Kind::Via(same, mtu)
                     }
                     None => {
                         [Kind::Blackhole, Kind::Unreachable, Kind::Prohibit][usize::from(which % 3)].clone()

@@ -211,7 +211,7 @@ impl Mapping {
             .filter(|hop| !hop.encapsulated)
             .filter_map(|hop| {
                 let link = self.links.get(&hop.link)?.id;
-                Some(Hop { link, via: hop.via, weight: hop.weight })
+                Some(Hop { weight: hop.weight, ..Hop::new(link, hop.via) })
             })
             .collect();
         usable.sort_unstable();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn hop(port: usize, vlan: Option<u16>, via: Option<&str>) -> Hop {
-        Hop { link: link_id(port, vlan), via: via.map(|via| via.parse().unwrap()), weight: 1 }
+        Hop::new(link_id(port, vlan), via.map(|via| via.parse().unwrap()))
     }
 
     #[test]

@@ -38,6 +38,15 @@ pub struct Hop {
     pub via: Option<IpAddr>,
     /// Its share of the flows beside the other hops' of the route; 0 counts as 1.
     pub weight: u16,
+    /// The longest IP packet on this way, where that is less than the link takes; never less than the family's least.
+    pub mtu: Option<u16>,
+}
+
+impl Hop {
+    /// A hop with all of a link's MTU, alone or with an equal share.
+    pub fn new(link: LinkId, via: Option<IpAddr>) -> Hop {
+        Hop { link, via, weight: 1, mtu: None }
+    }
 }
 
 /// What a route does.

@@ -14,6 +14,8 @@ use crate::lpm::{BuildError, Live4, Live6};
 pub(super) trait Family: Copy + Ord + Hash {
     type Trie;
     const BITS: u8;
+    /// What every link takes (RFC 791 §3.2, RFC 8200 §5).
+    const LEAST_MTU: u16;
 
     fn number(address: IpAddr) -> Option<Self>;
     fn address(self) -> IpAddr;
@@ -35,10 +37,11 @@ pub(super) trait Family: Copy + Ord + Hash {
 }
 
 macro_rules! family {
-    ($number:ty, $trie:ty, $network:ty, $address:ty, $variant:ident, $bits:literal) => {
+    ($number:ty, $trie:ty, $network:ty, $address:ty, $variant:ident, $bits:literal, $mtu:literal) => {
         impl Family for $number {
             type Trie = $trie;
             const BITS: u8 = $bits;
+            const LEAST_MTU: u16 = $mtu;
 
             fn number(address: IpAddr) -> Option<Self> {
                 match address {
@@ -70,8 +73,8 @@ macro_rules! family {
     };
 }
 
-family!(u32, Live4, Ipv4Network, Ipv4Addr, V4, 32);
-family!(u128, Live6, Ipv6Network, Ipv6Addr, V6, 128);
+family!(u32, Live4, Ipv4Network, Ipv4Addr, V4, 32, 68);
+family!(u128, Live6, Ipv6Network, Ipv6Addr, V6, 128, 1280);
 
 /// Lengths come from prefixes that exist, or are counted down from one.
 fn network<N>(made: Result<N, ipnetwork::IpNetworkError>) -> N {

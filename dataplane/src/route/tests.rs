@@ -26,7 +26,7 @@ fn link(id: u32, vlan: Option<u16>, addresses: &[&str]) -> Change {
 }
 
 fn hop(link: u32, via: &str) -> Hop {
-    Hop { link: LinkId(link), via: Some(ip(via)), weight: 1 }
+    Hop::new(LinkId(link), Some(ip(via)))
 }
 
 fn route(prefix: &str, hops: &[Hop]) -> Change {
@@ -177,7 +177,7 @@ fn a_host_follows_the_route_that_its_network_has() {
     routes.apply(&[Change::RemoveRoute(net("192.0.2.7/32"))]);
     assert_eq!(state(&mut online), Some((0, 7)));
     // The kernel's own route for the network is the same to them.
-    let on_link = Hop { link: LinkId(1), via: None, weight: 1 };
+    let on_link = Hop::new(LinkId(1), None);
     routes.apply(&[route("192.0.2.0/24", &[on_link])]);
     assert_eq!(state(&mut online), Some((0, 7)));
     assert_eq!(
@@ -235,7 +235,7 @@ fn ids_are_used_again_once_no_worker_has_them_and_run_out_while_one_does() {
     let mut reader = routes.reader();
     let mut online = reader.online();
     routes.apply(&[link(1, None, &[])]);
-    let via = |n: u32| Hop { link: LinkId(1), via: Some(Ipv4Addr::from_bits(n).into()), weight: 1 };
+    let via = |n: u32| Hop::new(LinkId(1), Some(Ipv4Addr::from_bits(n).into()));
     let held = online.snapshot();
     let mut refused = 0;
     for batch in 0..4 {
@@ -264,7 +264,7 @@ fn workers_never_find_another_prefixs_hop_while_ids_go_from_hand_to_hand() {
     let prefix = |n: u32| IpNetwork::new(Ipv4Addr::from_bits(0x0a00_0000 + (n << 16)).into(), 16).unwrap();
     let via = |n: u32, round: u32| {
         let via = Ipv4Addr::from_bits(0xc000_0000 | n << 16 | round & 0xffff).into();
-        RouteKind::Unicast(vec![Hop { link: LinkId(1), via: Some(via), weight: 1 }])
+        RouteKind::Unicast(vec![Hop::new(LinkId(1), Some(via))])
     };
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -328,8 +328,10 @@ struct Model {
     neighbours: BTreeMap<(IpAddr, LinkId), Mac>,
 }
 
-/// What an address leads to: what it is, and whom it may go to with which MAC.
-type Way = (EntryKind, BTreeSet<(LinkId, Option<IpAddr>, Option<Mac>)>);
+/// Whom a packet may go to, with which MAC and how long; no MTU where the link does not work.
+type To = (LinkId, Option<IpAddr>, Option<Mac>, Option<u16>);
+/// What an address leads to: what it is, and whom it may go to.
+type Way = (EntryKind, BTreeSet<To>);
 
 impl Model {
     fn apply(&mut self, change: &Change) {
@@ -378,10 +380,7 @@ impl Model {
                         let works = |hop: &&Hop| self.links.contains_key(&hop.link);
                         let all = hops.iter().filter(works).count() == 0;
                         let hops = hops.iter().filter(|hop| all || works(hop));
-                        (
-                            EntryKind::Forward,
-                            hops.map(|hop| self.hop(hop.link, hop.via, address, length)).collect(),
-                        )
+                        (EntryKind::Forward, hops.map(|hop| self.hop(*hop, address, length)).collect())
                     }
                     RouteKind::Local => (EntryKind::Local, BTreeSet::new()),
                     RouteKind::Broadcast => (EntryKind::Broadcast, BTreeSet::new()),
@@ -393,25 +392,24 @@ impl Model {
             let on =
                 own().filter(|(_, net)| length < bits && net.prefix() == length && net.network() == prefix);
             if let Some((link, _)) = on.min_by_key(|(link, _)| *link) {
-                return (EntryKind::Forward, BTreeSet::from([self.hop(link, None, address, length)]));
+                return (
+                    EntryKind::Forward,
+                    BTreeSet::from([self.hop(Hop::new(link, None), address, length)]),
+                );
             }
         }
         (EntryKind::None, BTreeSet::new())
     }
 
-    fn hop(
-        &self,
-        link: LinkId,
-        via: Option<IpAddr>,
-        to: IpAddr,
-        length: u8,
-    ) -> (LinkId, Option<IpAddr>, Option<Mac>) {
+    fn hop(&self, Hop { link, via, mtu, .. }: Hop, to: IpAddr, length: u8) -> To {
         // A host of a network that is connected on one link.
         let bits = if to.is_ipv4() { 32 } else { 128 };
         let host = via.is_none() && (length == bits || self.neighbours.contains_key(&(to, link)));
         let via = if host { Some(to) } else { via };
         let mac = via.and_then(|via| self.neighbours.get(&(via, link)).copied());
-        (link, via, mac.filter(|_| self.links.contains_key(&link)))
+        let least = if to.is_ipv4() { 68 } else { 1280 };
+        let longest = self.links.get(&link).map(|link| mtu.unwrap_or(u16::MAX).max(least).min(link.mtu));
+        (link, via, mac.filter(|_| self.links.contains_key(&link)), longest)
     }
 }
 
@@ -434,8 +432,9 @@ fn prefix() -> impl Strategy<Value = IpNetwork> {
 
 fn change() -> impl Strategy<Value = Change> {
     let on = || (1u32..4).prop_map(LinkId);
-    let hop = (on(), proptest::option::weighted(0.7, address()), 0u16..3)
-        .prop_map(|(link, via, weight)| Hop { link, via, weight });
+    let mtu = proptest::sample::select(vec![None, None, Some(60), Some(1300), Some(9000)]);
+    let hop = (on(), proptest::option::weighted(0.7, address()), 0u16..3, mtu)
+        .prop_map(|(link, via, weight, mtu)| Hop { link, via, weight, mtu });
     let kind = prop_oneof![
         6 => proptest::collection::vec(hop, 1..4).prop_map(|mut hops| {
             // A host's own prefix is for one hop on its link.
@@ -455,13 +454,14 @@ fn change() -> impl Strategy<Value = Change> {
             let length = if address.is_ipv4() { length } else { length * 4 };
             IpNetwork::new(address, length).unwrap()
         });
-    let up = (on(), proptest::collection::vec(own, 0..3)).prop_map(|(id, addresses)| {
+    let up = (on(), proptest::collection::vec(own, 0..3), proptest::sample::select(vec![1500, 1290]));
+    let up = up.prop_map(|(id, addresses, mtu)| {
         Change::LinkUp(Link {
             id,
             port: PortId(0),
             vlan: Some(id.0 as u16),
             mac: [id.0 as u8; 6],
-            mtu: 1500,
+            mtu,
             addresses,
         })
     });
@@ -502,7 +502,8 @@ proptest! {
                             found.1.extend(way.map(|(adjacency, next)| {
                                 let ready = adjacency.state == State::Ready;
                                 let mac = ready.then(|| adjacency.macs[..6].try_into().unwrap());
-                                (next.link, next.address, mac)
+                                let works = adjacency.state != State::Down;
+                                (next.link, next.address, mac, works.then_some(adjacency.mtu))
                             }));
                         }
                         prop_assert_eq!(found, model.way(address), "{}", address);

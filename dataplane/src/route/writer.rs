@@ -1,6 +1,6 @@
 //! The writer of routes, on the control thread.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,38 +40,46 @@ const GROUPS: [&str; 2] = ["224.0.0.0/4", "ff00::/8"];
 /// All stations of whichever link (RFC 919 §7).
 const ALL_STATIONS: &str = "255.255.255.255/32";
 
+/// What an adjacency is made for: a next hop, and what its route says of the MTU.
+type Way = (NextHop, Option<u16>);
+
 /// The adjacencies that groups lead to. Places are given away at once: snapshots have copies of their own.
 #[derive(Default)]
 struct Adjacencies {
-    by_hop: HashMap<NextHop, u32>,
-    hops: Vec<NextHop>,
+    by_way: BTreeMap<Way, u32>,
+    ways: Vec<Way>,
     users: Vec<usize>,
     free: Vec<u32>,
     ready: Vec<Adjacency>,
 }
 
 impl Adjacencies {
-    fn take(&mut self, hop: NextHop) -> u32 {
-        if let Some(place) = self.by_hop.get(&hop) {
+    fn take(&mut self, way: Way) -> u32 {
+        if let Some(place) = self.by_way.get(&way) {
             self.users[*place as usize] += 1;
             return *place;
         }
-        let place = self.free.pop().unwrap_or(self.hops.len() as u32);
-        if place as usize == self.hops.len() {
-            self.hops.push(hop);
+        let place = self.free.pop().unwrap_or(self.ways.len() as u32);
+        if place as usize == self.ways.len() {
+            self.ways.push(way);
             self.users.push(0);
             self.ready.push(Adjacency::DOWN);
         }
-        self.hops[place as usize] = hop;
+        self.ways[place as usize] = way;
         self.users[place as usize] = 1;
-        self.by_hop.insert(hop, place);
+        self.by_way.insert(way, place);
         place
+    }
+
+    /// The places of all that lead to a next hop.
+    fn places(&self, next: NextHop) -> Vec<u32> {
+        self.by_way.range((next, None)..=(next, Some(u16::MAX))).map(|(_, place)| *place).collect()
     }
 
     fn give(&mut self, place: u32) {
         self.users[place as usize] -= 1;
         if self.users[place as usize] == 0 {
-            self.by_hop.remove(&self.hops[place as usize]);
+            self.by_way.remove(&self.ways[place as usize]);
             self.ready[place as usize] = Adjacency::DOWN;
             self.free.push(place);
         }
@@ -274,7 +282,7 @@ impl Routes {
                     };
                 }
                 Change::SetNeighbour(Neighbour { link, address, .. }) => {
-                    let hop = Hop { link: *link, via: Some(*address), weight: 1 };
+                    let hop = Hop::new(*link, Some(*address));
                     match address {
                         _ if is_link_local(*address) => None,
                         IpAddr::V4(_) => self.add_group(&[hop], |routes| &mut routes.v4),
@@ -372,8 +380,8 @@ impl Routes {
         let places: Box<[u32]> = sorted
             .iter()
             .map(|hop| {
-                let hop = NextHop { link: hop.link, address: hop.via };
-                let place = self.adjacencies.take(hop);
+                let mtu = hop.mtu.map(|mtu| mtu.max(A::LEAST_MTU));
+                let place = self.adjacencies.take((NextHop { link: hop.link, address: hop.via }, mtu));
                 self.resolve(place);
                 place
             })
@@ -391,7 +399,7 @@ impl Routes {
 
     /// Brings an adjacency up to what is known of its link and neighbour.
     fn resolve(&mut self, place: u32) {
-        let NextHop { link, address } = self.adjacencies.hops[place as usize];
+        let (NextHop { link, address }, least) = self.adjacencies.ways[place as usize];
         let adjacency = match self.links.get(&link) {
             None => Adjacency::DOWN,
             Some(known) => {
@@ -405,7 +413,8 @@ impl Routes {
                     (None, None) => State::Glean,
                 };
                 let number = self.links.range(..link).count() as u16;
-                let (vlan, mtu, port) = (known.vlan.unwrap_or(0), known.mtu, known.port.0);
+                let mtu = least.map_or(known.mtu, |least| least.min(known.mtu));
+                let (vlan, port) = (known.vlan.unwrap_or(0), known.port.0);
                 Adjacency { macs, vlan, mtu, link: number, port, state }
             }
         };
@@ -438,7 +447,7 @@ impl Routes {
     fn links_changed(&mut self, before: Option<&Link>, now: Option<&Link>) -> Result<(), RouteError> {
         self.topology = Arc::new(topology(&self.links));
         self.stale = true;
-        for place in 0..self.adjacencies.hops.len() as u32 {
+        for place in 0..self.adjacencies.ways.len() as u32 {
             if self.adjacencies.users[place as usize] > 0 {
                 self.resolve(place);
             }
@@ -498,7 +507,7 @@ impl Routes {
         });
         let id = match on.map(|link| link.id) {
             Some(link) if length < A::BITS => {
-                self.group_of(&[Hop { link, via: None, weight: 1 }], half, network.0.network(length))?
+                self.group_of(&[Hop::new(link, None)], half, network.0.network(length))?
             }
             _ => 0,
         };
@@ -534,7 +543,7 @@ impl Routes {
         if had == mac {
             return Ok(());
         }
-        if let Some(&place) = self.adjacencies.by_hop.get(&NextHop { link, address: Some(address) }) {
+        for place in self.adjacencies.places(NextHop { link, address: Some(address) }) {
             self.resolve(place);
         }
         match address {
@@ -552,7 +561,7 @@ impl Routes {
         let (at, length) = key;
         let Half { prefixes, groups } = half(self);
         let was_connected = prefixes.concerns_hosts(key);
-        let is_connected = connected_link(groups, prefixes.id(key)).is_some();
+        let is_connected = connected_hop(groups, prefixes.id(key)).is_some();
         prefixes.note_connected(key, is_connected);
         if !was_connected && !is_connected {
             return Ok(());
@@ -576,10 +585,10 @@ impl Routes {
         let key = (address, A::BITS);
         let Half { prefixes, groups } = half(self);
         let (around, length) = prefixes.around(address);
-        let link = if length < A::BITS { connected_link(groups, around) } else { None };
-        let hop = link
-            .filter(|link| self.neighbours.contains_key(&(address.address(), *link)))
-            .map(|link| Hop { link, via: Some(address.address()), weight: 1 });
+        let hop = if length < A::BITS { connected_hop(groups, around) } else { None };
+        let hop = hop
+            .filter(|hop| self.neighbours.contains_key(&(address.address(), hop.link)))
+            .map(|hop| Hop { via: Some(address.address()), weight: 1, ..hop });
         let id = match hop {
             Some(hop) => self.group_of(&[hop], half, address.network(A::BITS))?,
             None => 0,
@@ -613,7 +622,7 @@ impl Routes {
             v6,
             buckets: buckets.into(),
             adjacencies: self.adjacencies.ready.clone().into(),
-            next_hops: self.adjacencies.hops.clone().into(),
+            next_hops: self.adjacencies.ways.iter().map(|(next, _)| *next).collect(),
         });
         self.stale = false;
         self.unpublished = false;
@@ -630,10 +639,10 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
-/// The link whose hosts an id leads to directly.
-fn connected_link(groups: &Groups, id: u16) -> Option<LinkId> {
+/// The hop to the link whose hosts an id leads to directly.
+fn connected_hop(groups: &Groups, id: u16) -> Option<Hop> {
     match &*groups.group(id)?.hops {
-        [Hop { link, via: None, .. }] => Some(*link),
+        [hop @ Hop { via: None, .. }] => Some(*hop),
         _ => None,
     }
 }

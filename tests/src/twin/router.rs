@@ -26,8 +26,9 @@ pub struct Link {
 /// What a route does.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Next hops: a link's place, and the next router if it is not the destination itself.
-    Via(Vec<(usize, Option<IpAddr>)>),
+    /// Next hops: a link's place, and the next router if it is not the destination itself; and the longest packet, if the
+    /// route says one.
+    Via(Vec<(usize, Option<IpAddr>)>, Option<usize>),
     /// In silence.
     Blackhole,
     /// Telling that the host is unreachable.
@@ -168,7 +169,7 @@ impl Router {
             let whole = if own.is_ipv4() { 32 } else { 128 };
             let link_local = matches!(own, IpAddr::V6(own) if own.is_unicast_link_local());
             if within(address, own, length) && length < whole && !link_local {
-                offer(length, 1, Lead::Route(Kind::Via(vec![(link, None)])));
+                offer(length, 1, Lead::Route(Kind::Via(vec![(link, None)], None)));
             }
         }
         if let Some((length, lead)) = special(address) {
@@ -180,7 +181,7 @@ impl Router {
             IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
         };
         match found {
-            Some((_, _, Lead::Route(Kind::Via(_)))) if never => Lead::Martian,
+            Some((_, _, Lead::Route(Kind::Via(..)))) if never => Lead::Martian,
             Some((_, _, lead)) => lead,
             None => Lead::Nowhere,
         }
@@ -274,7 +275,7 @@ impl Router {
             _ => {}
         }
         let back = match self.lead(source) {
-            Lead::Route(Kind::Via(hops)) => Some(hops),
+            Lead::Route(Kind::Via(hops, _)) => Some(hops),
             _ => None,
         };
         let right = match (self.check, back) {
@@ -289,15 +290,16 @@ impl Router {
         if ttl <= 1 {
             return tell("ttl-exceeded", (11, 0), (3, 0));
         }
-        let hops = match lead {
-            Lead::Route(Kind::Via(hops)) => hops,
+        let (hops, said) = match lead {
+            Lead::Route(Kind::Via(hops, said)) => (hops, said),
             Lead::Route(Kind::Blackhole) => return Outcome::Drop("blackhole"),
             Lead::Route(Kind::Unreachable) => return tell("unreachable", (3, 1), (1, 0)),
             Lead::Route(Kind::Prohibit) => return tell("prohibited", (3, 13), (1, 1)),
             _ => return tell("no-route", (3, 0), (1, 0)),
         };
         // All hops of a route take as much here: the tests see to it.
-        let mtu = self.links[hops[0].0].mtu;
+        let least = if v6 { 1280 } else { 68 };
+        let mtu = said.map_or(usize::MAX, |said| said.max(least)).min(self.links[hops[0].0].mtu);
         let may_be_fragmented = !v6 && header[6] & 0x40 == 0;
         if length > mtu && !may_be_fragmented {
             return tell("too-big", (3, 4), (2, 0));
