@@ -124,6 +124,7 @@ impl Compiler {
             grants,
             source_validation: Some(config.checks.source_validation),
             reverse_path: config.checks.urpf,
+            redirects: config.routing.redirects,
             nat64: config.checks.nat64_prefixes.iter().filter_map(|p| Nat64::new(*p)).collect(),
             depth: Depth {
                 l2_headers: config.limits.l2_headers,

@@ -50,6 +50,9 @@ pub(crate) struct PortCells {
     pub(crate) fragmented: Cell,
     pub(crate) fragments: Cell,
     pub(crate) fragments_lost: Cell,
+    /// Redirects that left, and those that found no room.
+    pub(crate) redirects: Cell,
+    pub(crate) redirects_lost: Cell,
     /// Frames that the kernel sent by the port.
     pub(crate) kernel_sent: Cell,
     /// Forwarded by the policy, but the way out had no room; counted at the port it came by.
@@ -80,6 +83,8 @@ impl Default for PortCells {
             fragmented: Cell::default(),
             fragments: Cell::default(),
             fragments_lost: Cell::default(),
+            redirects: Cell::default(),
+            redirects_lost: Cell::default(),
             kernel_sent: Cell::default(),
             forwards_lost: Cell::default(),
             diverts_lost: Cell::default(),
@@ -199,6 +204,10 @@ pub struct Totals {
     pub fragments: u64,
     /// Their fragments that found no room.
     pub fragments_lost: u64,
+    /// Redirects that left.
+    pub redirects: u64,
+    /// Redirects that found no room.
+    pub redirects_lost: u64,
     /// Frames that the kernel sent; not packets received.
     pub kernel_sent: u64,
     /// Frames that a driver had and could not hand over. It counts them itself: see
@@ -235,6 +244,8 @@ impl Default for Totals {
             fragmented: 0,
             fragments: 0,
             fragments_lost: 0,
+            redirects: 0,
+            redirects_lost: 0,
             kernel_sent: 0,
             receive_errors: 0,
             transmit_lost: 0,
@@ -298,6 +309,8 @@ impl Totals {
         self.fragmented += cells.fragmented.get();
         self.fragments += cells.fragments.get();
         self.fragments_lost += cells.fragments_lost.get();
+        self.redirects += cells.redirects.get();
+        self.redirects_lost += cells.redirects_lost.get();
         self.kernel_sent += cells.kernel_sent.get();
         self.forwards_lost += cells.forwards_lost.get();
         self.diverts_lost += cells.diverts_lost.get();
@@ -353,7 +366,7 @@ impl Totals {
         let replies = self.taken(Taken::Reject) - self.replies_lost;
         let punted = self.decided[Reason::Punted as usize][Taken::Forward as usize];
         let forwarded = self.forwarded() - self.check_answers - punted - self.fragmented;
-        let made = self.checks_sent + self.kernel_sent + self.fragments;
+        let made = self.checks_sent + self.kernel_sent + self.fragments + self.redirects;
         forwarded + diverted + replies + made == self.transmitted + self.transmit_lost
     }
 }

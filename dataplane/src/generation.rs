@@ -43,6 +43,8 @@ pub struct Blueprint {
     pub source_validation: Option<SourceValidation>,
     /// Whether the way back to a source must lead where its packet came from, in route mode.
     pub reverse_path: ReversePath,
+    /// Whether hosts are told of better first hops, in route mode.
+    pub redirects: bool,
     /// Operators' NAT64 prefixes; the well-known one is always there.
     pub nat64: Vec<Nat64>,
     /// How deep frames are read.
@@ -182,6 +184,7 @@ struct Tables {
     phases: Phases,
     source_validation: SourceValidation,
     reverse_path: ReversePath,
+    redirects: bool,
     depth: Depth,
     ports: Box<[Port]>,
     filter: Option<PortId>,
@@ -231,6 +234,7 @@ impl Generation {
             phases: Phases::new(phases),
             source_validation: plan.source_validation.unwrap_or(SourceValidation::Off),
             reverse_path: plan.reverse_path,
+            redirects: plan.redirects,
             depth: plan.depth,
             filter: ports.iter().position(|port| port.role == Role::Filter).map(|n| PortId(n as u8)),
             ports,
@@ -361,6 +365,10 @@ impl Generation {
 
     pub(crate) fn reverse_path(&self) -> ReversePath {
         self.tables.reverse_path
+    }
+
+    pub(crate) fn redirects(&self) -> bool {
+        self.tables.redirects
     }
 
     pub(crate) fn sets(&self) -> &Sets {

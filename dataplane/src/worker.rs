@@ -565,8 +565,10 @@ fn book_made(counters: &WorkerCounters, reply: &Reply, bytes: &[u8], sent: bool)
     match (sent, reply.made) {
         (false, Made::Answer) => return cells.replies_lost.add(1),
         (false, Made::Fragment) => return cells.fragments_lost.add(1),
+        (false, Made::Redirect) => return cells.redirects_lost.add(1),
         (true, Made::Answer) => {}
         (true, Made::Fragment) => cells.fragments.add(1),
+        (true, Made::Redirect) => cells.redirects.add(1),
     }
     cells.transmitted_packets.add(1);
     cells.transmitted_bytes.add(bytes.len() as u64);

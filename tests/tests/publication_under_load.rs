@@ -101,6 +101,7 @@ fn a(latch: &Arc<Latch>) -> Blueprint {
         grants: vec![],
         source_validation: Some(SourceValidation::Enforce),
         reverse_path: ReversePath::Off,
+        redirects: false,
         nat64: vec![],
         depth: Depth { l2_headers: 4, extension_headers: 8 },
     }
@@ -143,6 +144,7 @@ fn b(latch: &Arc<Latch>) -> Blueprint {
         }],
         source_validation: Some(SourceValidation::Monitor),
         reverse_path: ReversePath::Strict,
+        redirects: true,
         nat64: vec![],
         depth: Depth { l2_headers: 1, extension_headers: 8 },
     }
@@ -256,7 +258,7 @@ fn a_mixture_of_the_two_would_be_noticed() {
             PoolPlan { policy: same_number.policy, ..pool.clone() }
         });
         let one = one.clone();
-        // The reverse path is a router's, and says nothing at a bridge.
+        // The reverse path and redirects are a router's, and say nothing at a bridge.
         let mixtures = [
             ("ports", Blueprint { ports: other.ports.clone(), ..one.clone() }),
             ("pools", Blueprint { pools: other.pools.clone(), ..one.clone() }),

@@ -18,7 +18,7 @@ use sekisho_dataplane::policy::{
 use sekisho_dataplane::route::punt::{PuntLimits, Punts};
 use sekisho_dataplane::route::{Change, Edit, Hop, Link, LinkId, Neighbour, RouteKind, Routes};
 use sekisho_dataplane::{Made, RejectLimits, Replies};
-use sekisho_tests::twin::router::{Check, Kind, Outcome, Router};
+use sekisho_tests::twin::router::{Check, Kind, Outcome, Router, Way};
 
 /// Customers, others, others, and a filter.
 const PORTS: usize = 4;
@@ -65,6 +65,7 @@ impl Product {
             number: 1,
             ports,
             reverse_path,
+            redirects: router.redirects,
             policies: policies.to_vec(),
             pools: pools.collect(),
             ..Blueprint::default()
@@ -161,8 +162,9 @@ fn router() -> impl Strategy<Value = Router> {
         prop::collection::vec(route, 0..8),
         prop::collection::vec(neighbour, 0..24),
         select(vec![Check::Off, Check::Loose, Check::Strict]),
+        any::<bool>(),
     )
-        .prop_map(|((a, b, c, d), routes, neighbours, check)| {
+        .prop_map(|((a, b, c, d), routes, neighbours, check, redirects)| {
             let links = vec![a, b, c, d];
             let mut made: Vec<(IpAddr, u8, Kind)> = Vec::new();
             for (is_v6, network, length, hops, which) in routes {
@@ -208,7 +210,7 @@ fn router() -> impl Strategy<Value = Router> {
                     known.push((link, address, [2, 0, 0, link as u8, 2, host]));
                 }
             }
-            Router { links, routes: made, neighbours: known, check }
+            Router { links, routes: made, neighbours: known, check, redirects }
         })
 }
 
@@ -227,6 +229,8 @@ struct Shape {
     flags: u16,
     options: bool,
     bad_checksum: bool,
+    /// From one host of the link to another.
+    stays: bool,
 }
 
 fn address(is_v6: bool) -> BoxedStrategy<IpAddr> {
@@ -266,7 +270,7 @@ fn shape() -> impl Strategy<Value = Shape> {
             (1024u16..2000, select(vec![53u16, 443, 179, 25])),
             prop_oneof![6 => 20usize..60, 1 => 500usize..700, 1 => 1400usize..1452],
             prop_oneof![8 => Just(0x4000u16), 4 => Just(0u16), 1 => Just(0x2000), 1 => Just(0x0010)],
-            (prop::bool::weighted(0.1), prop::bool::weighted(0.05)),
+            (prop::bool::weighted(0.1), prop::bool::weighted(0.05), prop::bool::weighted(0.15)),
         )
             .prop_map(
                 move |(
@@ -279,7 +283,7 @@ fn shape() -> impl Strategy<Value = Shape> {
                     ports,
                     payload,
                     flags,
-                    (options, bad),
+                    (options, bad, stays),
                 )| {
                     Shape {
                         link,
@@ -294,6 +298,7 @@ fn shape() -> impl Strategy<Value = Shape> {
                         flags,
                         options,
                         bad_checksum: bad,
+                        stays,
                     }
                 },
             )
@@ -339,7 +344,15 @@ impl Shape {
             58 => upper[0] = [128, 1, 3, 135, 137][self.payload % 5],
             _ => {}
         }
-        match (self.source, self.destination) {
+        let (mut source, mut destination) = (self.source, self.destination);
+        if self.stays && to == link.mac {
+            let hosts = [2 + self.ttl % 3, 2 + self.payload as u8 % 3];
+            [source, destination] = hosts.map(|host| match source {
+                IpAddr::V4(_) => v4(self.link as u8, host),
+                IpAddr::V6(_) => v6(self.link as u16, host.into()),
+            });
+        }
+        match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 frame.extend([0x08, 0x00]);
                 // Two padding options and record route.
@@ -521,25 +534,47 @@ fn differs(router: &Router, port: u8, frame: &[u8], did: &Did) -> Option<String>
         return None;
     }
     let expected = router.outcome(port, frame);
-    let fits = fits(&expected, port, frame, did);
+    let fits = fits(router, &expected, port, frame, did);
     (!fits).then(|| format!("must be {expected:?}, was {did:?}"))
 }
 
-fn fits(expected: &Outcome, port: u8, frame: &[u8], did: &Did) -> bool {
+/// Whether a redirect says what it must, or there is none where there must be none.
+fn redirects(router: &Router, way: Way, port: u8, frame: &[u8], made: &[(PortId, Made, Vec<u8>)]) -> bool {
+    let Some((from, target, mac)) = router.redirect(port, frame, way) else { return made.is_empty() };
+    let [(out, Made::Redirect, bytes)] = made else { return false };
+    let packet = &bytes[if bytes[12..14] == [0x81, 0] { 18 } else { 14 }..];
+    let right = match (from, target) {
+        (IpAddr::V4(from), IpAddr::V4(target)) => {
+            packet[12..16] == from.octets() && packet[20..22] == [5, 1] && packet[24..28] == target.octets()
+        }
+        (IpAddr::V6(from), IpAddr::V6(target)) => {
+            packet[7] == 255
+                && packet[8..24] == from.octets()
+                && packet[40..42] == [137, 0]
+                && packet[48..64] == target.octets()
+                && packet[82..88] == mac
+        }
+        _ => false,
+    };
+    right && out.0 == port && bytes[..6] == frame[6..12]
+}
+
+fn fits(router: &Router, expected: &Outcome, port: u8, frame: &[u8], did: &Did) -> bool {
     let Did { decision, left, made } = did;
     let routed = decision.reason.rule() == "route";
     match expected {
         Outcome::Perhaps(ways, otherwise) => {
-            fits(&Outcome::Forward(ways.clone()), port, frame, did)
-                || fits(&Outcome::Fragments(ways.clone()), port, frame, did)
-                || fits(otherwise, port, frame, did)
+            fits(router, &Outcome::Forward(ways.clone()), port, frame, did)
+                || fits(router, &Outcome::Fragments(ways.clone()), port, frame, did)
+                || fits(router, otherwise, port, frame, did)
         }
         Outcome::Forward(ways) => {
             let way = ways.iter().find(|way| rewritten(frame, **way) == *left);
             decision.taken == Taken::Forward
                 && !routed
-                && made.is_empty()
-                && way.is_some_and(|way| decision.out == Some(PortId(way.0)))
+                && way.is_some_and(|way| {
+                    decision.out == Some(PortId(way.0)) && redirects(router, *way, port, frame, made)
+                })
         }
         Outcome::Fragments(ways) => {
             decision.taken == Taken::Forward

@@ -154,11 +154,13 @@ pub struct StaticHop {
 pub struct Routing {
     /// From the kernel, by twins.
     pub kernel: bool,
+    /// Whether hosts are told of better first hops.
+    pub redirects: bool,
 }
 
 impl Default for Routing {
     fn default() -> Self {
-        Self { kernel: true }
+        Self { kernel: true, redirects: false }
     }
 }
 

@@ -73,12 +73,21 @@ pub(super) static ROUTE: Shape = Shape {
 
 pub(super) static ROUTING: Shape = Shape {
     what: "[routing]",
-    keys: &[Key::new(
-        "kernel",
-        Takes::Truth,
-        Without::Means("true where a port has a twin"),
-        "Whether the kernel's main table and its neighbours are mirrored.",
-    )],
+    keys: &[
+        Key::new(
+            "kernel",
+            Takes::Truth,
+            Without::Means("true where a port has a twin"),
+            "Whether the kernel's main table and its neighbours are mirrored.",
+        ),
+        Key::new(
+            "redirects",
+            Takes::Truth,
+            Without::Means("false"),
+            "Whether a host whose packet leaves by the link that it came by is told of the better first hop (ICMP redirects), \
+             as often as of errors.",
+        ),
+    ],
     remarks: &[],
 };
 
@@ -216,6 +225,9 @@ pub(super) fn routing(report: &mut Report, root: &Table<'_>, mode: Mode) -> Rout
     }
     if let Some(entry) = table.get("kernel") {
         routing.kernel = entry.boolean(report).unwrap_or(routing.kernel);
+    }
+    if let Some(entry) = table.get("redirects") {
+        routing.redirects = entry.boolean(report).unwrap_or(routing.redirects);
     }
     routing
 }

@@ -22,6 +22,8 @@ pub enum Made {
     Answer,
     /// A fragment of the packet.
     Fragment,
+    /// A redirect, which leaves by the port that the packet came by, and by which it goes on.
+    Redirect,
 }
 
 /// One frame made here: bytes in [`Replies`], and where it goes.
@@ -119,7 +121,19 @@ impl<'a> Answered<'a> {
         replies: &mut Replies,
         packet: impl FnOnce(&mut Vec<u8>),
     ) {
-        replies.add(port, answers, Made::Answer, |frame| {
+        self.made(Made::Answer, port, answers, replies, packet);
+    }
+
+    /// The same of what is no answer in the books.
+    pub(super) fn made(
+        &self,
+        made: Made,
+        port: PortId,
+        answers: usize,
+        replies: &mut Replies,
+        packet: impl FnOnce(&mut Vec<u8>),
+    ) {
+        replies.add(port, answers, made, |frame| {
             let start = frame.len();
             self.link_header(frame);
             let ip = frame.len();

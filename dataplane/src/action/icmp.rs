@@ -3,16 +3,17 @@
 //! They quote the packet as it was received, without padding, as far as RFC 1812 §4.3.2.3 and RFC 4443 §2.4 (c) allow. No
 //! extension follows the quote, so RFC 4884's length is 0.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pnet::packet::icmp::{self, IcmpPacket};
 use pnet::packet::icmpv6::{self, Icmpv6Packet};
 use pnet::packet::ip::IpNextHeaderProtocols;
 
-use super::answer::{Answered, IpHeader, LONGEST, Replies};
+use super::answer::{Answered, IpHeader, LONGEST, Made, Replies};
 use crate::frame::{Datagram, Headers, Link, Upper, protocol};
 use crate::policy::PortId;
 use crate::policy::rules::is_single_host;
+use crate::route::Mac;
 
 /// An ICMPv4 error with its quote is at most this long (RFC 1812 §4.3.2.3).
 const ICMP_MAXIMUM: usize = 576;
@@ -36,6 +37,19 @@ pub(crate) enum Error {
     TooBig(u16),
     /// The source is of this link alone.
     BeyondScope,
+    /// For this host there is a better first hop; of IPv4 alone (RFC 792).
+    Redirect(Ipv4Addr),
+}
+
+/// A better first hop on the sender's own link (RFC 1812 §5.2.7.2, RFC 4861 §8.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Redirect {
+    /// The router's address that the sender knows it by.
+    pub(crate) from: IpAddr,
+    /// The better hop: another router, or the destination.
+    pub(crate) target: IpAddr,
+    /// Its MAC.
+    pub(crate) mac: Mac,
 }
 
 impl Error {
@@ -47,6 +61,7 @@ impl Error {
             Error::TooBig(mtu) => (3, 4, mtu.into()),
             Error::Prohibited => (3, 13, 0),
             Error::TimeExceeded => (11, 0, 0),
+            Error::Redirect(gateway) => (5, 1, gateway.to_bits()),
         }
     }
 
@@ -58,6 +73,8 @@ impl Error {
             Error::HostUnreachable => (1, 3, 0),
             Error::TooBig(mtu) => (2, 0, mtu.into()),
             Error::TimeExceeded => (3, 0, 0),
+            // IPv6 has another message for that.
+            Error::Redirect(_) => (137, 0, 0),
         }
     }
 }
@@ -96,6 +113,17 @@ impl<'a> Faulty<'a> {
         self.0.headers.encapsulation.ip as usize + LONGEST
     }
 
+    /// Builds a redirect to a better first hop, and appends it to `replies`.
+    pub(crate) fn redirect(&self, to: &Redirect, port: PortId, answers: usize, replies: &mut Replies) {
+        self.0.made(Made::Redirect, port, answers, replies, |frame| match (to.from, to.target) {
+            (IpAddr::V6(from), IpAddr::V6(target)) => {
+                append_redirect_v6(frame, &self.0, from, target, to.mac)
+            }
+            (_, IpAddr::V4(gateway)) => append(frame, &self.0, Error::Redirect(gateway), to.from, CONTROL),
+            _ => {}
+        });
+    }
+
     /// Builds the error and appends it to `replies`.
     pub(crate) fn answer(
         &self,
@@ -130,5 +158,52 @@ pub(super) fn append(frame: &mut Vec<u8>, answered: &Answered<'_>, error: Error,
         }
         _ => None,
     };
+    message[2..4].copy_from_slice(&checksum.unwrap_or_default().to_be_bytes());
+}
+
+/// Appends the packet of a redirect of IPv6 (RFC 4861 §4.5): the target and its MAC, and as much of the packet as there is
+/// room for in whole eights of bytes.
+fn append_redirect_v6(
+    frame: &mut Vec<u8>,
+    answered: &Answered<'_>,
+    from: Ipv6Addr,
+    target: Ipv6Addr,
+    mac: Mac,
+) {
+    const KIND: u8 = 137;
+    const TARGET_MAC: [u8; 2] = [2, 1];
+    const REDIRECTED: u8 = 4;
+    /// Type, code, checksum, and four bytes that are not used; the target and the destination.
+    const FIXED: usize = 8 + 16 + 16;
+    const OPTION: usize = 8;
+    /// What a neighbour's messages have, so that no router has forwarded them (RFC 4861 §8.1).
+    const HOP_LIMIT: u8 = 255;
+    const HOP_LIMIT_AT: usize = 7;
+    let (IpAddr::V6(to), IpAddr::V6(destination)) =
+        (answered.headers.addresses.source(), answered.headers.addresses.destination())
+    else {
+        return;
+    };
+    let header = IpHeader {
+        from: from.into(),
+        to: to.into(),
+        protocol: IpNextHeaderProtocols::Icmpv6,
+        service: CONTROL,
+    };
+    let quote = answered.quote((LONGEST - header.length() - FIXED - 2 * OPTION) & !7);
+    let option = OPTION + quote.len().next_multiple_of(8);
+    let start = frame.len();
+    let at = header.append(frame, FIXED + OPTION + option);
+    frame[start + HOP_LIMIT_AT] = HOP_LIMIT;
+    let message = &mut frame[at..];
+    message[0] = KIND;
+    message[8..24].copy_from_slice(&target.octets());
+    message[24..40].copy_from_slice(&destination.octets());
+    let (address, redirected) = message[FIXED..].split_at_mut(OPTION);
+    address[..2].copy_from_slice(&TARGET_MAC);
+    address[2..].copy_from_slice(&mac);
+    redirected[..2].copy_from_slice(&[REDIRECTED, (option / 8) as u8]);
+    redirected[OPTION..OPTION + quote.len()].copy_from_slice(quote);
+    let checksum = Icmpv6Packet::new(message).map(|packet| icmpv6::checksum(&packet, &from, &to));
     message[2..4].copy_from_slice(&checksum.unwrap_or_default().to_be_bytes());
 }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use ipnetwork::IpNetwork;
+
 use super::{LinkId, Mac};
 use crate::policy::PortId;
 
@@ -109,6 +111,8 @@ pub struct LinkEntry {
     pub v4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub v6: Option<Ipv6Addr>,
+    /// All of the router's addresses there, with the lengths of their prefixes.
+    pub addresses: Box<[IpNetwork]>,
 }
 
 /// No link has this place.

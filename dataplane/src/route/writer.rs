@@ -685,6 +685,7 @@ fn topology(links: &BTreeMap<LinkId, Link>) -> Topology {
         mtu: link.mtu,
         v4: v4(link).or(any_v4),
         v6: v6(link).or(any_v6),
+        addresses: link.addresses.as_slice().into(),
     };
     let entries: Box<[LinkEntry]> = links.values().map(entry).collect();
     let count = entries.iter().map(|link| usize::from(link.port.0) + 1).max().unwrap_or(0);

@@ -10,8 +10,9 @@ and checksums are Scapy's.
 from pathlib import Path
 
 from scapy.all import (
-    ICMP, IP, TCP, UDP, Dot1Q, Ether, ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6PacketTooBig,
-    ICMPv6TimeExceeded, IPOption_RR, IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, Raw, wrpcap,
+    ICMP, IP, TCP, UDP, Dot1Q, Ether, ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6ND_Redirect,
+    ICMPv6NDOptDstLLAddr, ICMPv6NDOptRedirectedHdr, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPOption_RR, IPv6,
+    IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, Raw, wrpcap,
 )
 
 HERE = Path(__file__).parent
@@ -289,6 +290,52 @@ for name, what, reason, to, tag in (
     ("reject-behind-two-tags", "denied mail behind a second tag is not answered", "unclaimed", ACCESS, Dot1Q(vlan=100) / Dot1Q(vlan=7)),
 ):
     case(name, what, reason, ("access", from_customer(v4(src="203.0.113.140" if tag else HOST) / syn, to=to, tag=tag)), [], "drop")
+
+# A better first hop on the sender's own link: RFC 1812 §5.2.7.2, RFC 792; RFC 4861 §4.5, §8.2.
+OTHER, OTHER_MAC, LINK_LOCAL = "203.0.113.20", "02:00:00:00:0a:20", "fe80::1"
+
+
+def redirect(received, gateway):
+    message = ICMP(type=5, code=1, gw=gateway)
+    header = IP(src=ROUTER, dst=received.src, ttl=64, id=0, tos=CONTROL)
+    return Ether(src=ACCESS, dst=CUSTOMER) / header / message / Raw(bytes(received)[:548])
+
+
+def redirect6(received, target):
+    """What is quoted is a multiple of eight bytes, as long as the message has at most 1280."""
+    quoted = bytes(received)[: (1280 - 40 - 40 - 8 - 8) // 8 * 8]
+    quoted += bytes(-len(quoted) % 8)
+    message = (ICMPv6ND_Redirect(tgt=target, dst=received.dst) / ICMPv6NDOptDstLLAddr(lladdr=OTHER_MAC)
+               / ICMPv6NDOptRedirectedHdr(pkt=quoted))
+    return Ether(src=ACCESS, dst=CUSTOMER) / IPv6(src=LINK_LOCAL, dst=received.src, hlim=255) / message
+
+
+def to_other(packet):
+    return Ether(src=ACCESS, dst=OTHER_MAC) / packet
+
+
+for name, what, dst in (("redirect-to-host", "a host beside the sender, which is told so, and the packet goes on", OTHER),
+                        ("redirect-to-router", "a router beside the sender, which is told so, and the packet goes on", "10.5.0.9")):
+    packet = v4(dst=dst) / udp()
+    case(name, what, "not-tcp", ("access", from_customer(packet)),
+         [("access", to_other(v4(63, dst=dst) / udp())), ("access", redirect(packet, OTHER))])
+for name, what, dst, target in (
+    ("redirect-to-host-v6", "a host beside the sender, which is told so, and the packet goes on", "2001:db8:d000::20", "2001:db8:d000::20"),
+    ("redirect-to-router-v6", "a router beside the sender, which is told so by its link-local address", "2001:2:b5::9", "fe80::20"),
+):
+    for name, data in ((name, b"0123456789abcdef"), (name + "-long", bytes(range(250)) * 5)):
+        packet = v6(dst=dst) / udp(data)
+        case(name, what, "not-tcp", ("access", from_customer(packet)),
+             [("access", to_other(v6(63, dst=dst) / udp(data))), ("access", redirect6(packet, target))])
+packet = v6(dst="2001:2:b6::9") / udp()
+case("no-redirect-without-link-local-v6", "a router whose link-local address is not known is not named", "not-tcp",
+     ("access", from_customer(packet)), [("access", to_other(v6(63, dst="2001:2:b6::9") / udp()))])
+case("no-redirect-from-another-vlan", "a sender on another link of the port is not redirected", "not-tcp",
+     ("access", from_customer(v4(dst=OTHER, src="203.0.113.140") / udp(), tag=Dot1Q(vlan=100))),
+     [("access", padded(to_other(v4(63, dst=OTHER, src="203.0.113.140") / udp()), 60 - 4))])
+packet = v4(dst=OTHER) / ICMP(type=3, code=1) / Raw(inner)
+case("no-redirect-for-an-error", "no redirect is sent for an error by ICMP", "not-tcp",
+     ("access", from_customer(packet)), [("access", to_other(v4(63, dst=OTHER) / ICMP(type=3, code=1) / Raw(inner)))])
 
 # For the router itself, which has no twin here.
 case("for-the-router", "an echo request to the router itself", "unclaimed",

@@ -59,6 +59,8 @@ pub struct Router {
     pub neighbours: Vec<(usize, IpAddr, Mac)>,
     /// How sources are checked.
     pub check: Check,
+    /// Whether hosts are told of better first hops.
+    pub redirects: bool,
 }
 
 /// A way on: port, VLAN, MACs in the order of a frame.
@@ -319,6 +321,49 @@ impl Router {
             (false, true) => Outcome::Fragments(ways),
             (false, false) => Outcome::Forward(ways),
         }
+    }
+
+    /// The better first hop that the sender of a frame is told of, if it goes on by one of these ways: RFC 1812 §5.2.7.2,
+    /// RFC 4861 §8.2. The address of the router that it is told by, the hop, and its MAC.
+    pub fn redirect(&self, port: u8, frame: &[u8], way: Way) -> Option<(IpAddr, IpAddr, Mac)> {
+        let (inlet, group) = self.inlet(port, frame).ok()?;
+        let link = &self.links[inlet];
+        if !self.redirects || (link.port, link.vlan) != (way.0, way.1) {
+            return None;
+        }
+        let packet = &frame[if frame[12..14] == [0x81, 0] { 18 } else { 14 }..];
+        let (source, destination, length): (IpAddr, IpAddr, usize) = match packet[0] >> 4 {
+            4 => {
+                let four =
+                    |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
+                (four(12).into(), four(16).into(), usize::from(packet[2]) << 8 | usize::from(packet[3]))
+            }
+            _ => {
+                let six = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
+                let length = usize::from(packet[4]) << 8 | usize::from(packet[5]);
+                (six(8).into(), six(24).into(), length + 40)
+            }
+        };
+        // Whose MAC the frame has got is the next hop.
+        let Lead::Route(Kind::Via(hops, _)) = self.lead(destination) else { return None };
+        let mut next =
+            hops.into_iter().filter(|(on, _)| *on == inlet).map(|(_, via)| via.unwrap_or(destination));
+        let next = next.find(|next| self.mac(inlet, *next) == Some(way.2))?;
+        let both = |address: IpAddr| {
+            let own = link.addresses.iter().filter(move |(own, length)| within(address, *own, *length));
+            own.map(|(own, _)| *own).collect::<Vec<_>>()
+        };
+        let from = match next {
+            IpAddr::V4(_) => *both(source).iter().find(|own| both(next).contains(own))?,
+            IpAddr::V6(router) if next == destination || router.is_unicast_link_local() => {
+                both(source).first()?;
+                let own = link.addresses.iter().map(|(own, _)| *own);
+                own.into_iter().find(|own| matches!(own, IpAddr::V6(own) if own.is_unicast_link_local()))?
+            }
+            IpAddr::V6(_) => return None,
+        };
+        let told = source != next && self.may_be_told(source, destination, group, &packet[..length]);
+        told.then_some((from, next, way.2))
     }
 
     /// RFC 1812 §4.3.2.7, RFC 4443 §2.4 (e).

@@ -110,6 +110,12 @@ pub struct Counts {
     /// Their fragments that found no room.
     #[serde(default)]
     pub fragments_lost: u64,
+    /// Redirects to better first hops that left, in route mode.
+    #[serde(default)]
+    pub redirects_sent: u64,
+    /// Redirects that found no room.
+    #[serde(default)]
+    pub redirects_lost: u64,
     /// Frames that the kernel sent, in route mode.
     #[serde(default)]
     pub kernel_sent: u64,
@@ -156,6 +162,8 @@ impl From<&Totals> for Counts {
             fragmented: totals.fragmented,
             fragments_sent: totals.fragments,
             fragments_lost: totals.fragments_lost,
+            redirects_sent: totals.redirects,
+            redirects_lost: totals.redirects_lost,
             kernel_sent: totals.kernel_sent,
             transmit_lost: totals.transmit_lost,
             transmitted_packets: totals.transmitted,
@@ -184,6 +192,8 @@ impl From<&Counts> for Totals {
             fragmented: counts.fragmented,
             fragments: counts.fragments_sent,
             fragments_lost: counts.fragments_lost,
+            redirects: counts.redirects_sent,
+            redirects_lost: counts.redirects_lost,
             kernel_sent: counts.kernel_sent,
             transmit_lost: counts.transmit_lost,
             transmitted: counts.transmitted_packets,

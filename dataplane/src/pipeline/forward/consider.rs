@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::action::icmp::Error;
+use crate::action::icmp::{Error, Redirect};
 use crate::frame::{Addresses, Datagram, Frame, Headers, Link, Ports, Upper, protocol};
 use crate::policy::{Reason, ReversePath, Role};
 use crate::route::punt::PuntClass;
@@ -29,8 +29,8 @@ const DONT_FRAGMENT: u8 = 0x40;
 /// What is to become of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It goes to its next hop.
-    Forward(Adjacency),
+    /// It goes to this next hop.
+    Forward(Adjacency, NextHop),
     /// It goes there in fragments.
     Fragment(Adjacency),
     /// It is for the router itself.
@@ -224,7 +224,7 @@ impl Question<'_> {
             }
         }
         match (adjacency.state, snapshot.next_hop(place)) {
-            (State::Ready, _) => Fate::Forward(adjacency),
+            (State::Ready, Some(next)) => Fate::Forward(adjacency, next),
             (State::Unresolved, Some(next)) => Fate::Wait(next, Whom::Router),
             (State::Glean, Some(next)) => {
                 let address = Some(headers.addresses.destination());
@@ -232,6 +232,39 @@ impl Question<'_> {
             }
             _ => Fate::Refuse(Reason::Unresolved, Error::HostUnreachable),
         }
+    }
+
+    /// The better first hop of a packet that leaves by the link that it came by (RFC 1812 §5.2.7.2, RFC 4861 §8.2): if
+    /// its sender is in the same network as that hop, and knows the router by an address there. None for what a filter
+    /// gives back.
+    pub(super) fn redirect(
+        &self,
+        headers: &Headers,
+        adjacency: &Adjacency,
+        next: NextHop,
+    ) -> Option<Redirect> {
+        let Inward { link, .. } = inward(self.snapshot, self.arrival, self.role, self.frame).ok()?;
+        if link != adjacency.link || self.role == Role::Filter {
+            return None;
+        }
+        let own = &self.snapshot.links().get(usize::from(link))?.addresses;
+        let (source, destination) = (headers.addresses.source(), headers.addresses.destination());
+        let target = next.address?;
+        let mut mac = [0; 6];
+        mac.copy_from_slice(&adjacency.macs[..6]);
+        let from = match target {
+            IpAddr::V4(_) => {
+                own.iter().find(|own| own.contains(source) && own.contains(target) && source != target)?.ip()
+            }
+            // A router is named by its link-local address, and names itself so.
+            IpAddr::V6(router) if target != destination && !router.is_unicast_link_local() => return None,
+            IpAddr::V6(_) if source == target || !own.iter().any(|own| own.contains(source)) => return None,
+            IpAddr::V6(_) => {
+                let of_link = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+                own.iter().map(|own| own.ip()).find(of_link)?
+            }
+        };
+        (source.is_ipv4() == target.is_ipv4()).then_some(Redirect { from, target, mac })
     }
 
     /// RFC 3704 §2.2 and §2.4. What a filter gives back came elsewhere.

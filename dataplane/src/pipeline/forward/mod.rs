@@ -27,7 +27,7 @@ use crate::lpm::{Reader4, Reader6};
 use crate::policy::{Decision, PortId, Reason, ReversePath, Role, Taken};
 use crate::port::MAX_BURST;
 use crate::route::punt::Wanted;
-use crate::route::{Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State, checksum, flow};
+use crate::route::{Adjacency, Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State, checksum, flow};
 use crate::stages::{Lap, Stage};
 use consider::{Fate, Question, leads_back};
 pub(super) use consider::{is_plain, stranger};
@@ -383,6 +383,7 @@ impl One<'_> {
     fn v4(&mut self, lane: &Lane<u32>, burst: &mut Frames<'_>, replies: &mut Replies) {
         let reverse_path = self.turn.generation.reverse_path();
         let special = self.is_special();
+        let redirects = self.turn.generation.redirects();
         let cells = self.turn.counters.port(self.turn.arrival.port);
         let mut inlet = self.inlet(0);
         for n in 0..lane.count.min(MAX_BURST) {
@@ -413,6 +414,8 @@ impl One<'_> {
                 & (u64::from_le_bytes(*to) & MAC == inlet.own)
                 & (header[8] > 1)
                 & (length <= adjacency.mtu)
+                // Its sender may have a better first hop.
+                & (!redirects | (adjacency.link != inlet.link))
                 // Link-local, and of hosts that have no address yet.
                 & (u16::from_be_bytes([header[12], header[13]]) != 0xa9fe)
                 & (header[12] != 0)
@@ -433,6 +436,7 @@ impl One<'_> {
     fn v6(&mut self, lane: &Lane<u128>, burst: &mut Frames<'_>, replies: &mut Replies) {
         let reverse_path = self.turn.generation.reverse_path();
         let special = self.is_special();
+        let redirects = self.turn.generation.redirects();
         let cells = self.turn.counters.port(self.turn.arrival.port);
         let mut inlet = self.inlet(0);
         for n in 0..lane.count.min(MAX_BURST) {
@@ -463,6 +467,8 @@ impl One<'_> {
                 & (u64::from_le_bytes(*to) & MAC == inlet.own)
                 & (header[7] > 1)
                 & (length <= usize::from(adjacency.mtu))
+                // Its sender may have a better first hop.
+                & (!redirects | (adjacency.link != inlet.link))
                 // Global unicast: link-local sources, and none at all, are looked at elsewhere.
                 & (header[8] >> 5 == 1);
             let source = || self.snapshot.entry_v6(lane.source_ids[n]);
@@ -529,7 +535,10 @@ impl One<'_> {
         let cells = self.turn.counters.port(port);
         decision.out = None;
         match fate {
-            Fate::Forward(adjacency) => {
+            Fate::Forward(adjacency, next) => {
+                if self.turn.generation.redirects() {
+                    self.redirect((&adjacency, next), parsed, answers, frame, replies);
+                }
                 let tagged = frame.get(12..14) == Some(&VLAN_TYPE.to_ne_bytes());
                 let v6 = matches!(parsed, Frame::Ip(headers) if headers.addresses.is_v6());
                 decision.out = Some(PortId(adjacency.port));
@@ -607,6 +616,32 @@ impl One<'_> {
                     self.waiting.not_asked(next);
                 }
             }
+        }
+    }
+
+    /// Tells a packet's sender of a better first hop, if there is one on its own link.
+    #[cold]
+    fn redirect(
+        &self,
+        (adjacency, next): (&Adjacency, NextHop),
+        parsed: &Frame,
+        answers: usize,
+        frame: &[u8],
+        replies: &mut Replies,
+    ) {
+        let Frame::Ip(headers) = parsed else { return };
+        let Some(to) = self.question(frame, parsed, (0, 0)).redirect(headers, adjacency, next) else {
+            return;
+        };
+        let arrival = self.turn.arrival;
+        let (Some(faulty), Some(budget)) = (Faulty::new(arrival.link, frame, headers), self.common.icmp())
+        else {
+            return;
+        };
+        if !replies.has_room(1, faulty.longest()) {
+            self.turn.counters.port(arrival.port).redirects_lost.add(1);
+        } else if budget.take(headers.addresses.source(), arrival.now.monotonic_micros) {
+            faulty.redirect(&to, arrival.port, answers, replies);
         }
     }
 
