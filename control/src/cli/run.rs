@@ -171,7 +171,7 @@ mod tests {
             AnyDriver::Memory(memory)
         };
         let drivers = (0..=last).map(|worker| memory(if worker == last { 1 } else { 2 })).collect();
-        let ended = daemon::run_with(config, &Options { path }, |_, _| Ok(drivers));
+        let ended = daemon::run_with(config, &Options { path }, |_, _, _| Ok(drivers));
         let mut out = std::io::stdout();
         let result = finish(&ended.unwrap(), false, &mut out);
         let code = super::super::conclude(result, &mut out);

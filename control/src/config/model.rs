@@ -244,6 +244,16 @@ pub enum Driver {
     },
 }
 
+impl Driver {
+    /// The interface of this host that it opens.
+    pub fn device(&self) -> Option<&str> {
+        match self {
+            Driver::Packet { device, .. } | Driver::Xdp { device, .. } => Some(device),
+            Driver::Pcap { .. } | Driver::Memory | Driver::Dpdk { .. } => None,
+        }
+    }
+}
+
 /// What an AF_PACKET socket receives into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum ReceiveRing {
@@ -433,6 +443,11 @@ impl Config {
         self.dataplane.mode == Mode::Route
             && self.routing.kernel
             && self.ports.iter().any(|port| port.router.twin.is_some())
+    }
+
+    /// Whether the kernel is kept from forwarding what ports receive.
+    pub fn holds_ports(&self) -> bool {
+        self.dataplane.mode == Mode::Route && self.ports.iter().any(|port| port.driver.device().is_some())
     }
 
     /// The control socket. Who only reads captures needs none, and must be able to do so beside a daemon: there is

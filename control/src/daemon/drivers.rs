@@ -1,5 +1,7 @@
 //! Opens the ports of a configuration, for each worker, and closes them.
 
+use std::sync::Arc;
+
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::port::packet::Receive;
 use sekisho_dataplane::port::pcap::{self, Share, merge, remove_parts};
@@ -11,6 +13,7 @@ use sekisho_dataplane::port::{
 use sekisho_dataplane::worker::Poll;
 
 use super::Error;
+use super::silence::Silence;
 use crate::config::{Config, Driver, Port, Rate, ReceiveRing};
 
 /// The drivers that can stand in one configuration.
@@ -42,7 +45,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
 }
 
 /// A driver for each worker. With one kind of driver it stands alone; where kinds are mixed, each worker has one of each.
-pub(super) fn open(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+pub(super) fn open(config: &Config, workers: usize, silence: &Arc<Silence>) -> Result<Vec<AnyDriver>, Error> {
     let kinds = config.ports.iter().map(kind).collect::<Result<Vec<Kind>, Error>>()?;
     let mut present: Vec<Kind> = Vec::new();
     for kind in &kinds {
@@ -54,8 +57,8 @@ pub(super) fn open(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Er
     for kind in &present {
         columns.push(match kind {
             Kind::Pcap => open_pcap(config, workers)?,
-            Kind::Packet => open_packet(config, workers)?,
-            Kind::Xdp => open_xdp(config, workers)?,
+            Kind::Packet => open_packet(config, workers, silence)?,
+            Kind::Xdp => open_xdp(config, workers, silence)?,
         });
     }
     if columns.len() == 1 {
@@ -86,13 +89,14 @@ fn open_pcap(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
     (0..workers).map(open).collect()
 }
 
-fn open_packet(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+fn open_packet(config: &Config, workers: usize, silence: &Arc<Silence>) -> Result<Vec<AnyDriver>, Error> {
     let ports = config.ports.iter().filter_map(|port| match &port.driver {
         Driver::Packet { device, receive } => Some(PacketPort {
             receive: match receive {
                 ReceiveRing::Blocks => Receive::Blocks,
                 ReceiveRing::Slots => Receive::Slots,
             },
+            before: silence.before(device),
             ..PacketPort::new(device)
         }),
         _ => None,
@@ -101,13 +105,14 @@ fn open_packet(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error>
     Ok(PacketDriver::open(&ports, workers)?.into_iter().map(AnyDriver::Packet).collect())
 }
 
-fn open_xdp(config: &Config, workers: usize) -> Result<Vec<AnyDriver>, Error> {
+fn open_xdp(config: &Config, workers: usize, silence: &Arc<Silence>) -> Result<Vec<AnyDriver>, Error> {
     let ports = config.ports.iter().filter_map(|port| match &port.driver {
         Driver::Xdp { device, mode, zero_copy } => Some(XdpPort {
             mode: *mode,
             zero_copy: *zero_copy,
             // A worker that sleeps has to be woken by an interrupt.
             busy_poll: config.dataplane.poll == Poll::Busy,
+            before: silence.before(device),
             ..XdpPort::new(device)
         }),
         _ => None,

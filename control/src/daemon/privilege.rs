@@ -7,12 +7,12 @@
 //! |---|---|---|
 //! | workers, and those that they have open a port again | what the configured drivers need ([`of_driver`]) | an interface that was removed comes back |
 //! | tables | of root's, `DAC_READ_SEARCH`; `DAC_OVERRIDE` where the state folder is another user's | a reload reads the files that were read at the start, and what has begun is written down |
-//! | control (the socket's clients, signals, the clock) | nothing; `DAC_OVERRIDE` of root's if captures are written, until they are put together; `NET_ADMIN` if the kernel's routes are mirrored; `NET_BIND_SERVICE` if metrics have a port below 1024 | what the kernel was kept from hearing is given back at the end; a metrics' address that was in use is tried again |
+//! | control (the socket's clients, signals, the clock) | nothing; `DAC_OVERRIDE` of root's if captures are written, until they are put together; `NET_ADMIN` in route mode; `NET_BIND_SERVICE` if metrics have a port below 1024 | what the kernel was kept from hearing is given back at the end; a metrics' address that was in use is tried again |
 //! | readers | as tables | a dry run reads those files too |
 //! | grants | `DAC_OVERRIDE` of root's where the state folder is another user's | they are written down |
 //! | metrics | what control keeps | |
 //! | twins | `NET_ADMIN` | the kernel is asked for the MACs that workers miss |
-//! | the kernel's routes | nothing; `NET_ADMIN` if the kernel's routes are mirrored | neighbours are asked for by rtnetlink(7) |
+//! | the kernel's routes | nothing; `NET_ADMIN` if the kernel's routes are mirrored | neighbours are asked for by rtnetlink(7), and ports' devices that come back are kept from the kernel |
 //!
 //! Nobody keeps what a thread was not given, nothing can be gained again (`no_new_privs`, an empty bounding set where the
 //! daemon may empty it), and nothing is inherited by a program that is started, of which there is none.
@@ -69,7 +69,7 @@ pub(super) fn of_control(config: &Config) -> CapabilitySet {
     let if_so = |so, capability| if so { capability } else { CapabilitySet::empty() };
     if_so(writes, CapabilitySet::DAC_OVERRIDE)
         | if_so(low_port, CapabilitySet::NET_BIND_SERVICE)
-        | of_kernel(config.mirrors_kernel())
+        | if_so(config.holds_ports(), CapabilitySet::NET_ADMIN)
 }
 
 /// What the thread keeps that follows the kernel's routes.

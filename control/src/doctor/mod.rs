@@ -26,7 +26,7 @@ use crate::config::Config;
 pub use change::{Change, Setting};
 pub use host::Host;
 pub use journal::{Done, Journal};
-pub use warnings::warnings;
+pub use warnings::{addresses, warnings};
 
 /// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,8 +95,10 @@ impl Finding {
 pub fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let workers = cores::workers(config);
-    for port in config.iter().flat_map(|config| &config.ports) {
-        ports::examine(host, port, &workers, &mut findings);
+    for config in config.iter() {
+        for port in &config.ports {
+            ports::examine(host, (config.dataplane.mode, port), &workers, &mut findings);
+        }
     }
     cores::examine(host, config, &workers, &mut findings);
     memory::examine(host, config, workers.len(), &mut findings);

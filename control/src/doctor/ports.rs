@@ -1,13 +1,16 @@
 //! The interfaces of a configuration's ports.
 
+use std::net::IpAddr;
+
 use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use sekisho_dataplane::port::{Offload, Offloads, Rings};
 
 use super::change::{Change, Setting};
 use super::device::{Devices, Sizes};
 use super::host::list;
 use super::{Finding, Host, cores, interrupts};
-use crate::config::{Driver, Port};
+use crate::config::{Driver, Mode, Port};
 
 /// With fewer descriptors, a ring of the smallest frames at 10 Gbit/s is full within 70 µs.
 const SMALL_RING: u32 = 1024;
@@ -19,7 +22,12 @@ enum Way {
     Xdp,
 }
 
-pub(super) fn examine(host: &Host, port: &Port, workers: &[usize], findings: &mut Vec<Finding>) {
+pub(super) fn examine(
+    host: &Host,
+    (mode, port): (Mode, &Port),
+    workers: &[usize],
+    findings: &mut Vec<Finding>,
+) {
     let subject = format!("port {}", port.name);
     let (way, device) = match &port.driver {
         Driver::Packet { device, .. } => (Way::Packet, device),
@@ -59,6 +67,7 @@ pub(super) fn examine(host: &Host, port: &Port, workers: &[usize], findings: &mu
     node(host, &subject, &sys, workers, findings);
     bridge(host, &subject, device, &sys, findings);
     addresses(host, &subject, device, findings);
+    forwarding(host, &subject, device, mode, findings);
 }
 
 /// `IFF_UP` and `IFF_PROMISC` of netdevice(7).
@@ -364,20 +373,70 @@ fn bridge(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Ve
     }
 }
 
-fn addresses(host: &Host, subject: &str, device: &str, findings: &mut Vec<Finding>) {
+/// The addresses of this host at an interface.
+pub(super) fn addresses_of(device: &str) -> Vec<IpAddr> {
     let all = getifaddrs().into_iter().flatten().filter(|entry| entry.interface_name == device);
+    let address = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    all.filter_map(|entry| address(entry.address?)).collect()
+}
+
+/// Whether each interface has one of itself.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// What this host's kernel would forward of what a port's device receives, past the policy.
+fn forwarding(host: &Host, subject: &str, device: &str, mode: Mode, findings: &mut Vec<Finding>) {
+    let is_on = |path: &str| host.number(path).is_some_and(|value| value != 0);
+    let v4 = format!("/proc/sys/net/ipv4/conf/{device}/forwarding");
+    // The kernel asks for IPv6 no single interface, but for whether it hears it at all.
+    let off = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
+    let versions = [
+        ("IPv4", is_on(&v4)),
+        ("IPv6", is_on("/proc/sys/net/ipv6/conf/all/forwarding") && host.exists(&off) && !is_on(&off)),
+    ];
+    let on: Vec<&str> = versions.iter().filter(|(_, on)| *on).map(|(version, _)| *version).collect();
+    if on.is_empty() {
+        findings.push(Finding::ok(subject, format!("the kernel forwards nothing that comes by {device}")));
+        return;
+    }
+    let found = format!("the kernel forwards {} that comes by {device} for its MAC", on.join(" and "));
+    if mode == Mode::Route {
+        let kept = "while `run` runs it is kept from it (`ip rule`, priority 25)";
+        findings.push(Finding::ok(subject, format!("{found}; {kept}")));
+        return;
+    }
+    let mut changes = Vec::new();
+    if versions[0].1 {
+        changes.push((Change::file(v4, "0"), format!("net.ipv4.conf.{device}.forwarding=0")));
+    }
+    if versions[1].1 {
+        changes.push((Change::file(off, "1"), format!("net.ipv6.conf.{device}.disable_ipv6=1")));
+    }
+    let fixes: Vec<&str> = changes.iter().map(|(_, fix)| fix.as_str()).collect();
+    findings.push(
+        Finding::warn(
+            subject,
+            found,
+            "whoever sends to that MAC has the host as a router, and no policy judges what it forwards",
+            format!("sysctl -w {}", fixes.join(" ")),
+        )
+        .by(changes.into_iter().map(|(change, _)| change)),
+    );
+}
+
+fn addresses(host: &Host, subject: &str, device: &str, findings: &mut Vec<Finding>) {
     let (mut told, mut has_own) = (false, false);
-    for address in all.filter_map(|entry| entry.address) {
-        let v4 = address.as_sockaddr_in().map(|address| address.ip().to_string());
-        let v6 = address.as_sockaddr_in6().map(|address| address.ip());
-        let link_local = v6.is_some_and(|ip| ip.is_unicast_link_local());
-        let Some(ip) = v4.or(v6.map(|ip| ip.to_string())) else { continue };
+    for ip in addresses_of(device) {
         told = true;
-        if link_local {
+        if is_link_local(ip) {
             continue;
         }
         // Who switches IPv6 off loses them, and on again does not bring them back.
-        has_own |= v6.is_some();
+        has_own |= ip.is_ipv6();
         findings.push(Finding::fail(
             subject,
             format!("{device} has the address {ip}"),
@@ -484,6 +543,34 @@ mod tests {
             ("ethtool -L eth1 rx 6", "rx 6 tx 2 combined 0")
         );
         assert_eq!(with_queues("eth1", &sizes, 9).1, None);
+    }
+
+    #[test]
+    fn where_the_kernel_forwards_by_itself_a_bridge_is_warned_and_a_router_told_what_keeps_it_from_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let net = folder.path().join("proc/sys/net");
+        for (file, value) in [
+            ("ipv4/conf/nodev9/forwarding", "1"),
+            ("ipv6/conf/all/forwarding", "1"),
+            ("ipv6/conf/nodev9/disable_ipv6", "0"),
+        ] {
+            fs::create_dir_all(net.join(file).parent().unwrap()).unwrap();
+            fs::write(net.join(file), value).unwrap();
+        }
+        let told = |mode| {
+            let mut findings = Vec::new();
+            forwarding(&Host::at(folder.path()), "port a", "nodev9", mode, &mut findings);
+            findings.remove(0)
+        };
+        let bridge = told(Mode::Bridge);
+        assert_eq!((bridge.level, bridge.changes.len()), (Level::Warn, 2), "{bridge:?}");
+        let fix = "sysctl -w net.ipv4.conf.nodev9.forwarding=0 net.ipv6.conf.nodev9.disable_ipv6=1";
+        assert_eq!(bridge.fix.as_deref(), Some(fix));
+        let router = told(Mode::Route);
+        assert!(router.level == Level::Ok && router.found.contains("IPv4 and IPv6"), "{router:?}");
+        fs::write(net.join("ipv6/conf/nodev9/disable_ipv6"), "1").unwrap();
+        fs::write(net.join("ipv4/conf/nodev9/forwarding"), "0").unwrap();
+        assert_eq!(told(Mode::Bridge).level, Level::Ok);
     }
 
     #[test]

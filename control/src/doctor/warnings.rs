@@ -3,7 +3,8 @@
 
 use super::Host;
 use super::host::list;
-use crate::config::{Config, Driver};
+use super::ports::{addresses_of, is_link_local};
+use crate::config::{Config, Driver, Mode};
 
 /// In words, one sentence each.
 pub fn warnings(config: &Config) -> Vec<String> {
@@ -36,5 +37,26 @@ pub fn warnings(config: &Config) -> Vec<String> {
     if !online.is_empty() {
         warnings.extend(missing.map(|core| format!("`cores`: there is no core {core} on this host")));
     }
+    warnings.extend(addresses(config));
     warnings
+}
+
+/// Ports' devices that have addresses of this host, which would answer there itself; `run` says so as well.
+pub fn addresses(config: &Config) -> Vec<String> {
+    let devices = config.ports.iter().filter_map(|port| Some((&port.name, port.driver.device()?)));
+    let told = devices.filter_map(|(port, device)| {
+        let own = addresses_of(device).into_iter().filter(|address| !is_link_local(*address));
+        let own: Vec<String> = own.map(|address| address.to_string()).collect();
+        let beside = match config.dataplane.mode {
+            Mode::Bridge => "this host answers for itself there",
+            Mode::Route => "routes by it lead nowhere: a router's addresses are its twin's (`addresses`)",
+        };
+        (!own.is_empty()).then(|| {
+            format!(
+                "port {port}: {device} has {} of its own, {beside}; ip address flush dev {device}",
+                own.join(", ")
+            )
+        })
+    });
+    told.collect()
 }

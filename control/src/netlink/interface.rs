@@ -9,6 +9,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -18,11 +19,14 @@ use super::socket::Socket;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
+const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
 
 /// Where our filter stands among others at a device, and its number there.
 const PRIORITY: u32 = 2525;
 const HANDLE: TcHandle = TcHandle { major: 0, minor: 1 };
+/// Where our rule stands among those of the kernel's look-ups: behind `local`, before what others use to have.
+const RULE_PRIORITY: u32 = 25;
 /// All protocols (`ETH_P_ALL`), as the wire has it.
 const ALL_PROTOCOLS: u32 = 0x0003u16.to_be() as u32;
 
@@ -146,6 +150,31 @@ impl Interfaces {
         request::ask(&mut self.socket, RouteNetlinkMessage::DelTrafficFilter(filter), 0)
     }
 
+    /// From now on the kernel forwards nothing that comes by an interface of this name, be there one or not: a rule (`ip rule`,
+    /// priority 25) that throws it away, which the kernel ties to an interface as it gets the name, before it has a
+    /// frame. Fine if it is there.
+    ///
+    /// # Errors
+    /// What the kernel says: it has no such rules for this version of IP, perhaps.
+    pub fn hold(&mut self, name: &str, v6: bool) -> io::Result<()> {
+        let message = RouteNetlinkMessage::NewRule(rule(name, v6));
+        match request::ask(&mut self.socket, message, NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// It may forward what comes there again. Fine if it may already.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn let_go(&mut self, name: &str, v6: bool) -> io::Result<()> {
+        match request::ask(&mut self.socket, RouteNetlinkMessage::DelRule(rule(name, v6)), 0) {
+            Err(error) if error.raw_os_error() == Some(ENOENT) => Ok(()),
+            result => result,
+        }
+    }
+
     fn filter(&self, index: u32) -> TcMessage {
         let mut filter = TcMessage::with_index(index.cast_signed());
         filter.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
@@ -163,4 +192,12 @@ impl Interfaces {
         self.socket.discard();
         request::resolve(&mut self.socket, index, address)
     }
+}
+
+fn rule(name: &str, v6: bool) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    rule.header.action = RuleAction::Blackhole;
+    rule.attributes = vec![RuleAttribute::Priority(RULE_PRIORITY), RuleAttribute::Iifname(name.to_owned())];
+    rule
 }

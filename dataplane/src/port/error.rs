@@ -214,6 +214,17 @@ pub enum InterfaceError {
         /// How many there may be.
         most: usize,
     },
+    /// The kernel's own stack would have its frames as well.
+    #[error(
+        "{interface}: the kernel can't be kept from hearing it as well ({errno}), and would answer and forward by itself; that takes \
+         CAP_NET_ADMIN, the queueing discipline clsact and the classifier bpf (NET_SCH_INGRESS, NET_CLS_BPF)"
+    )]
+    Heard {
+        /// The interface's name.
+        interface: String,
+        /// What the kernel answered.
+        errno: Errno,
+    },
     /// The kernel refused.
     #[error("{interface}: can't {action}: {errno}")]
     System {

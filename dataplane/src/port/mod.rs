@@ -5,6 +5,7 @@
 //! moves that place. A [`Held`] frame can't be duplicated; whoever has it gives it back by transmitting or
 //! releasing it.
 
+mod before;
 mod berth;
 mod error;
 mod interface;
@@ -19,6 +20,7 @@ mod system;
 mod watch;
 pub mod xdp;
 
+pub use before::Before;
 pub use error::InterfaceError;
 pub use interface::Rings;
 pub use memory::MemoryDriver;

@@ -14,8 +14,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::namespace::{self, Namespace};
-use super::{PREFIX, await_that, daemon::argument, keep, sweep};
+use super::{PREFIX, await_some, await_that, daemon::argument, keep, sweep};
 use crate::binary::{self, Finished};
 
 /// Cables of the router: its device, where the other end is, its device there, and the router's addresses.
@@ -81,10 +83,6 @@ impl RouterLab {
                     .for_each(|address| router.ip(&format!("address add {address} dev {device}")));
             }
         }
-        customer.ip("address add 203.0.113.10/26 dev cust0
-             address add 2001:db8:d000::10/64 dev cust0
-             route add default via 203.0.113.1
-             route add default via 2001:db8:d000::1");
         world.ip("address add 192.0.2.2/30 dev up0
              address add 192.0.2.6/30 dev up1
              address add 2001:db8:a::2/64 dev up0
@@ -93,6 +91,7 @@ impl RouterLab {
              address add 3fff:b::80/128 dev lo
              address add 3fff:c::80/128 dev lo");
         let mut lab = RouterLab { customer, router, world, folder, sekisho: None };
+        lab.address_customer();
         if forwarder == Forwarder::Sekisho {
             lab.start_sekisho();
         }
@@ -131,6 +130,39 @@ impl RouterLab {
             let links = self.routes(&[]).and_then(|routes| routes["kernel"]["mirror"]["links"].as_u64());
             links == Some(CABLES.len() as u64)
         });
+    }
+
+    /// Gives the customer its addresses; once more after its cable was laid again.
+    pub fn address_customer(&self) {
+        self.customer.ip("address add 203.0.113.10/26 dev cust0
+             address add 2001:db8:d000::10/64 dev cust0
+             route replace default via 203.0.113.1
+             route replace default via 2001:db8:d000::1");
+    }
+
+    /// Whether a port works.
+    pub fn port_is_up(&self, name: &str) -> bool {
+        let told: Option<serde_json::Value> =
+            serde_json::from_str(&self.ask(&["status", "--json"]).stdout).ok();
+        let ports = told.as_ref().and_then(|status| status["ports"].as_array()).into_iter().flatten();
+        ports.into_iter().any(|port| port["name"] == name && port["up"] == true)
+    }
+
+    /// Has Sekisho end in order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn end(&mut self) {
+        let Some(mut child) = self.sekisho.take() else { return };
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a child's number");
+        kill_process(pid, Signal::TERM).expect("a child can be sent a signal");
+        let ended = await_some("sekisho ends", || child.try_wait().expect("a child can be waited for"));
+        assert!(ended.success(), "sekisho: {ended}");
+    }
+
+    /// What Sekisho has said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.file("sekisho.log")).unwrap_or_default()
     }
 
     /// A file of the lab.

@@ -25,6 +25,7 @@ mod phases;
 mod privilege;
 mod reject;
 mod router;
+mod silence;
 mod soak;
 mod swap;
 mod transfers;

@@ -117,6 +117,7 @@ impl Opens for Opener {
     /// is not can't join a fanout group.
     fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, InterfaceError> {
         let (index, mtu) = self.check(interfaces)?;
+        self.port.before.run(self.name.as_str(), index)?;
         let mut lines = Vec::with_capacity(self.workers);
         for _ in 0..self.workers {
             lines.push(self.open_one(index, mtu)?);

@@ -1,5 +1,7 @@
 //! What can be chosen for a port.
 
+use crate::port::Before;
+
 /// How frames come from the kernel. Which of them costs less per frame differs from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Receive {
@@ -25,6 +27,8 @@ pub struct PacketPort {
     pub receive_bytes: usize,
     /// Bytes of the transmit ring, rounded up to a power of two.
     pub transmit_bytes: usize,
+    /// What is done before it is opened.
+    pub before: Before,
 }
 
 impl PacketPort {
@@ -35,6 +39,7 @@ impl PacketPort {
             receive: Receive::default(),
             receive_bytes: 16 << 20,
             transmit_bytes: 4 << 20,
+            before: Before::default(),
         }
     }
 }

@@ -279,6 +279,7 @@ impl Opens for Opener {
     /// that is not.
     fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, InterfaceError> {
         let index = self.check(interfaces)?;
+        self.port.before.run(self.name.as_str(), index)?;
         let attachment = self.attach(interfaces, index)?;
         let workers = self.regions.iter().zip(0..);
         workers.map(|(region, queue)| self.open_one(region, queue, index, &attachment)).collect()

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::port::Before;
+
 /// Where in the kernel the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum XdpMode {
@@ -37,6 +39,8 @@ pub struct XdpPort {
     pub zero_copy: ZeroCopy,
     /// Whether the worker polls the device itself, in place of interrupts.
     pub busy_poll: bool,
+    /// What is done before it is opened.
+    pub before: Before,
 }
 
 impl XdpPort {
@@ -47,6 +51,7 @@ impl XdpPort {
             mode: XdpMode::default(),
             zero_copy: ZeroCopy::default(),
             busy_poll: false,
+            before: Before::default(),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Links that go down, interfaces that go away and come back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
 use super::frames::numbered;
 use super::lab::{Station, in_namespace, ip, pair};
 use super::*;
-use crate::port::{InterfaceError, Offloads};
+use crate::port::{Before, Errno, InterfaceError, Offloads};
 
 #[test]
 fn a_link_that_goes_down_is_told_and_comes_up_again() {
@@ -196,5 +199,41 @@ fn what_can_t_be_a_port_is_refused_with_its_reason() {
         assert_eq!(refused("eth/0"), InterfaceError::Name { interface: "eth/0".to_owned() });
         assert_eq!(refused("eth9"), InterfaceError::Absent { interface: "eth9".to_owned() });
         assert_eq!(refused("lo"), InterfaceError::NotEthernet { interface: "lo".to_owned(), hardware: 772 });
+    });
+}
+
+#[test]
+fn what_has_to_be_done_before_is_done_at_each_interface_of_the_name_and_without_it_the_port_stays_closed() {
+    in_namespace(|| {
+        pair("near0", "far0");
+        let (told, fails) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(true)));
+        let (tell, fail) = (Arc::clone(&told), Arc::clone(&fails));
+        let before = Before::new(move |index| {
+            tell.lock().unwrap().push(index);
+            match fail.load(Ordering::Relaxed) {
+                true => Err(std::io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+                false => Ok(()),
+            }
+        });
+        let port = PacketPort { before, ..PacketPort::new("near0") };
+        let heard = InterfaceError::Heard { interface: "near0".to_owned(), errno: Errno(libc::EOPNOTSUPP) };
+        let refused = PacketDriver::open(std::slice::from_ref(&port), 1).err();
+        assert_eq!(refused.as_ref(), Some(&heard));
+        assert!(heard.to_string().contains("would answer and forward by itself"), "{heard}");
+
+        fails.store(false, Ordering::Relaxed);
+        let mut driver = open(std::slice::from_ref(&port));
+        assert_eq!(driver.state(A), PortState::Up);
+        fails.store(true, Ordering::Relaxed);
+        ip("link del near0");
+        await_state(&mut driver, A, &down(Outage::Absent));
+        pair("near0", "far0");
+        await_state(&mut driver, A, &down(Outage::Refused(heard)));
+        fails.store(false, Ordering::Relaxed);
+        await_state(&mut driver, A, &PortState::Up);
+        let told = told.lock().unwrap();
+        let first = told[0];
+        assert!(told[1] == first && told.len() >= 4, "{told:?}");
+        assert!(told[2..].iter().all(|index| *index != first), "another interface of the name: {told:?}");
     });
 }
