@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ValueEnum;
 use ipnetwork::IpNetwork;
@@ -32,7 +32,7 @@ use crate::clock;
 use crate::compile::{Names, fragment_limits};
 use crate::config::{Block, Config, Policy, Pool};
 use crate::report::Outcome;
-use crate::routing;
+use crate::routing::{self, StaticRoutes};
 use crate::words;
 
 /// The packet that is asked about.
@@ -186,11 +186,11 @@ struct HopEntry {
 }
 
 /// What knows the routes.
-pub struct Routing<'a> {
+struct Routing<'a> {
     /// Reads them as a worker does.
-    pub reader: &'a mut RouteReader,
+    reader: &'a mut RouteReader,
     /// Knows the prefixes.
-    pub routes: &'a Routes,
+    routes: &'a Routes,
 }
 
 impl Routing<'_> {
@@ -302,7 +302,7 @@ fn text(number: &str) -> &'static str {
 
 /// Judges the packet of `question` at the instant `at` (UTC microseconds) by `generation`, which was compiled from
 /// `config`, and which `number` names. Phases of the generation begin if their instant is not after `at`.
-/// `down` says of a port that it does not work, `routing` is there in route mode.
+/// `down` says of a port that it does not work, `routing` is there in route mode: it is locked while the packet takes its way and no longer.
 ///
 /// # Errors
 /// When the question is about a packet that can't be.
@@ -311,7 +311,7 @@ pub fn explain<'a>(
     names: &'a Names,
     (generation, number): (&Generation, u64),
     down: impl Fn(PortId) -> bool,
-    mut routing: Option<Routing<'_>>,
+    routing: Option<&Mutex<StaticRoutes>>,
     question: &Question,
     at: i64,
 ) -> Result<Explanation<'a>, Unanswerable> {
@@ -322,7 +322,7 @@ pub fn explain<'a>(
     let port = port(config, question.port.as_deref())?;
 
     let mut recorder = Recorder::default();
-    let (decision, edit) = {
+    let (decision, route) = {
         let common = routing::common(config, false);
         for port in (0..config.ports.len()).map(|port| PortId(port as u8)).filter(|port| down(*port)) {
             common.set_up(port, false);
@@ -336,12 +336,16 @@ pub fn explain<'a>(
         let mut replies = Replies::default();
         let mut frame = frame(question);
         let mut edits = [Edit::NOTHING];
-        match &mut routing {
+        let route = match routing {
             None => {
                 let trace = &mut recorder;
                 pipeline.judge_traced(generation, arrival, &[&frame], &mut decisions, &mut replies, trace);
+                None
             }
             Some(routing) => {
+                let mut routing = routing.lock().unwrap_or_else(PoisonError::into_inner);
+                let StaticRoutes { reader, routes, .. } = &mut *routing;
+                let routing = Routing { reader, routes };
                 // The router is who it is sent to.
                 if let (Some(mac), Some(to)) = (routing.own_mac(port), frame.first_chunk_mut()) {
                     *to = mac;
@@ -359,11 +363,12 @@ pub fn explain<'a>(
                     &mut replies,
                     trace,
                 );
+                drop(online);
+                Some(routing.entry(names, destination, edits[0]))
             }
-        }
-        (decisions[0], edits[0])
+        };
+        (decisions[0], route)
     };
-    let route = routing.map(|routing| routing.entry(names, destination, edit));
 
     let role = config.ports[usize::from(port.0)].role;
     // Inbound, the customer is the destination, and the rules look at the source in its place.

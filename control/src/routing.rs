@@ -1,17 +1,20 @@
 //! Static routing: what a configuration says of links, routes and neighbours, as changes to the routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use sekisho_dataplane::RejectLimits;
 use sekisho_dataplane::pipeline::Common;
 use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::route::punt::{PuntLimits, Punts};
-use sekisho_dataplane::route::{Change, Hop, Link, LinkId, Mac, Neighbour, RouteKind, RouteReader, Routes};
+use sekisho_dataplane::route::{
+    Applied, Change, Hop, Link, LinkId, Mac, Neighbour, RouteKind, RouteReader, Routes,
+};
 
 use crate::compile::reject_limits;
-use crate::config::{Config, Driver, Limits, Mode, Port, StaticKind};
+use crate::config::{Config, Limits, Mode, Port, StaticKind};
 
 /// What is longest without another word.
 const MTU: u16 = 1500;
@@ -70,9 +73,7 @@ pub struct Device {
 
 /// What this host's device of a port says of itself; nothing where there is none.
 pub fn device(port: &Port) -> Device {
-    let (Driver::Packet { device, .. } | Driver::Xdp { device, .. }) = &port.driver else {
-        return Device::default();
-    };
+    let Some(device) = port.driver.device() else { return Device::default() };
     let read = |what| fs::read_to_string(format!("/sys/class/net/{device}/{what}")).ok();
     let mac = read("address").and_then(|text| {
         let bytes: Option<Vec<u8>> =
@@ -94,7 +95,7 @@ pub fn mac_and_mtu(at: usize, port: &Port, device: Device) -> (Mac, u16) {
 pub struct Plan {
     links: BTreeMap<LinkId, Link>,
     routes: BTreeMap<IpNetwork, RouteKind>,
-    neighbours: BTreeMap<(LinkId, std::net::IpAddr), Mac>,
+    neighbours: BTreeMap<(LinkId, IpAddr), Mac>,
 }
 
 impl Plan {
@@ -157,7 +158,19 @@ impl Plan {
     }
 }
 
-/// Static routes in force.
+/// What a configuration no longer says, so that the kernel does again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Released {
+    /// Routes.
+    pub prefixes: Vec<IpNetwork>,
+    /// Neighbours.
+    pub neighbours: Vec<(LinkId, IpAddr)>,
+}
+
+/// Static routes in force, beside the kernel's where these are mirrored.
+///
+/// What the configuration says of a prefix or a neighbour holds, whatever the kernel says of it. That is looked at as the kernel's
+/// changes are made, under the lock that a reload makes its own under: neither comes between the other's reading and doing.
 pub struct StaticRoutes {
     /// The routes.
     pub routes: Routes,
@@ -165,6 +178,7 @@ pub struct StaticRoutes {
     pub reader: RouteReader,
     plan: Plan,
     mirrors: bool,
+    refused: Vec<String>,
 }
 
 impl StaticRoutes {
@@ -180,36 +194,203 @@ impl StaticRoutes {
     ) -> Result<StaticRoutes, sekisho_dataplane::lpm::BuildError> {
         let mut routes = Routes::new(workers + 1)?;
         let reader = routes.reader();
-        let mut routes = StaticRoutes { routes, reader, plan: Plan::default(), mirrors };
+        let mut routes = StaticRoutes { routes, reader, plan: Plan::default(), mirrors, refused: Vec::new() };
         routes.follow(config, device);
         Ok(routes)
     }
 
-    /// For an explanation.
-    pub fn shown(&mut self) -> crate::explain::Routing<'_> {
-        crate::explain::Routing { reader: &mut self.reader, routes: &self.routes }
+    /// Whether the configuration says what becomes of this prefix.
+    pub fn fixes_route(&self, prefix: &IpNetwork) -> bool {
+        self.plan.routes.contains_key(prefix)
     }
 
-    /// The prefixes whose routes the configuration says.
-    pub fn fixed_prefixes(&self) -> BTreeSet<IpNetwork> {
-        self.plan.routes.keys().copied().collect()
+    /// Whether the configuration says this neighbour's MAC.
+    pub fn fixes_neighbour(&self, link: LinkId, address: IpAddr) -> bool {
+        self.plan.neighbours.contains_key(&(link, address))
     }
 
-    /// The neighbours that it says, once more.
-    pub fn fixed_neighbours(&self) -> Vec<Change> {
-        let neighbours = self.plan.neighbours.iter();
-        let set = |(&(link, address), &mac): (&(LinkId, std::net::IpAddr), &Mac)| {
-            Change::SetNeighbour(Neighbour { link, address, mac })
-        };
-        neighbours.map(set).collect()
+    /// What of the configuration could not be done, in words.
+    pub fn refused(&self) -> &[String] {
+        &self.refused
     }
 
-    /// Brings the routes to what another configuration says; tells what could not be done.
-    pub fn follow(&mut self, config: &Config, device: impl Fn(&Port) -> Device) -> Vec<String> {
+    /// Brings the routes to what another configuration says. What it no longer says goes, unless the kernel's are mirrored: that is
+    /// given back, so that what the kernel says of it takes its place.
+    pub fn follow(&mut self, config: &Config, device: impl Fn(&Port) -> Device) -> Released {
         let plan = Plan::new(config, device, self.mirrors);
-        let changes = plan.changes_from(&self.plan);
+        let mut changes = plan.changes_from(&self.plan);
+        let mut released = Released::default();
+        if self.mirrors {
+            changes.retain(|change| match change {
+                Change::RemoveRoute(prefix) => {
+                    released.prefixes.push(*prefix);
+                    false
+                }
+                Change::RemoveNeighbour { link, address } => {
+                    released.neighbours.push((*link, *address));
+                    false
+                }
+                _ => true,
+            });
+        }
         self.plan = plan;
         let applied = self.routes.apply(&changes);
-        applied.refused.iter().map(|refusal| refusal.error.to_string()).collect()
+        self.note_refused(&changes, &applied);
+        released
+    }
+
+    /// What was refused is tried again with the next configuration; until then the kernel's may hold.
+    fn note_refused(&mut self, changes: &[Change], applied: &Applied) {
+        self.refused = applied.refused.iter().map(|refusal| refusal.error.to_string()).collect();
+        for refusal in &applied.refused {
+            match &changes[refusal.change] {
+                Change::SetRoute { prefix, .. } => drop(self.plan.routes.remove(prefix)),
+                Change::SetNeighbour(Neighbour { link, address, .. }) => {
+                    self.plan.neighbours.remove(&(*link, *address));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes changes as the kernel says them, but for what the configuration says; how many, and how many of them were refused.
+    pub fn mirror(&mut self, changes: &[Change]) -> (usize, usize) {
+        if self.plan.routes.is_empty() && self.plan.neighbours.is_empty() {
+            return (changes.len(), self.routes.apply(changes).refused.len());
+        }
+        let mut wanted = Vec::with_capacity(changes.len());
+        for change in changes {
+            let is_fixed = match change {
+                Change::SetRoute { prefix, .. } | Change::RemoveRoute(prefix) => self.fixes_route(prefix),
+                Change::SetNeighbour(Neighbour { link, address, .. })
+                | Change::RemoveNeighbour { link, address } => self.fixes_neighbour(*link, *address),
+                Change::LinkUp(_) | Change::LinkDown(_) => false,
+            };
+            if is_fixed {
+                continue;
+            }
+            wanted.push(change.clone());
+            if let Change::LinkUp(link) = change {
+                // Those of the configuration went with the link.
+                let on_it = (link.id, IpAddr::V4(Ipv4Addr::UNSPECIFIED))..;
+                let on_it = self.plan.neighbours.range(on_it).take_while(|((of, _), _)| *of == link.id);
+                wanted.extend(
+                    on_it.map(|(&(link, address), &mac)| {
+                        Change::SetNeighbour(Neighbour { link, address, mac })
+                    }),
+                );
+            }
+        }
+        (wanted.len(), self.routes.apply(&wanted).refused.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sekisho_dataplane::route::{Refusal, RouteError};
+
+    use super::*;
+
+    const PORTS: &str = "[dataplane]\nmode = \"route\"\n[[port]]\nname = \"a\"\nrole = \"subscriber\"\n\
+        driver = \"memory\"\nmac = \"02:00:00:00:00:01\"\ntwin = \"sk-a\"\naddresses = [\"192.0.2.1/24\"]\n";
+    const SAID: &str = "[[route]]\nto = \"10.0.0.0/8\"\nvia = [\"192.0.2.9\"]\n\
+        [[neighbour]]\naddress = \"192.0.2.9\"\nmac = \"02:00:00:00:00:09\"\n";
+
+    fn config(more: &str) -> Config {
+        let text = format!("{PORTS}{more}");
+        Config::from_toml(&text, Path::new("/etc/s.toml")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn prefix() -> IpNetwork {
+        "10.0.0.0/8".parse().unwrap()
+    }
+
+    fn neighbour(mac: u8) -> Neighbour {
+        Neighbour { link: link_id(0, None), address: "192.0.2.9".parse().unwrap(), mac: [2, 0, 0, 0, 0, mac] }
+    }
+
+    /// The link of the port, as the kernel tells it.
+    fn up() -> Change {
+        Change::LinkUp(Link {
+            id: link_id(0, None),
+            port: PortId(0),
+            vlan: None,
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            addresses: vec!["192.0.2.1/24".parse().unwrap()],
+        })
+    }
+
+    fn mirrored(config: &Config) -> StaticRoutes {
+        let mut routes = StaticRoutes::new(config, 0, |_| Device::default(), true).unwrap();
+        assert_eq!(routes.mirror(&[up()]).1, 0);
+        routes
+    }
+
+    #[test]
+    fn what_the_configuration_says_stays_whatever_the_kernel_says_of_it() {
+        let mut routes = mirrored(&config(SAID));
+        let Neighbour { link, address, .. } = neighbour(0);
+        let own = |routes: &StaticRoutes| {
+            let leads = matches!(routes.routes.route(&prefix()), Some(RouteKind::Unicast(_)));
+            leads && routes.routes.neighbour(link, address) == Some(neighbour(9).mac)
+        };
+        assert!(own(&routes));
+        for change in [
+            Change::SetRoute { prefix: prefix(), kind: RouteKind::Blackhole },
+            Change::RemoveRoute(prefix()),
+            Change::SetNeighbour(neighbour(7)),
+            Change::RemoveNeighbour { link, address },
+        ] {
+            assert_eq!(routes.mirror(std::slice::from_ref(&change)), (0, 0));
+            assert!(own(&routes), "{change:?}");
+        }
+        routes.mirror(&[Change::LinkDown(link)]);
+        assert_eq!(routes.routes.neighbour(link, address), None);
+        routes.mirror(&[up()]);
+        assert!(own(&routes), "it comes back with its link");
+    }
+
+    #[test]
+    fn what_a_reload_says_anew_goes_before_what_the_kernel_said_and_what_it_leaves_is_given_back() {
+        let mut routes = mirrored(&config(""));
+        let blackhole = Change::SetRoute { prefix: prefix(), kind: RouteKind::Blackhole };
+        routes.mirror(&[blackhole.clone(), Change::SetNeighbour(neighbour(7))]);
+        assert_eq!(routes.follow(&config(SAID), |_| Device::default()), Released::default());
+        // What the kernel's thread had at hand meanwhile comes too late, whenever it comes.
+        routes.mirror(&[blackhole, Change::SetNeighbour(neighbour(7))]);
+        let Neighbour { link, address, mac } = neighbour(9);
+        assert!(matches!(routes.routes.route(&prefix()), Some(RouteKind::Unicast(_))));
+        assert_eq!(routes.routes.neighbour(link, address), Some(mac));
+
+        let released = routes.follow(&config(""), |_| Device::default());
+        assert_eq!(released, Released { prefixes: vec![prefix()], neighbours: vec![(link, address)] });
+        assert!(routes.routes.route(&prefix()).is_some(), "until the kernel has said what holds");
+        routes.mirror(&[Change::RemoveRoute(prefix()), Change::RemoveNeighbour { link, address }]);
+        assert_eq!((routes.routes.route(&prefix()), routes.routes.neighbour(link, address)), (None, None));
+    }
+
+    #[test]
+    fn what_can_not_be_done_is_told_leaves_the_rest_and_is_tried_again_with_the_next_configuration() {
+        let mut routes = mirrored(&config(SAID));
+        let Neighbour { link, address, .. } = neighbour(9);
+        let kind = RouteKind::Blackhole;
+        let changes =
+            [Change::SetNeighbour(neighbour(9)), Change::SetRoute { prefix: prefix(), kind: kind.clone() }];
+        let refused = vec![Refusal { change: 1, error: RouteError::TooManyGroups(prefix()) }];
+        routes.note_refused(&changes, &Applied { refused, ..Applied::default() });
+        assert!(
+            routes.refused()[0].starts_with("10.0.0.0/8: more next-hop groups"),
+            "{:?}",
+            routes.refused()
+        );
+        assert!(!routes.fixes_route(&prefix()) && routes.fixes_neighbour(link, address));
+        routes.mirror(&[Change::SetRoute { prefix: prefix(), kind }]);
+        assert_eq!(routes.routes.route(&prefix()), Some(RouteKind::Blackhole), "the kernel's");
+        routes.follow(&config(SAID), |_| Device::default());
+        assert!(routes.refused().is_empty() && routes.fixes_route(&prefix()));
+        assert!(matches!(routes.routes.route(&prefix()), Some(RouteKind::Unicast(_))));
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use serde_json::Value;
 
@@ -83,17 +84,17 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let at = arguments.at.as_ref().map_or_else(clock::now, |at| at.micros);
     let number = generation.number();
     let all_work = |_| false;
-    let mut routing = match config.dataplane.mode {
+    let routing = match config.dataplane.mode {
         Mode::Bridge => None,
         Mode::Route => Some(
             StaticRoutes::new(&config, 0, |_| Device::default(), false)
                 .map_err(|error| Failure::refused(error.to_string()))?,
         ),
     };
-    let routing = routing.as_mut().map(StaticRoutes::shown);
+    let routing = routing.map(Mutex::new);
     let question = arguments.question();
     let explanation =
-        explain::explain(&config, &names, (&generation, number), all_work, routing, &question, at)
+        explain::explain(&config, &names, (&generation, number), all_work, routing.as_ref(), &question, at)
             .map_err(|error| Failure::refused(error.to_string()))?;
     match arguments.json {
         true => {

@@ -153,6 +153,8 @@ pub struct Books {
     pub ferry: Arc<FerryCounts>,
     /// What is known of the kernel's tables.
     pub kernel: KernelBooks,
+    /// Routes and neighbours of the configuration that are not in force, and why.
+    pub(crate) routes_refused: Mutex<Vec<String>>,
     /// Grants that are not over, as far as the tables' thread has looked.
     pub(crate) grants: AtomicUsize,
 }
@@ -169,6 +171,7 @@ impl Books {
             common,
             ferry: Arc::default(),
             kernel: KernelBooks::default(),
+            routes_refused: Mutex::default(),
             grants: AtomicUsize::new(0),
         }
     }

@@ -27,6 +27,7 @@ use super::metrics::Metrics;
 use super::mirror::Mirror;
 use super::readers::{self, Asked, Readers};
 use super::remembered::Remembered;
+use super::silence::{self, Silence};
 use super::tables::{InForce, Report, Slot, Tables, Task};
 use super::wake::{Ear, Signals, bell};
 use super::workers::{self, Workers};
@@ -36,6 +37,7 @@ use crate::clock;
 use crate::compile::{Compiler, PhaseKey};
 use crate::config::{Config, Contents, Mode};
 use crate::cores;
+use crate::doctor;
 use crate::grants::Grants;
 use crate::progress::Progress;
 use crate::routing::{self, StaticRoutes};
@@ -66,7 +68,7 @@ pub fn run(config: Config, options: &Options) -> Result<Ended, Error> {
 pub(crate) fn run_with(
     config: Config,
     options: &Options,
-    open: impl FnOnce(&Config, usize) -> Result<Vec<AnyDriver>, Error>,
+    open: impl FnOnce(&Config, usize, &Arc<Silence>) -> Result<Vec<AnyDriver>, Error>,
 ) -> Result<Ended, Error> {
     // What is shown, and compared with later, does not depend on the folder that the daemon was started in.
     let config = Config { path: options.path.clone(), ..config };
@@ -121,12 +123,12 @@ pub(crate) fn run_with(
 
     let (bell, ear) = bell().map_err(system("no socket pair to be woken by"))?;
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
-    let opened = open(config, cores.len())?;
+    doctor::addresses(config).iter().for_each(|warning| warn(warning));
+    // Before there are twins that the kernel could forward by.
+    let (silence, silenced) = Silence::begin(config, warn)?;
+    let opened = open(config, cores.len(), &silence)?;
     // Before the workers, so that links find what they stand for.
-    let (twins, silenced) = match config.mirrors_kernel() {
-        true => twins::open(config, warn)?,
-        false => Default::default(),
-    };
+    let twins = if config.mirrors_kernel() { twins::open(config)? } else { Vec::new() };
     // All that takes privilege is open; every thread is started after this.
     const KEPT: &str = "privileges can't be let go";
     privilege::gain_nothing().map_err(system(KEPT))?;
@@ -157,11 +159,12 @@ pub(crate) fn run_with(
     let (questions, asked) = crossbeam::channel::bounded(readers::WAITING);
     let history = Arc::new(History::default());
     books.grants.store(grants.len(), Ordering::Relaxed);
+    let refused = routing.as_ref().map_or(Vec::new(), |routing| routing.refused().to_vec());
     let routing = routing.map(|routing| Arc::new(Mutex::new(routing)));
     let links = LinkMap::default();
     let mirror = routing.as_ref().filter(|_| mirrors).map(|routes| {
         let names = twins.iter().map(|twin| (twin.name.clone(), usize::from(twin.port.0)));
-        Mirror::new(Arc::clone(routes), names, Arc::clone(&links))
+        Mirror::new(Arc::clone(routes), names, Arc::clone(&links), silence)
     });
     let mirror = mirror.transpose().map_err(system("no netlink socket for the kernel's routes"))?;
     let kernel =
@@ -216,6 +219,7 @@ pub(crate) fn run_with(
         bell,
         history: Arc::clone(&history),
     };
+    tables.tell_refused(refused);
     tables.record(Author::Start, &tables.in_force().config, None, &Difference::default());
     let tables = std::thread::Builder::new()
         .name("sekisho-tables".to_owned())
@@ -380,7 +384,7 @@ struct Control {
     /// The same.
     _ferry: Option<Ferry>,
     /// What the kernel does not hear as long as this is there.
-    _silenced: twins::Silenced,
+    _silenced: silence::Kept,
 }
 
 impl Control {

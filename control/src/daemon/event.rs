@@ -202,6 +202,11 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A route or a neighbour of the configuration is not in force; all else is.
+    RouteRefused {
+        /// Which, and why.
+        why: String,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -326,6 +331,9 @@ impl fmt::Display for Event {
             }
             Event::KernelUnheard { why } => {
                 write!(f, "the kernel's routes can't be heard, and what was known of them stays: {why}")
+            }
+            Event::RouteRefused { why } => {
+                write!(f, "of the configuration's routes one is not in force: {why}")
             }
             Event::Stopping => write!(f, "stopping"),
         }

@@ -6,21 +6,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use ipnetwork::IpNetwork;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
+use super::compare::{Compared, compare};
 use super::event::Event;
 use super::followed::TableState;
-use super::mirror::{Compared, Mirror, MirrorRead};
+use super::mirror::{Mirror, MirrorRead};
 use super::privilege;
 use super::tables::{Report, Task};
 use super::wake::{Bell, Ear, bell};
 use crate::netlink::{self, Counts, Listener, Model, Wanted, is_listed};
+use crate::routing::Released;
+use crate::twin::Mapping;
 
 /// Between two generations of tables.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,6 +32,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_SHARE: u32 = 4;
 /// After a failure to hear the kernel.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long the mirror has for what it has heard.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// How much nicer than the others who compares is.
+const NICER: i32 = 10;
 /// The longest wait while the kernel is silent.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -112,8 +120,9 @@ impl Mailbox {
 
 enum Command {
     Follow(BTreeSet<u32>),
-    Fix(BTreeSet<IpNetwork>),
+    Release(Released),
     Compare(Sender<io::Result<Compared>>),
+    CatchUp(Sender<Mapping>),
     Stop,
 }
 
@@ -131,9 +140,9 @@ impl Line {
         self.bell.ring();
     }
 
-    /// Leaves these prefixes to the configuration from now on.
-    pub(super) fn fix(&self, prefixes: BTreeSet<IpNetwork>) {
-        let _ = self.commands.send(Command::Fix(prefixes));
+    /// Puts what the kernel says in place of this.
+    pub(super) fn release(&self, released: Released) {
+        let _ = self.commands.send(Command::Release(released));
         self.bell.ring();
     }
 
@@ -144,8 +153,17 @@ impl Line {
         self.bell.ring();
         match answered.recv_timeout(patience) {
             Ok(result) => result.map_err(|error| format!("the kernel can't be asked: {error}")),
-            Err(_) => Err(format!("not compared within {} s", patience.as_secs())),
+            Err(RecvTimeoutError::Timeout) => Err(format!("not compared within {} s", patience.as_secs())),
+            Err(RecvTimeoutError::Disconnected) => Err("the comparison has failed in the daemon".to_owned()),
         }
+    }
+
+    /// Has the mirror do what it has heard; gives its mapping then.
+    fn caught_up(&self) -> io::Result<Mapping> {
+        let (answer, answered) = crossbeam::channel::bounded(1);
+        let _ = self.commands.send(Command::CatchUp(answer));
+        self.bell.ring();
+        answered.recv_timeout(CATCH_UP).map_err(|_| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -165,9 +183,11 @@ impl Kernel {
         let (commands, commanded) = crossbeam::channel::unbounded();
         let follower = Follower {
             wanted: Wanted { tables: with_mirrored(tables, mirror.is_some()), neighbours: mirror.is_some() },
-            fix: mirror.as_ref().map(Mirror::fixed),
+            released: Vec::new(),
             mirror,
-            compare: Vec::new(),
+            catching_up: Vec::new(),
+            comparing: None,
+            line: Line { commands: commands.clone(), bell: bell.clone() },
             commanded,
             ear,
             tasks,
@@ -224,8 +244,11 @@ fn take(model: &mut Model, mirror: &mut Option<Mirror>, changed: &mut BTreeSet<u
 struct Follower {
     wanted: Wanted,
     mirror: Option<Mirror>,
-    fix: Option<BTreeSet<IpNetwork>>,
-    compare: Vec<Sender<io::Result<Compared>>>,
+    released: Vec<Released>,
+    catching_up: Vec<Sender<Mapping>>,
+    comparing: Option<JoinHandle<()>>,
+    /// To itself, for who compares.
+    line: Line,
     commanded: Receiver<Command>,
     ear: Ear,
     tasks: Sender<Task>,
@@ -254,6 +277,7 @@ impl Follower {
                 Ok(listener) => listener,
                 Err(error) => {
                     self.tell_failure(&error);
+                    self.release(known.as_ref().unwrap_or(&Model::default()));
                     if !self.wait(None, Instant::now() + TRY_AGAIN) {
                         return;
                     }
@@ -264,9 +288,7 @@ impl Follower {
                 listener.recall(model);
             }
             loop {
-                if let (Some(mirror), Some(prefixes)) = (&mut self.mirror, self.fix.take()) {
-                    mirror.fix(prefixes, listener.model());
-                }
+                self.release(listener.model());
                 let (mirror, changed) = (&mut self.mirror, &mut self.changed);
                 if let Err(error) = listener.turn(&mut |model| take(model, mirror, changed)) {
                     self.tell_failure(&error);
@@ -281,8 +303,10 @@ impl Follower {
                 self.told = None;
                 self.books.kernel.show_counts(listener.counts());
                 self.hand_over(&mut listener);
-                for answer in std::mem::take(&mut self.compare) {
-                    let _ = answer.send(self.compare_with_kernel(&mut listener));
+                for answer in std::mem::take(&mut self.catching_up) {
+                    if let Some(mirror) = &self.mirror {
+                        let _ = answer.send(mirror.mapping());
+                    }
                 }
                 let mut due = Instant::now() + IDLE;
                 if let Some(mirror) = &mut self.mirror {
@@ -300,29 +324,31 @@ impl Follower {
         }
     }
 
-    /// Asks the kernel for everything anew, on other sockets, and compares. What changes meanwhile is heard on both at
-    /// different times, so a difference is looked at again.
-    fn compare_with_kernel(&mut self, listener: &mut Listener) -> io::Result<Compared> {
-        const LOOKS: usize = 5;
-        const BETWEEN: Duration = Duration::from_millis(50);
-        let begun = Instant::now();
-        let mut second = Mirror::second_listener()?;
-        let mut looks = 0;
-        loop {
-            second.turn(&mut |_| {})?;
-            let (mirror, changed) = (&mut self.mirror, &mut self.changed);
-            listener.turn(&mut |model| take(model, mirror, changed))?;
-            take(listener.model_mut(), mirror, changed);
-            second.turn(&mut |_| {})?;
-            let mut compared =
-                self.mirror.as_ref().map_or_else(Compared::default, |m| m.compare(second.model()));
-            looks += 1;
-            if compared.differing == 0 || looks == LOOKS {
-                compared.seconds = begun.elapsed().as_secs_f64();
-                return Ok(compared);
+    fn release(&mut self, model: &Model) {
+        for released in std::mem::take(&mut self.released) {
+            if let Some(mirror) = &mut self.mirror {
+                mirror.release(&released, model);
             }
-            std::thread::sleep(BETWEEN);
         }
+    }
+
+    /// Has the dataplane's routes compared with the kernel's, on a thread of its own: this one goes on meanwhile.
+    fn compare(&mut self, answer: Sender<io::Result<Compared>>) {
+        let Some(mirror) = &self.mirror else { return };
+        if self.comparing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            let _ = answer.send(Err(io::Error::other("another comparison is not done yet")));
+            return;
+        }
+        let (routes, line) = (mirror.shared(), self.line.clone());
+        let compare = move || {
+            // Nobody waits for it but who asked.
+            let _ = rustix::process::nice(NICER);
+            let compared =
+                Mirror::second_listener().and_then(|kernel| compare(&routes, kernel, || line.caught_up()));
+            let _ = answer.send(compared);
+        };
+        // Without a thread the answer's other end is gone, which is told.
+        self.comparing = std::thread::Builder::new().name("sekisho-compare".to_owned()).spawn(compare).ok();
     }
 
     /// Reads out what has changed and hands it over, if it is time.
@@ -360,8 +386,9 @@ impl Follower {
         self.ear.silence();
         loop {
             match self.commanded.try_recv() {
-                Ok(Command::Fix(prefixes)) => self.fix = Some(prefixes),
-                Ok(Command::Compare(answer)) => self.compare.push(answer),
+                Ok(Command::Release(released)) => self.released.push(released),
+                Ok(Command::Compare(answer)) => self.compare(answer),
+                Ok(Command::CatchUp(answer)) => self.catching_up.push(answer),
                 Ok(Command::Follow(tables)) => {
                     let named = tables.clone();
                     let tables = with_mirrored(tables, self.mirror.is_some());

@@ -3,18 +3,18 @@
 //! What is dirty in the model becomes changes of the dataplane's routes, in batches. Neighbours that the kernel calls stale are
 //! confirmed: it does not see the traffic that uses them, and would forget them, or believe in them for ever.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnetwork::IpNetwork;
-use sekisho_dataplane::route::{Change, LinkId, Neighbour, RouteKind};
+use sekisho_dataplane::route::{Change, LinkId, RouteKind};
 use serde::{Deserialize, Serialize};
 
+use super::silence::Silence;
 use crate::netlink::{self, Dirty, Interfaces, LOCAL, Listener, MAIN, Model, Wanted};
-use crate::routing::StaticRoutes;
+use crate::routing::{Released, StaticRoutes};
 use crate::twin::{LinkMap, Mapping};
 
 /// Changes that are made in one go: readers' ids are given back in between.
@@ -24,8 +24,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const ASKED: usize = 256;
 /// Next hops that are remembered as asked for.
 const MOST_HOPS: usize = 1 << 16;
-/// Differences that are named.
-const NAMED: usize = 10;
 
 /// Routes that the configuration and the kernel share.
 pub(super) type SharedRoutes = Arc<Mutex<StaticRoutes>>;
@@ -53,31 +51,14 @@ pub struct MirrorRead {
     pub longest_seconds: f64,
 }
 
-/// What a comparison with the kernel found.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub struct Compared {
-    /// Routes that the kernel wants in the dataplane.
-    pub kernel_routes: usize,
-    /// Routes that are there, but for those of the configuration.
-    pub mirrored_routes: usize,
-    /// Neighbours that the kernel knows on links that work.
-    pub kernel_neighbours: usize,
-    /// Neighbours in the dataplane.
-    pub mirrored_neighbours: usize,
-    /// What is in the one and not in the other, or otherwise.
-    pub differing: usize,
-    /// Some of these.
-    pub named: Vec<String>,
-    /// How long it took.
-    pub seconds: f64,
-}
-
 /// See the module's documentation.
 pub(super) struct Mirror {
     routes: SharedRoutes,
     mapping: Mapping,
     links: LinkMap,
     interfaces: Interfaces,
+    silence: Arc<Silence>,
+    silence_due: Instant,
     stale: HashSet<(u32, IpAddr)>,
     /// Next hops that have been asked for, so that their MACs are known before a packet needs them.
     hops: HashSet<(LinkId, IpAddr)>,
@@ -90,22 +71,20 @@ impl Mirror {
         routes: SharedRoutes,
         twins: impl IntoIterator<Item = (String, usize)>,
         links: LinkMap,
+        silence: Arc<Silence>,
     ) -> io::Result<Mirror> {
         Ok(Mirror {
             routes,
             mapping: Mapping::new(twins),
             links,
             interfaces: Interfaces::open()?,
+            silence,
+            silence_due: Instant::now(),
             stale: HashSet::new(),
             hops: HashSet::new(),
             next_round: Instant::now(),
             read: MirrorRead::default(),
         })
-    }
-
-    /// The prefixes whose routes the configuration says.
-    pub(super) fn fixed(&self) -> BTreeSet<IpNetwork> {
-        self.routes().fixed_prefixes()
     }
 
     /// The kernel's tables that it needs.
@@ -119,12 +98,10 @@ impl Mirror {
 
     /// Brings the dataplane to what is known now of what is dirty.
     pub(super) fn follow(&mut self, model: &Model, dirty: &Dirty) {
+        // Before a link is told that could be forwarded by.
+        self.silence.follow(model, dirty);
         let begun = Instant::now();
-        let mut changes = self.mapping.changes(model, dirty);
-        if changes.iter().any(|change| matches!(change, Change::LinkUp(_))) {
-            // Those of the configuration went with the link.
-            changes.extend(self.routes().fixed_neighbours());
-        }
+        let changes = self.mapping.changes(model, dirty);
         self.apply(&changes, begun);
         if !dirty.links.is_empty() {
             let links: HashMap<LinkId, u32> = self.mapping.interfaces().collect();
@@ -170,10 +147,10 @@ impl Mirror {
 
     fn apply(&mut self, changes: &[Change], begun: Instant) {
         for batch in changes.chunks(BATCH) {
-            let applied = self.routes().routes.apply(batch);
+            let (changes, refused) = self.routes().mirror(batch);
             self.read.batches += 1;
-            self.read.changes += batch.len() as u64;
-            self.read.refused += applied.refused.len() as u64;
+            self.read.changes += changes as u64;
+            self.read.refused += refused as u64;
         }
         if !changes.is_empty() {
             self.read.last_seconds = begun.elapsed().as_secs_f64();
@@ -181,16 +158,18 @@ impl Mirror {
         }
     }
 
-    /// Leaves these prefixes to the configuration.
-    pub(super) fn fix(&mut self, prefixes: BTreeSet<IpNetwork>, model: &Model) {
-        let changes = self.mapping.fix(prefixes, model);
+    /// Puts what the kernel says, as far as it is known, in place of what the configuration no longer does.
+    pub(super) fn release(&mut self, released: &Released, model: &Model) {
+        let changes = self.mapping.released(model, released);
         self.apply(&changes, Instant::now());
+        self.resolve_hops(model, &changes);
     }
 
     /// What is to be done again and again; when it is next.
     pub(super) fn tend(&mut self, now: Instant) -> Instant {
         if now >= self.next_round {
             self.next_round = now + ROUND;
+            self.silence.renew(&mut self.silence_due, now);
             self.routes().routes.reclaim();
             let some: Vec<(u32, IpAddr)> = self.stale.iter().take(ASKED).copied().collect();
             for (link, address) in some {
@@ -219,45 +198,13 @@ impl Mirror {
         Listener::open(wanted, netlink::ROOM)
     }
 
-    /// Compares what is in the dataplane with what a second listener was told, entry by entry.
-    pub(super) fn compare(&self, model: &Model) -> Compared {
-        let begun = Instant::now();
-        let kernel = self.mapping.all_wanted(model);
-        let routes = self.routes();
-        let fixed = routes.fixed_prefixes();
-        let entries = routes.routes.entries().filter(|entry| !fixed.contains(&entry.prefix));
-        let mirrored: BTreeMap<IpNetwork, RouteKind> =
-            entries.map(|entry| (entry.prefix, entry.kind)).collect();
-        let mut found =
-            Compared { kernel_routes: kernel.len(), mirrored_routes: mirrored.len(), ..Compared::default() };
-        let mut differ = |what: String| {
-            found.differing += 1;
-            if found.named.len() < NAMED {
-                found.named.push(what);
-            }
-        };
-        for (prefix, kind) in &kernel {
-            match mirrored.get(prefix) {
-                Some(other) if other == kind => {}
-                other => differ(format!("{prefix}: the kernel {kind:?}, the dataplane {other:?}")),
-            }
-        }
-        for (prefix, kind) in mirrored.iter().filter(|(prefix, _)| !kernel.contains_key(prefix)) {
-            differ(format!("{prefix}: the kernel nothing, the dataplane {kind:?}"));
-        }
-        let known = self.mapping.all_neighbours(model);
-        let there: BTreeMap<(LinkId, IpAddr), [u8; 6]> = routes
-            .routes
-            .neighbours()
-            .map(|Neighbour { link, address, mac }| ((link, address), mac))
-            .collect();
-        for (key, mac) in &known {
-            if there.get(key) != Some(mac) {
-                differ(format!("{} on link {}: other neighbours", key.1, key.0.0));
-            }
-        }
-        (found.kernel_neighbours, found.mirrored_neighbours) = (known.len(), there.len());
-        found.seconds = begun.elapsed().as_secs_f64();
-        found
+    /// What knows which interfaces of the kernel are links.
+    pub(super) fn mapping(&self) -> Mapping {
+        self.mapping.clone()
+    }
+
+    /// The routes that it changes.
+    pub(super) fn shared(&self) -> SharedRoutes {
+        Arc::clone(&self.routes)
     }
 }

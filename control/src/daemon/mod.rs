@@ -20,6 +20,7 @@
 
 mod books;
 mod capture;
+mod compare;
 mod confirm;
 mod control;
 mod difference;
@@ -39,6 +40,7 @@ mod notify;
 pub(crate) mod privilege;
 mod readers;
 mod remembered;
+mod silence;
 mod tables;
 mod twins;
 mod wake;
@@ -46,6 +48,7 @@ mod workers;
 
 pub use books::{Books, PuntsRead, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
+pub use compare::Compared;
 pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
 pub use control::run;
 #[cfg(test)]
@@ -58,7 +61,7 @@ pub use health::FilterHealth;
 pub use history::{Author, Awaited, KEPT, MOST_BYTES, Recorded, State};
 pub use kernel::{KernelBooks, KernelRead};
 pub(crate) use load::Source;
-pub use mirror::{Compared, MirrorRead};
+pub use mirror::MirrorRead;
 pub(crate) use readers::{Asked, Readers};
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};
@@ -109,6 +112,20 @@ pub enum Error {
         /// The port's name.
         port: String,
         /// What failed.
+        why: String,
+    },
+    /// The kernel would hear a port's device as well.
+    #[error(
+        "port {port}: the kernel can't be kept from hearing {device} as well ({why}), and would answer and forward by itself; that \
+         takes CAP_NET_ADMIN, the queueing discipline clsact and the classifier bpf (NET_SCH_INGRESS, NET_CLS_BPF); \
+         `twin = false` does without"
+    )]
+    Heard {
+        /// The port's name.
+        port: String,
+        /// Its interface.
+        device: String,
+        /// What the kernel said.
         why: String,
     },
     /// The system has no thread or pipe for us.

@@ -17,10 +17,11 @@ use crossbeam::channel::{Receiver, Sender};
 use sekisho_dataplane::generation::Generation;
 
 use super::books::Books;
+use super::compare::Compared;
 use super::followed::FollowedTables;
 use super::kernel::Line;
 use super::load::{self, Comparison, Source};
-use super::mirror::{Compared, SharedRoutes};
+use super::mirror::SharedRoutes;
 use super::tables::{Answer, InForce, ReloadError, ReloadOptions, Reloaded, Report, Slot};
 use super::wake::Bell;
 use super::workers::panic_message;

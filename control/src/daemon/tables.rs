@@ -36,7 +36,7 @@ use crate::compile::{self, Compiled, Compiler, Names, PhaseKey};
 use crate::config::{Colour, Config, ConfigError, LoadOptions, Phase, Policy, Pool};
 use crate::grants::Grants;
 use crate::outline::TableLine;
-use crate::routing;
+use crate::routing::{self, Released};
 use crate::rpc::methods::affected::nobody_is_booked;
 use crate::rpc::{Error, Ticket};
 use crate::state::State;
@@ -487,16 +487,22 @@ impl Tables {
     /// Brings static routes to what a configuration says. What can't be done is told, and leaves the others.
     pub(super) fn follow_routes(&mut self, config: &Config) {
         let Some(routing) = &self.routing else { return };
-        let (refused, fixed) = {
+        let (released, refused) = {
             let mut routing = routing.lock().unwrap_or_else(PoisonError::into_inner);
-            (routing.follow(config, routing::device), routing.fixed_prefixes())
+            (routing.follow(config, routing::device), routing.refused().to_vec())
         };
-        if config.mirrors_kernel() {
-            self.kernel.fix(fixed);
+        if released != Released::default() {
+            self.kernel.release(released);
         }
-        for message in refused {
-            self.happened(Event::ReloadRefused { message });
+        self.tell_refused(refused);
+    }
+
+    /// Says which of the configuration's routes and neighbours are not in force.
+    pub(super) fn tell_refused(&self, refused: Vec<String>) {
+        for why in &refused {
+            self.happened(Event::RouteRefused { why: why.clone() });
         }
+        *self.books.routes_refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
     /// How long to wait for a task. A grant that is over leaves within a second.

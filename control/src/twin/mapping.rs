@@ -7,7 +7,8 @@
 //! - The kernel looks up its table `local` first: what stands there for a prefix goes before the table `main`.
 //! - A hop over an interface that is no twin, or that wants an encapsulation, is none for the fast path. A route without
 //!   any other is unreachable here: nothing that customers send leaves by a management port.
-//! - A route of the configuration goes before the kernel's for the same prefix.
+//!
+//! What the configuration says goes before that: [`StaticRoutes`](crate::routing::StaticRoutes) sees to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -17,7 +18,7 @@ use sekisho_dataplane::policy::PortId;
 use sekisho_dataplane::route::{Change, Hop, Link, LinkId, Mac, Neighbour, RouteKind};
 
 use crate::netlink::{self, Dirty, Kind, LOCAL, MAIN, Model};
-use crate::routing::link_id;
+use crate::routing::{Released, link_id};
 
 /// An interface of the kernel that stands for a link.
 #[derive(Clone, Debug)]
@@ -28,14 +29,12 @@ struct Mapped {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Mapping {
     /// By the twin's name: its port.
     twins: BTreeMap<String, usize>,
     /// By the kernel's index.
     links: HashMap<u32, Mapped>,
-    /// Prefixes of static routes.
-    fixed: BTreeSet<IpNetwork>,
 }
 
 impl Mapping {
@@ -44,11 +43,16 @@ impl Mapping {
         Mapping { twins: twins.into_iter().collect(), ..Mapping::default() }
     }
 
-    /// Leaves these prefixes to the configuration. Which are looked at again is what comes or goes.
-    pub fn fix(&mut self, prefixes: BTreeSet<IpNetwork>, model: &Model) -> Vec<Change> {
-        let gone: Vec<IpNetwork> = self.fixed.difference(&prefixes).copied().collect();
-        self.fixed = prefixes;
-        gone.into_iter().map(|prefix| self.route(model, prefix)).collect()
+    /// What the kernel says of what the configuration no longer does.
+    pub fn released(&self, model: &Model, released: &Released) -> Vec<Change> {
+        let routes = released.prefixes.iter().map(|prefix| self.route(model, *prefix));
+        let neighbours = released.neighbours.iter().map(|&(link, address)| {
+            let index = self.interface(link);
+            let known =
+                index.and_then(|index| self.neighbour(index, address, model.neighbour(index, address)));
+            known.unwrap_or(Change::RemoveNeighbour { link, address })
+        });
+        routes.chain(neighbours).collect()
     }
 
     /// The kernel's interface of a link.
@@ -170,7 +174,7 @@ impl Mapping {
     }
 
     fn followed(&self, model: &Model, prefix: IpNetwork) -> Option<Change> {
-        (!self.fixed.contains(&prefix) && is_routed(&prefix)).then(|| self.route(model, prefix))
+        is_routed(&prefix).then(|| self.route(model, prefix))
     }
 
     fn route(&self, model: &Model, prefix: IpNetwork) -> Change {
@@ -230,12 +234,13 @@ impl Mapping {
         known.collect()
     }
 
-    /// Everything that the dataplane has to have of the kernel's.
-    pub fn all_wanted(&self, model: &Model) -> BTreeMap<IpNetwork, RouteKind> {
-        let prefixes =
-            [LOCAL, MAIN].into_iter().flat_map(|table| model.routes(table).map(|(prefix, _)| prefix));
-        let prefixes = prefixes.filter(|prefix| !self.fixed.contains(prefix));
-        prefixes.filter_map(|prefix| Some((prefix, self.wanted(model, prefix)?))).collect()
+    /// The MAC that the kernel knows of a neighbour on a link that works.
+    pub fn mac(&self, model: &Model, link: LinkId, address: IpAddr) -> Option<Mac> {
+        let index = self.interface(link)?;
+        match self.neighbour(index, address, model.neighbour(index, address))? {
+            Change::SetNeighbour(Neighbour { mac, .. }) => Some(mac),
+            _ => None,
+        }
     }
 }
 
@@ -356,7 +361,6 @@ mod tests {
         for none in ["fe80::/64", "127.0.0.0/8", "198.51.100.255/32", "10.3.0.0/16"] {
             assert_eq!(host.wanted(none), None, "{none}");
         }
-        assert_eq!(host.mapping.all_wanted(&host.model).len(), 5);
     }
 
     #[test]
@@ -386,14 +390,30 @@ mod tests {
     }
 
     #[test]
-    fn a_route_of_the_configuration_goes_before_the_kernels() {
+    fn what_the_configuration_no_longer_says_is_what_the_kernel_says_of_it() {
         let mut host = Host::new();
-        host.told([link(5, "sk-access", None, true)]);
-        let fixed = BTreeSet::from([prefix("10.1.0.0/16")]);
-        assert_eq!(host.mapping.fix(fixed, &host.model), []);
-        let event = route(MAIN, "10.1.0.0/16", Kind::Blackhole, &[]);
-        assert_eq!(host.told([event]), []);
-        let back = host.mapping.fix(BTreeSet::new(), &host.model);
-        assert_eq!(back, [Change::SetRoute { prefix: prefix("10.1.0.0/16"), kind: RouteKind::Blackhole }]);
+        let neighbour = netlink::Neighbour { mac: Some([2, 0, 0, 0, 0, 9]), stale: false, failed: false };
+        let [known, unknown]: [IpAddr; 2] = ["192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().unwrap());
+        host.told([
+            link(5, "sk-access", None, true),
+            route(MAIN, "10.1.0.0/16", Kind::Blackhole, &[]),
+            Event::Neighbour(5, known, neighbour),
+        ]);
+        let (here, elsewhere) = (link_id(0, None), link_id(1, None));
+        let released = Released {
+            prefixes: vec![prefix("10.1.0.0/16"), prefix("10.2.0.0/16")],
+            neighbours: vec![(here, known), (here, unknown), (elsewhere, known)],
+        };
+        let gone = |link, address| Change::RemoveNeighbour { link, address };
+        assert_eq!(
+            host.mapping.released(&host.model, &released),
+            [
+                Change::SetRoute { prefix: prefix("10.1.0.0/16"), kind: RouteKind::Blackhole },
+                Change::RemoveRoute(prefix("10.2.0.0/16")),
+                Change::SetNeighbour(Neighbour { link: here, address: known, mac: [2, 0, 0, 0, 0, 9] }),
+                gone(here, unknown),
+                gone(elsewhere, known),
+            ]
+        );
     }
 }

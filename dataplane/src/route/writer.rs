@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
@@ -202,19 +203,47 @@ impl Routes {
 
     /// The routes as they were set, IPv4 first, in the order of their prefixes.
     pub fn entries(&self) -> impl Iterator<Item = RouteEntry> {
-        let v4 = self.v4.prefixes.routes.iter().map(|(&(at, length), &id)| (at.network(length), id, false));
-        let v6 = self.v6.prefixes.routes.iter().map(|(&(at, length), &id)| (at.network(length), id, true));
-        v4.chain(v6).map(|(prefix, id, v6)| {
-            let groups = if v6 { &self.v6.groups } else { &self.v4.groups };
-            let mut kind = kind_of(groups, id);
-            if let RouteKind::Unicast(hops) = &mut kind {
-                // As it was set.
-                let whole = prefix.prefix() == if v6 { 128 } else { 32 };
-                let itself = hops.iter_mut().filter(|hop| whole && hop.via == Some(prefix.ip()));
-                itself.for_each(|hop| hop.via = None);
+        self.entries_behind(None)
+    }
+
+    /// The same from behind a prefix on, for who reads them bit by bit.
+    pub fn entries_behind(&self, last: Option<IpNetwork>) -> impl Iterator<Item = RouteEntry> {
+        fn behind<A: Family>(half: &Half<A>, from: Bound<(A, u8)>) -> impl Iterator<Item = (IpNetwork, u16)> {
+            let routes = half.prefixes.routes.range((from, Bound::Unbounded));
+            routes.map(|(&(at, length), &id)| (at.network(length), id))
+        }
+        let (from_v4, from_v6) = match last {
+            None => (Bound::Unbounded, Bound::Unbounded),
+            Some(IpNetwork::V4(net)) => {
+                (Bound::Excluded((net.ip().to_bits(), net.prefix())), Bound::Unbounded)
             }
-            RouteEntry { prefix, kind }
-        })
+            // There is no IPv4 prefix as long as that.
+            Some(IpNetwork::V6(net)) => {
+                (Bound::Excluded((u32::MAX, u8::MAX)), Bound::Excluded((net.ip().to_bits(), net.prefix())))
+            }
+        };
+        behind(&self.v4, from_v4).chain(behind(&self.v6, from_v6)).map(|(prefix, id)| self.entry(prefix, id))
+    }
+
+    /// A prefix's route as it was set, if it has one.
+    pub fn route(&self, prefix: &IpNetwork) -> Option<RouteKind> {
+        let id = match prefix {
+            IpNetwork::V4(net) => self.v4.prefixes.routes.get(&(net.ip().to_bits(), net.prefix())),
+            IpNetwork::V6(net) => self.v6.prefixes.routes.get(&(net.ip().to_bits(), net.prefix())),
+        };
+        id.map(|id| self.entry(*prefix, *id).kind)
+    }
+
+    fn entry(&self, prefix: IpNetwork, id: u16) -> RouteEntry {
+        let groups = if prefix.is_ipv6() { &self.v6.groups } else { &self.v4.groups };
+        let mut kind = kind_of(groups, id);
+        if let RouteKind::Unicast(hops) = &mut kind {
+            // As it was set.
+            let whole = prefix.prefix() == if prefix.is_ipv6() { 128 } else { 32 };
+            let itself = hops.iter_mut().filter(|hop| whole && hop.via == Some(prefix.ip()));
+            itself.for_each(|hop| hop.via = None);
+        }
+        RouteEntry { prefix, kind }
     }
 
     /// The links that work.
@@ -225,6 +254,11 @@ impl Routes {
     /// The neighbours whose MAC is known.
     pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> {
         self.neighbours.iter().map(|(&(address, link), &mac)| Neighbour { link, address, mac })
+    }
+
+    /// A neighbour's MAC, if it is known.
+    pub fn neighbour(&self, link: LinkId, address: IpAddr) -> Option<Mac> {
+        self.neighbours.get(&(address, link)).copied()
     }
 
     /// The snapshot in force.

@@ -2,7 +2,6 @@
 //! prints, or with `"text": true` `{"text": …}`, what it prints for people.
 
 use std::net::IpAddr;
-use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -83,17 +82,16 @@ fn answer(readers: &Readers, packet: &Packet, at: Option<i64>) -> Answer {
             Some(compiled.map_err(|error| Error::internal(error.to_string()))?)
         }
     };
-    let shared = readers.routes();
-    let mut routes = shared.as_ref().map(|routes| routes.lock().unwrap_or_else(PoisonError::into_inner));
-    let routing = routes.as_mut().map(|routes| routes.shown());
+    let routes = readers.routes();
     let now = readers.generation(&in_force);
     let (generation, names) = match &scratch {
         None => (&now, &*in_force.names),
         Some(Compiled { generation, names, .. }) => (generation, names),
     };
     let at = at.unwrap_or_else(clock::now);
-    let explanation = explain::explain(config, names, (generation, number), down, routing, &question, at)
-        .map_err(|error| Error::params(error.to_string()))?;
+    let explanation =
+        explain::explain(config, names, (generation, number), down, routes.as_deref(), &question, at)
+            .map_err(|error| Error::params(error.to_string()))?;
     if !packet.text {
         return to_raw_value(&explanation).map_err(|error| Error::internal(error.to_string()));
     }

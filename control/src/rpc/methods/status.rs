@@ -1,5 +1,6 @@
 //! `status`: the daemon at a glance. Takes [`Nothing`], gives a [`Status`].
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use sekisho_dataplane::counters::Totals;
@@ -68,6 +69,9 @@ pub struct Status {
     /// In route mode: what was carried between workers and the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twins: Option<TwinsRead>,
+    /// Routes and neighbours of the configuration that are not in force, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes_refused: Vec<String>,
     /// Where metrics are served, if they are.
     pub metrics: Option<String>,
     /// Why they are not, though they should be; it is tried again.
@@ -352,6 +356,7 @@ impl Status {
             tables: in_force.tables.clone(),
             kernel: Some(books.kernel.read()).filter(KernelRead::is_followed),
             twins: books.twins(),
+            routes_refused: books.routes_refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             clients: view.clients,
         }
     }
