@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::fs::OFlags;
+
+use crate::daemon::panic_message;
 
 /// Reads a file of at most `largest` bytes; none if there is none yet.
 ///
@@ -94,7 +97,7 @@ pub(crate) struct WriteBehind {
 
 impl WriteBehind {
     /// Starts a thread, which calls `begin` first. `write` writes down everything, and says whether it could; it is called at most once each `pace`, and
-    /// tried again if it could not.
+    /// tried again if it could not. `panicked` is told if a fault of ours ends the thread.
     ///
     /// # Errors
     /// When the system has no thread for it.
@@ -103,13 +106,18 @@ impl WriteBehind {
         pace: Duration,
         begin: impl FnOnce() + Send + 'static,
         write: impl FnMut() -> bool + Send + 'static,
+        panicked: impl FnOnce(&str) + Send + 'static,
     ) -> io::Result<WriteBehind> {
         let standing = Standing::default();
         let (bell, rung) = bounded(1);
         let counts = standing.clone();
         let run = move || {
             begin();
-            follow(&counts, &rung, pace, write);
+            // What it leaves behind is not used again.
+            let followed = catch_unwind(AssertUnwindSafe(|| follow(&counts, &rung, pace, write)));
+            if let Err(panic) = followed {
+                panicked(panic_message(&*panic));
+            }
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(WriteBehind { standing, bell: Some(bell), thread: Some(thread) })
@@ -176,7 +184,7 @@ mod tests {
             may_go_on.recv().unwrap()
         };
         let pace = Duration::from_millis(1);
-        let behind = WriteBehind::start("test", pace, || {}, write).unwrap();
+        let behind = WriteBehind::start("test", pace, || {}, write, |_| {}).unwrap();
         assert!(behind.standing().is_saved());
         behind.changed();
         begins.recv().unwrap();
@@ -198,10 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_ours_is_told_and_what_is_not_written_is_not_called_saved() {
+        let (tell, told) = bounded(1);
+        let write = || panic!("a fault that nobody thought of");
+        let panicked = move |why: &str| tell.send(why.to_owned()).unwrap();
+        let behind = WriteBehind::start("test", Duration::from_millis(1), || {}, write, panicked).unwrap();
+        behind.changed();
+        assert_eq!(told.recv().unwrap(), "a fault that nobody thought of");
+        assert!(!behind.standing().is_saved());
+    }
+
+    #[test]
     fn what_is_not_written_at_the_end_is_written_then_and_without_waiting_for_the_pace() {
         let (written, writes) = bounded(10);
         let write = move || written.send(()).is_ok();
-        let behind = WriteBehind::start("test", Duration::from_secs(3600), || {}, write).unwrap();
+        let behind = WriteBehind::start("test", Duration::from_secs(3600), || {}, write, |_| {}).unwrap();
         behind.changed();
         writes.recv().unwrap();
         behind.changed();

@@ -90,6 +90,12 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if let Some(why) = &status.metrics_trouble {
         writeln!(out, "  no metrics: {}", shorten(why, 86))?;
     }
+    for failed in &status.failed_threads {
+        writeln!(out, "  {} has panicked; until a restart {}", failed.thread, shorten(&failed.what, 60))?;
+    }
+    for why in &status.routes_refused {
+        writeln!(out, "  not in force: {}", shorten(why, 82))?;
+    }
     let phases = &status.phases;
     write!(out, "  phases: {} begun, {} to come", phases.begun, phases.to_come)?;
     match &phases.next {

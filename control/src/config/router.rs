@@ -14,7 +14,7 @@ use super::prefix::parse_prefix;
 use super::reader::{Entry, Table, Value, Word, described};
 use super::report::{Report, listed};
 use super::source::Place;
-use crate::twin::LONGEST_NAME;
+use crate::twin::{LONGEST_NAME, vlan_name};
 
 /// Keys of a port that a router's has.
 const PORT_KEYS: [&str; 5] = ["mac", "mtu", "addresses", "vlans", "twin"];
@@ -139,7 +139,8 @@ impl Word for KindName {
 #[derive(Default)]
 pub(super) struct Addresses {
     own: HashMap<IpAddr, Place>,
-    twins: HashMap<String, Place>,
+    /// Interfaces that are made, by their names.
+    interfaces: HashMap<String, Place>,
 }
 
 /// Reads a router's keys of a port.
@@ -177,6 +178,19 @@ pub(super) fn port(
         vlans.push(Vlan { id: number, addresses: own.unwrap_or_default() });
     }
     let twin = twin(report, table, addresses);
+    for vlan in vlans.iter().filter(|_| twin.is_some()) {
+        let name = vlan_name(twin.as_deref().unwrap_or_default(), vlan.id);
+        if let Some(other) = addresses.interfaces.insert(name.clone(), table.place.clone()) {
+            let message = format!(
+                "two interfaces would have the name {}: VLAN {} of {}",
+                quoted(&name),
+                vlan.id,
+                table.title
+            );
+            let help = "give one of the ports another `twin`, of at most 10 bytes";
+            report.refuse_beside(table.place.clone(), message, help, other, "the other stands here");
+        }
+    }
     RouterPort { mac, mtu, addresses: own.unwrap_or_default(), vlans, twin }
 }
 
@@ -198,8 +212,8 @@ fn twin(report: &mut Report, table: &Table<'_>, addresses: &mut Addresses) -> Op
         report.refuse(place, format!("{} can't be the name of an interface", quoted(&name)), HELP);
         return None;
     }
-    if let Some(other) = addresses.twins.insert(name.clone(), place.clone()) {
-        let message = format!("two ports have the twin {}", quoted(&name));
+    if let Some(other) = addresses.interfaces.insert(name.clone(), place.clone()) {
+        let message = format!("two interfaces would have the name {}", quoted(&name));
         report.refuse_beside(
             place,
             message,

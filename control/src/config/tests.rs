@@ -733,6 +733,31 @@ mod ports {
     }
 
     #[test]
+    fn no_two_interfaces_of_twins_and_their_vlans_would_have_one_name() {
+        let port = |name: &str, twin: &str, more: &str| {
+            format!(
+                "[[port]]\nname = \"{name}\"\nrole = \"internet\"\ndriver = \"memory\"\n\
+                 mac = \"02:00:00:00:00:0{}\"\ntwin = \"{twin}\"\n{more}\n",
+                name.len()
+            )
+        };
+        let both = |twin: &str| {
+            let ports =
+                [port("a", "sk-a", "vlans = [{ id = 100 }]"), port("bb", twin, "vlans = [{ id = 100 }]")];
+            told(&format!("[dataplane]\nmode = \"route\"\n{}", ports.concat()))
+        };
+        assert_eq!(both("sk-b"), Vec::<String>::new());
+        let said = both("sk-a.100").join("\n");
+        assert!(said.contains("two interfaces would have the name `sk-a.100`"), "{said}");
+        // Too long for a name with the VLAN's number, they are told apart all the same.
+        let ports = [
+            port("a", "sk-customers-a", "vlans = [{ id = 100 }]"),
+            port("bb", "sk-customers-b", "vlans = [{ id = 100 }]"),
+        ];
+        assert_eq!(told(&format!("[dataplane]\nmode = \"route\"\n{}", ports.concat())), Vec::<String>::new());
+    }
+
+    #[test]
     fn route_mode_has_a_name_of_its_own() {
         assert!(only("[dataplane]\nmode = \"router\"\n").contains("did you mean `route`?"));
     }

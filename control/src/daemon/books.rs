@@ -102,6 +102,17 @@ impl Reloads {
     }
 }
 
+/// A thread beside the workers that a fault of ours has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct FailedThread {
+    /// Its name.
+    pub thread: String,
+    /// What is not done any more.
+    pub what: String,
+    /// What was said.
+    pub why: String,
+}
+
 /// What was carried between workers and twins, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct TwinsRead {
@@ -155,6 +166,7 @@ pub struct Books {
     pub kernel: KernelBooks,
     /// Routes and neighbours of the configuration that are not in force, and why.
     pub(crate) routes_refused: Mutex<Vec<String>>,
+    failed_threads: Mutex<Vec<FailedThread>>,
     /// Grants that are not over, as far as the tables' thread has looked.
     pub(crate) grants: AtomicUsize,
 }
@@ -172,8 +184,18 @@ impl Books {
             ferry: Arc::default(),
             kernel: KernelBooks::default(),
             routes_refused: Mutex::default(),
+            failed_threads: Mutex::default(),
             grants: AtomicUsize::new(0),
         }
+    }
+
+    pub(super) fn note_failed(&self, failed: FailedThread) {
+        self.failed_threads.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+    }
+
+    /// Threads beside the workers that a fault of ours has ended.
+    pub fn failed_threads(&self) -> Vec<FailedThread> {
+        self.failed_threads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Books of workers that this process drives by itself, as benches do.

@@ -278,6 +278,7 @@ mod tests {
         let ways = (crossbeam::channel::unbounded().0, reports.clone(), bell.clone());
         let kernel = Kernel::start(Default::default(), None, &books, ways).unwrap();
         let mut tables = Tables {
+            in_force_of_tables: Default::default(),
             remembered: Default::default(),
             routing: None,
             compiler,

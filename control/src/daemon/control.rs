@@ -16,11 +16,12 @@ use sekisho_dataplane::publication::publish;
 use sekisho_dataplane::worker::PortFailure;
 use serde_json::value::RawValue;
 
-use super::books::Books;
+use super::books::{Books, FailedThread};
 use super::capture::Captures;
 use super::difference::Difference;
 use super::event::{Event, Happened};
 use super::followed::FollowedTables;
+use super::following::TablesInForce;
 use super::history::{Author, Awaited, History, Recorded};
 use super::kernel::Kernel;
 use super::metrics::Metrics;
@@ -29,9 +30,10 @@ use super::readers::{self, Asked, Readers};
 use super::remembered::Remembered;
 use super::silence::{self, Silence};
 use super::tables::{InForce, Report, Slot, Tables, Task};
+use super::twins::{self, Design};
 use super::wake::{Ear, Signals, bell};
 use super::workers::{self, Workers};
-use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify, privilege, twins};
+use super::{Ended, Error, FilterHealth, Options, drivers, health, metrics, notify, privilege};
 use crate::affected::Affected;
 use crate::clock;
 use crate::compile::{Compiler, PhaseKey};
@@ -43,7 +45,7 @@ use crate::progress::Progress;
 use crate::routing::{self, StaticRoutes};
 use crate::rpc::{Peer, Serve, Served, Server, Socket, Ticket, methods, notification};
 use crate::state::State;
-use crate::twin::{Ferry, LinkMap};
+use crate::twin::{Ferry, LinkMap, Told, Twin};
 use crate::words;
 
 /// The longest wait: how late a port that went down is told of, or a phase that began by a step of the clock. Verdicts
@@ -128,7 +130,8 @@ pub(crate) fn run_with(
     let (silence, silenced) = Silence::begin(config, warn)?;
     let opened = open(config, cores.len(), &silence)?;
     // Before the workers, so that links find what they stand for.
-    let twins = if config.mirrors_kernel() { twins::open(config)? } else { Vec::new() };
+    let designs = twins::designs(config);
+    let twins = designs.iter().map(Design::make).collect::<Result<Vec<Twin>, Error>>()?;
     // All that takes privilege is open; every thread is started after this.
     const KEPT: &str = "privileges can't be let go";
     privilege::gain_nothing().map_err(system(KEPT))?;
@@ -173,7 +176,29 @@ pub(crate) fn run_with(
     let ferry = (!twins.is_empty()).then(|| {
         let lines = Arc::clone(&books);
         let is_up = move |port| lines.outage(port).is_none();
-        Ferry::start(twins, Arc::clone(&common), links, Arc::clone(&books.ferry), is_up)
+        let make = move |port| {
+            let design = designs.iter().find(|design| design.port() == port);
+            design.map_or(Err("nobody designed it".to_owned()), |design| {
+                design.make().map_err(|error| error.to_string())
+            })
+        };
+        let (to_tell, ring, names) = (reports.clone(), bell.clone(), Arc::clone(&in_force.names));
+        let tell = move |told| {
+            let name = |port| names.port(port).to_owned();
+            let event = match told {
+                Told::Gone { port, twin, why } => Event::TwinGone { port: name(port), twin, why },
+                Told::Again { port, twin } => Event::TwinAgain { port: name(port), twin },
+                Told::Failed { why } => Event::ThreadFailed {
+                    thread: "sekisho-twins".to_owned(),
+                    what: "nothing is carried between ports and the kernel".to_owned(),
+                    why,
+                },
+            };
+            // Without a control thread the process is at its end.
+            let _ = to_tell.send(Report::Happened(event));
+            ring.ring();
+        };
+        Ferry::start(twins, Arc::clone(&common), links, Arc::clone(&books.ferry), is_up, make, tell)
     });
     let ferry = ferry.transpose().map_err(system("the thread for the ports' twins can't be started"))?;
     let slot = Arc::new(Slot::new(in_force));
@@ -183,12 +208,23 @@ pub(crate) fn run_with(
         let _ = to_tell.send(Report::Happened(Event::GrantsUnwritable { why }));
         ring.ring();
     };
+    let (to_tell, ring) = (reports.clone(), bell.clone());
+    let panicked = move |why: &str| {
+        let _ = to_tell.send(Report::Happened(Event::ThreadFailed {
+            thread: "sekisho-grants".to_owned(),
+            what: "grants are not saved, and end with the daemon".to_owned(),
+            why: why.to_owned(),
+        }));
+        ring.ring();
+    };
     let saver = privilege::of_state(&slot.get().config);
     // Less of what it has is never refused (capabilities(7)).
     let begin = move || {
         let _ = privilege::keep(saver);
     };
-    grants.save_behind(begin, unwritable).map_err(system("no thread to save grants can be started"))?;
+    grants
+        .save_behind(begin, unwritable, panicked)
+        .map_err(system("no thread to save grants can be started"))?;
     let readers = Readers {
         slot: Arc::clone(&slot),
         books: Arc::clone(&books),
@@ -203,6 +239,7 @@ pub(crate) fn run_with(
     };
     let tables = Tables {
         followed,
+        in_force_of_tables: TablesInForce::default(),
         remembered,
         kernel: kernel.line(),
         table_refused: None,
@@ -484,8 +521,12 @@ impl Control {
         let down: Vec<&str> =
             ports.filter(|(_, outage)| outage.is_some()).map(|(port, _)| port.name.as_str()).collect();
         let down = if down.is_empty() { String::new() } else { format!("; down: {}", down.join(", ")) };
+        let failed: Vec<String> =
+            self.books.failed_threads().into_iter().map(|failed| failed.thread).collect();
+        let failed =
+            if failed.is_empty() { String::new() } else { format!("; failed: {}", failed.join(", ")) };
         let workers = words::plural(self.books.workers.len(), "worker");
-        format!("generation {}, {workers}{down}", in_force.generation)
+        format!("generation {}, {workers}{down}{failed}", in_force.generation)
     }
 
     /// Tells the log, systemd and the subscribers.
@@ -506,6 +547,10 @@ impl Control {
             Event::ReloadRefused { .. } => {
                 self.books.reloads.refused();
                 notify::ready(&self.status_line());
+            }
+            Event::ThreadFailed { thread, what, why } => {
+                self.books.note_failed(FailedThread { thread, what, why });
+                notify::status(&self.status_line());
             }
             Event::PortUp { .. } | Event::PortDown { .. } | Event::RolledBack { .. } => {
                 notify::status(&self.status_line())

@@ -207,6 +207,31 @@ pub enum Event {
         /// Which, and why.
         why: String,
     },
+    /// A port's twin was deleted and can't be made again yet. It is tried again.
+    TwinGone {
+        /// The port's name.
+        port: String,
+        /// The interface's.
+        twin: String,
+        /// Why not.
+        why: String,
+    },
+    /// A port's twin was deleted and is there again.
+    TwinAgain {
+        /// The port's name.
+        port: String,
+        /// The interface's.
+        twin: String,
+    },
+    /// A thread beside the workers has panicked. What it did is not done any more, until the daemon is started again.
+    ThreadFailed {
+        /// Its name.
+        thread: String,
+        /// What is not done any more.
+        what: String,
+        /// What was said.
+        why: String,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -334,6 +359,22 @@ impl fmt::Display for Event {
             }
             Event::RouteRefused { why } => {
                 write!(f, "of the configuration's routes one is not in force: {why}")
+            }
+            Event::TwinGone { port, twin, why } => {
+                write!(
+                    f,
+                    "port {port}: its twin {twin} was deleted and can't be made again, which is tried again: {why}"
+                )
+            }
+            Event::TwinAgain { port, twin } => {
+                write!(
+                    f,
+                    "port {port}: its twin {twin} was deleted and is there again with what the configuration says; routes over it \
+                     that nobody sets again are gone"
+                )
+            }
+            Event::ThreadFailed { thread, what, why } => {
+                write!(f, "the thread {thread} has panicked ({why}); until a restart {what}")
             }
             Event::Stopping => write!(f, "stopping"),
         }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Driver, Health, HealthCheck, ReceiveRing};
+use crate::config::{Config, Driver, Health, HealthCheck, ReceiveRing, RouterPort};
 use crate::words;
 
 /// What of `new` would need a restart, in words; none if it can be reloaded.
@@ -15,6 +15,9 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<String> {
     changes.note("[dataplane] batch", was.batch, is.batch);
     changes.note("[dataplane] poll", words::poll(was.poll), words::poll(is.poll));
     ports(&mut changes, old, new);
+    if old.mirrors_kernel() || new.mirrors_kernel() {
+        twins(&mut changes, old, new);
+    }
     let (was, is) = (&old.limits, &new.limits);
     changes.note("[limits] fragments", was.fragments, is.fragments);
     changes.note("[limits] fragments-per-source", was.fragments_per_source, is.fragments_per_source);
@@ -74,6 +77,38 @@ fn ports(changes: &mut Changes, old: &Config, new: &Config) {
     }
 }
 
+/// Twins are made at the start. What a port without one is said to be takes effect, as its links are said again.
+fn twins(changes: &mut Changes, old: &Config, new: &Config) {
+    changes.note("[routing] kernel", old.routing.kernel, new.routing.kernel);
+    for (was, is) in old.ports.iter().zip(&new.ports).filter(|(was, is)| was.name == is.name) {
+        let name = &was.name;
+        let (was, is) = (&was.router, &is.router);
+        let twin = |router: &RouterPort| router.twin.clone().unwrap_or_else(|| "none".into());
+        changes.note(format!("port {name}: twin"), twin(was), twin(is));
+        if was.twin.is_none() || is.twin.is_none() {
+            continue;
+        }
+        let mac = |router: &RouterPort| {
+            let bytes = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+            router.mac.map_or("the device's".into(), bytes)
+        };
+        let mtu = |router: &RouterPort| router.mtu.map_or("the device's".into(), |mtu| mtu.to_string());
+        changes.note(format!("port {name}: mac"), mac(was), mac(is));
+        changes.note(format!("port {name}: mtu"), mtu(was), mtu(is));
+        changes.note(format!("port {name}: addresses"), listed(&was.addresses), listed(&is.addresses));
+        let vlans = |router: &RouterPort| {
+            let vlans = router.vlans.iter().map(|vlan| format!("{} {}", vlan.id, listed(&vlan.addresses)));
+            listed(&vlans.collect::<Vec<_>>())
+        };
+        changes.note(format!("port {name}: vlans"), vlans(was), vlans(is));
+    }
+}
+
+fn listed(all: &[impl Display]) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    format!("[{}]", all.join(", "))
+}
+
 fn drivers(changes: &mut Changes, name: &str, was: &Driver, is: &Driver) {
     changes.note(format!("port {name}: driver"), driver(was), driver(is));
     let (
@@ -115,10 +150,6 @@ fn health(health: Option<&Health>) -> String {
 }
 
 fn cores(cores: Option<&[usize]>) -> String {
-    let listed = |cores: &[usize]| {
-        let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
-        format!("[{}]", cores.join(", "))
-    };
     cores.map_or("default".into(), listed)
 }
 
@@ -201,6 +232,57 @@ mod tests {
                     prefixes = [\"198.51.100.0/24\"]\n[limits]\nl2-headers = 2\n[checks]\nsource-validation = \"off\"\n\
                     [[port]]";
         assert_eq!(told("[[port]]", more), Vec::<String>::new());
+    }
+
+    const ROUTER: &str = r#"
+        [dataplane]
+        mode = "route"
+        cores = [0]
+        [[port]]
+        name = "a"
+        role = "subscriber"
+        driver = "memory"
+        mac = "02:00:00:00:00:01"
+        addresses = ["192.0.2.1/24"]
+        vlans = [{ id = 7 }]
+        twin = "sk-a"
+        [[port]]
+        name = "b"
+        role = "internet"
+        driver = "memory"
+        mac = "02:00:00:00:00:02"
+        addresses = ["198.51.100.1/24"]
+    "#;
+
+    #[test]
+    fn what_a_twin_was_made_with_needs_a_restart_and_what_a_port_without_one_has_does_not() {
+        let told = |old: &str, new: &str| {
+            assert!(ROUTER.contains(old));
+            let new = config(&ROUTER.replacen(old, new, 1), "/etc/s.toml");
+            changes(&config(ROUTER, "/etc/s.toml"), &new)
+        };
+        for (old, new, change) in [
+            ("02:00:00:00:00:01", "02:00:00:00:00:11", "mac: 02:00:00:00:00:01 → 02:00:00:00:00:11"),
+            ("twin = \"sk-a\"", "twin = \"sk-a\"\nmtu = 1400", "mtu: the device's → 1400"),
+            ("\"192.0.2.1/24\"", "\"192.0.2.2/24\"", "addresses: [192.0.2.1/24] → [192.0.2.2/24]"),
+            ("{ id = 7 }", "{ id = 8 }", "vlans: [7 []] → [8 []]"),
+            (
+                "{ id = 7 }",
+                "{ id = 7, addresses = [\"203.0.113.1/24\"] }",
+                "vlans: [7 []] → [7 [203.0.113.1/24]]",
+            ),
+            ("twin = \"sk-a\"", "twin = \"sk-b\"", "twin: sk-a → sk-b"),
+        ] {
+            assert_eq!(told(old, new), [format!("port a: {change}")]);
+        }
+        assert_eq!(
+            told("        [[port]]", "[routing]\nkernel = false\n[[port]]"),
+            ["[routing] kernel: true → false"]
+        );
+        assert_eq!(told("02:00:00:00:00:02", "02:00:00:00:00:12"), Vec::<String>::new());
+        assert_eq!(told("198.51.100.1/24", "198.51.100.2/24"), Vec::<String>::new());
+        let more = "[[route]]\nto = \"10.0.0.0/8\"\nkind = \"blackhole\"\n        [[port]]";
+        assert_eq!(told("        [[port]]", more), Vec::<String>::new());
     }
 
     #[test]

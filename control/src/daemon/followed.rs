@@ -67,12 +67,16 @@ struct Table {
     latest: Arc<[IpNetwork]>,
     rule: Rule,
     held: Option<Held>,
+    /// Something is to be decided.
+    fresh: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
     since: Instant,
     lost: usize,
+    /// The least that was lost since.
+    least: usize,
     empty: bool,
 }
 
@@ -110,6 +114,10 @@ impl Table {
     }
 
     fn settle(&mut self, number: u32, now: Instant) -> Option<Notice> {
+        let is_due = self.until().is_some_and(|until| until <= now);
+        if !std::mem::take(&mut self.fresh) && !is_due {
+            return None;
+        }
         let (lost, had) = (self.lost(), self.in_force.len());
         let empty = self.latest.is_empty();
         if lost * 2 <= had {
@@ -118,11 +126,12 @@ impl Table {
             return None;
         }
         let news = self.held.is_none_or(|held| empty && !held.empty);
-        let mut held = self.held.unwrap_or(Held { since: now, lost, empty });
-        // What comes back wants time to come back whole.
-        if lost < held.lost || empty != held.empty {
+        let mut held = self.held.unwrap_or(Held { since: now, lost, least: lost, empty });
+        // What comes back wants time to come back whole; what comes and goes does not.
+        if lost < held.least || empty != held.empty {
             held.since = now;
         }
+        held.least = held.least.min(lost);
         self.held = Some(Held { lost, empty, ..held });
         if self.until().is_some_and(|until| until <= now) {
             self.in_force = Arc::clone(&self.latest);
@@ -156,8 +165,10 @@ impl Followed {
         self.0.retain(|table, _| rules.contains_key(table));
         for (table, rule) in rules {
             let content = read.get(&table).cloned().unwrap_or_default();
-            let new = Table { in_force: Arc::clone(&content), latest: content, rule, held: None };
-            self.0.entry(table).or_insert(new).rule = rule;
+            let new =
+                Table { in_force: Arc::clone(&content), latest: content, rule, held: None, fresh: true };
+            let known = self.0.entry(table).or_insert(new);
+            (known.rule, known.fresh) = (rule, true);
         }
     }
 
@@ -166,6 +177,7 @@ impl Followed {
         for (number, table) in &mut self.0 {
             if let Some(content) = remembered.get(number) {
                 table.in_force = Arc::clone(content);
+                table.fresh = true;
             }
         }
     }
@@ -174,6 +186,7 @@ impl Followed {
     pub(super) fn told(&mut self, number: u32, latest: Arc<[IpNetwork]>) {
         if let Some(table) = self.0.get_mut(&number) {
             table.latest = latest;
+            table.fresh = true;
         }
     }
 
@@ -194,6 +207,7 @@ impl Followed {
             if accepted {
                 table.in_force = Arc::clone(&table.latest);
                 table.held = None;
+                table.fresh = true;
             }
         }
     }
@@ -315,6 +329,24 @@ mod tests {
         assert_eq!(followed.settle(at(79)), []);
         assert_eq!(followed.settle(at(80)), [Notice::Accepted { table: 2525, lost: 2 }]);
         assert_eq!(in_force(&followed), 1);
+    }
+
+    #[test]
+    fn what_comes_and_goes_after_a_large_loss_does_not_hold_what_was_lost_for_ever() {
+        let all = ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "10.4.0.0/24"];
+        let mut followed = followed("kernel-table = 2525, hold = \"30s\"", &all);
+        let begin = Instant::now();
+        followed.told(2525, prefixes(&["10.0.0.0/24"]));
+        followed.settle(begin);
+        // One comes back and goes again, as do others that were never there.
+        let accepted = (1..90).find(|second| {
+            let other = format!("10.9.{second}.0/24");
+            let some = ["10.0.0.0/24", "10.1.0.0/24", &other];
+            followed.told(2525, prefixes(if second % 2 == 0 { &some } else { &some[..1] }));
+            let told = followed.settle(begin + Duration::from_secs(*second));
+            told.iter().any(|notice| matches!(notice, Notice::Accepted { .. }))
+        });
+        assert_eq!(accepted, Some(32), "its time begins anew when something comes back, once");
     }
 
     #[test]

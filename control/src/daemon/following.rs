@@ -14,6 +14,25 @@ use super::tables::{InForce, Tables};
 use crate::clock;
 use crate::config::{Config, Contents};
 
+/// Which contents of tables a configuration was last brought to.
+#[derive(Default)]
+pub(super) struct TablesInForce(Option<(Arc<Config>, Contents)>);
+
+impl TablesInForce {
+    fn new(config: &Arc<Config>, contents: &Contents) -> TablesInForce {
+        TablesInForce(Some((Arc::clone(config), contents.clone())))
+    }
+
+    /// Whether these are the very same.
+    fn is(&self, config: &Arc<Config>, contents: &Contents) -> bool {
+        let Some((known, of)) = &self.0 else { return false };
+        let same = |((table, one), (other, content)): ((&u32, &Arc<_>), (&u32, &Arc<_>))| {
+            table == other && Arc::ptr_eq(one, content)
+        };
+        Arc::ptr_eq(known, config) && of.len() == contents.len() && of.iter().zip(contents).all(same)
+    }
+}
+
 impl Tables {
     /// Takes what tables contain now.
     pub(super) fn take_tables(&mut self, mailbox: &Mailbox) {
@@ -35,10 +54,14 @@ impl Tables {
         }
         self.books.kernel.show_tables(self.followed.with(|followed| followed.states(begun)));
         let contents = self.followed.with(|followed| followed.contents());
-        let (changed, conflicts) = before.config.with_tables(&contents);
-        self.books.kernel.show_conflicts(conflicts);
-        if let Some(config) = changed {
-            self.put_tables_in_force(&before, config, begun);
+        // Walked through when there is something else in it, and not for each grant.
+        if !self.in_force_of_tables.is(&before.config, &contents) {
+            let (changed, conflicts) = before.config.with_tables(&contents);
+            self.books.kernel.show_conflicts(conflicts);
+            if let Some(config) = changed {
+                self.put_tables_in_force(&before, config, begun);
+            }
+            self.in_force_of_tables = TablesInForce::new(&self.in_force().config, &contents);
         }
         self.remember_tables(&contents, false);
     }

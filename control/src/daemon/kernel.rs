@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use super::mirror::{Mirror, MirrorRead};
 use super::privilege;
 use super::tables::{Report, Task};
 use super::wake::{Bell, Ear, bell};
+use super::workers::panic_message;
 use crate::netlink::{self, Counts, Listener, Model, Wanted, is_listed};
 use crate::routing::Released;
 use crate::twin::Mapping;
@@ -204,7 +206,17 @@ impl Kernel {
         thread.spawn(move || {
             // Less of what it has is never refused (capabilities(7)).
             let _ = privilege::keep(kept);
-            follower.run();
+            let (reports, control) = (follower.reports.clone(), follower.control.clone());
+            // What it leaves behind is not used again.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| follower.run())) {
+                let _ = reports.send(Report::Happened(Event::ThreadFailed {
+                    thread: "sekisho-netlink".to_owned(),
+                    what: "the kernel's routes and tables are not followed, and what was known of them stays"
+                        .to_owned(),
+                    why: panic_message(&*panic).to_owned(),
+                }));
+                control.ring();
+            }
         })?;
         Ok(Kernel(Line { commands, bell }))
     }
@@ -314,7 +326,7 @@ impl Follower {
                     self.books.kernel.show_mirror(mirror.read());
                 }
                 due = listener.due().map_or(due, |listener| due.min(listener));
-                if !self.changed.is_empty() {
+                if self.changed.iter().any(|table| listener.model().is_known(*table)) {
                     due = due.min(self.next);
                 }
                 if !self.wait(Some(&mut listener), due) {
@@ -355,17 +367,21 @@ impl Follower {
     fn hand_over(&mut self, listener: &mut Listener) {
         take(listener.model_mut(), &mut self.mirror, &mut self.changed);
         let begun = Instant::now();
-        if self.changed.is_empty() || begun < self.next {
+        let model = listener.model();
+        // A table that nothing is known of yet is not empty.
+        let known: BTreeSet<u32> =
+            self.changed.iter().copied().filter(|table| model.is_known(*table)).collect();
+        if known.is_empty() || begun < self.next {
             return;
         }
-        let model = listener.model();
+        self.changed.retain(|table| !known.contains(table));
         let read = |table: u32| {
             let routes = model.routes(table).filter(|(_, best)| is_listed(best.kind));
             let mut prefixes: Vec<IpNetwork> = routes.map(|(prefix, _)| prefix).collect();
             prefixes.sort_unstable();
             (table, prefixes.into())
         };
-        let contents = std::mem::take(&mut self.changed).into_iter().map(read).collect();
+        let contents = known.into_iter().map(read).collect();
         if self.mailbox.put(contents) {
             let _ = self.tasks.send(Task::KernelTables(Arc::clone(&self.mailbox)));
         }

@@ -46,7 +46,7 @@ mod twins;
 mod wake;
 mod workers;
 
-pub use books::{Books, PuntsRead, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
+pub use books::{Books, FailedThread, PuntsRead, Reloads, ReloadsRead, TwinsRead, WorkerBooks};
 pub(crate) use capture::{Captures, NotCapturing};
 pub use compare::Compared;
 pub use confirm::{Confirmed, RolledBack, TIMES as CONFIRM_TIMES};
@@ -66,6 +66,7 @@ pub(crate) use readers::{Asked, Readers};
 pub(crate) use tables::Slot;
 pub use tables::{InForce, Reloaded, Steps};
 pub(crate) use tables::{ReloadError, ReloadOptions, Tables, Task};
+pub(crate) use workers::panic_message;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! When a host starts, its routing daemon needs some seconds until it has filled the tables. Without this its customers would be
 //! strangers meanwhile. What was remembered and is not there is held, as what is lost while the daemon runs.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,9 @@ const FILE: &str = "kernel-tables.json";
 const VERSION: u32 = 1;
 /// Some three million prefixes.
 const LARGEST: u64 = 64 << 20;
-/// Between two writes.
+/// Between two writes, and in times of what the last one took: who makes generations has other things to do.
 const PACE: Duration = Duration::from_secs(5);
+const PACE_SHARE: u32 = 20;
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -40,15 +41,19 @@ struct Table {
 pub(super) struct Remembered {
     folder: Option<PathBuf>,
     written: Contents,
-    tried: Option<Instant>,
+    /// The next attempt.
+    due: Option<Instant>,
     /// That it can't be written is known.
     told: bool,
+    /// Bytes that are written at most.
+    largest: u64,
 }
 
 impl Remembered {
     /// What is remembered in a state folder, and why it can't be read, if so.
     pub(super) fn open(folder: Option<&Path>) -> (Remembered, Option<String>) {
-        let mut remembered = Remembered { folder: folder.map(Path::to_owned), ..Remembered::default() };
+        let mut remembered =
+            Remembered { folder: folder.map(Path::to_owned), largest: LARGEST, ..Remembered::default() };
         let Some(folder) = folder else { return (remembered, None) };
         let path = folder.join(FILE);
         match read(&path) {
@@ -72,11 +77,10 @@ impl Remembered {
 
     /// Writes contents down, if it is time or this is the end. Gives why not, the first time.
     pub(super) fn write(&mut self, contents: &Contents, last: bool) -> Option<String> {
-        let due = last || self.tried.is_none_or(|tried| tried.elapsed() >= PACE);
-        if !due || !self.is_behind(contents) {
+        let begun = Instant::now();
+        if !last && self.due.is_some_and(|due| begun < due) || !self.is_behind(contents) {
             return None;
         }
-        self.tried = Some(Instant::now());
         let folder = self.folder.as_ref()?;
         let table = |(table, prefixes): (&u32, &Arc<[IpNetwork]>)| Table {
             table: *table,
@@ -84,8 +88,9 @@ impl Remembered {
         };
         let file = Written { version: VERSION, tables: contents.iter().map(table).collect() };
         let written = durable::replace(folder, FILE, 0o640, |out| {
-            serde_json::to_writer(out, &file).map_err(io::Error::from)
+            serde_json::to_writer(Bounded { out, left: self.largest }, &file).map_err(io::Error::from)
         });
+        self.due = Some(Instant::now() + PACE.max(begun.elapsed() * PACE_SHARE));
         match written {
             Ok(()) => {
                 self.written.clone_from(contents);
@@ -97,6 +102,26 @@ impl Remembered {
                 first.then(|| format!("{}: {error}", folder.join(FILE).display()))
             }
         }
+    }
+}
+
+/// What can't be read again is not written.
+struct Bounded<'a> {
+    out: &'a mut dyn Write,
+    left: u64,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left =
+            left.ok_or_else(|| io::Error::other("the tables' prefixes are more than there is room for"))?;
+        self.out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -142,6 +167,19 @@ mod tests {
             let (remembered, trouble) = Remembered::open(Some(folder.path()));
             assert!(trouble.is_some() && remembered.contents().is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_more_than_could_be_read_again_is_told_and_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut remembered, _) = Remembered::open(Some(folder.path()));
+        let few = Contents::from([(1, ["192.0.2.0/24".parse().unwrap()].into())]);
+        assert_eq!(remembered.write(&few, true), None);
+        remembered.largest = 60;
+        let many: Vec<IpNetwork> = (0..9u8).map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect();
+        let why = remembered.write(&Contents::from([(1, many.into())]), true).unwrap();
+        assert!(why.ends_with("more than there is room for"), "{why}");
+        assert_eq!(*Remembered::open(Some(folder.path())).0.contents(), few);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::confirm::Pending;
 use super::difference::Difference;
 use super::event::Event;
 use super::followed::FollowedTables;
+use super::following::TablesInForce;
 use super::history::{Author, Awaited, History};
 use super::kernel::{Line, Mailbox};
 use super::load::{self, Comparison, Source};
@@ -304,6 +305,8 @@ pub(crate) struct Tables {
     pub(super) history: Arc<History>,
     /// The kernel's tables that pools and sets follow.
     pub(super) followed: FollowedTables,
+    /// What of them is in force.
+    pub(super) in_force_of_tables: TablesInForce,
     /// What they last contained.
     pub(super) remembered: Remembered,
     /// Where they come from.
@@ -359,8 +362,9 @@ impl Tables {
                     self.publisher.reclaim();
                     self.remember(false);
                 }
-                // The grants go with it, and are saved then.
                 Err(RecvTimeoutError::Disconnected) => {
+                    // First what nobody can say again.
+                    self.grants.end();
                     let contents = self.followed.with(|followed| followed.contents());
                     self.remember_tables(&contents, true);
                     return;

@@ -123,8 +123,13 @@ impl Grants {
         (grants, trouble)
     }
 
+    /// Saves what is not saved yet, and waits for that; nothing is saved from now on.
+    pub fn end(&mut self) {
+        drop(self.saving.take());
+    }
+
     /// Saves them from now on, as long as they live. `failed` is told why that can't be done, once each time that it
-    /// begins to fail; it is tried again. `begin` is called first on the thread that does so.
+    /// begins to fail; it is tried again. `begin` is called first on the thread that does so, `panicked` if a fault of ours ends it.
     ///
     /// # Errors
     /// When the system has no thread for it.
@@ -132,6 +137,7 @@ impl Grants {
         &mut self,
         begin: impl FnOnce() + Send + 'static,
         failed: impl Fn(String) + Send + 'static,
+        panicked: impl FnOnce(&str) + Send + 'static,
     ) -> io::Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let register = self.register();
@@ -144,7 +150,7 @@ impl Grants {
             told = written.is_err();
             written.is_ok()
         };
-        let saving = WriteBehind::start("sekisho-grants", WITHIN, begin, write)?;
+        let saving = WriteBehind::start("sekisho-grants", WITHIN, begin, write, panicked)?;
         if self.dirty {
             saving.changed();
         }
@@ -316,7 +322,7 @@ mod tests {
             grants.give(prefix(at).unwrap(), (0, minutes * MINUTE), "why", (7, 8)).unwrap();
         }
         let saved = |grants: &mut Grants| {
-            grants.save_behind(|| {}, |why| panic!("{why}")).unwrap();
+            grants.save_behind(|| {}, |why| panic!("{why}"), |_| {}).unwrap();
             // What is dropped is saved.
             grants.saving = None;
         };
@@ -350,7 +356,7 @@ mod tests {
         let (mut grants, trouble) = Grants::open(Some(folder.path()), 0);
         let trouble = trouble.expect("it can't be read");
         assert!(trouble.contains("grants are not saved until it can be read"), "{trouble}");
-        grants.save_behind(|| {}, |why| panic!("{why}")).unwrap();
+        grants.save_behind(|| {}, |why| panic!("{why}"), |_| {}).unwrap();
         grants.give(prefix("203.0.113.7").unwrap(), (0, MINUTE), "why", (7, 8)).unwrap();
         assert!(grants.standing().is_none() && !grants.persist());
         drop(grants);

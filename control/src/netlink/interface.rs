@@ -13,7 +13,9 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::model::Subject;
 use super::request;
+use super::route::Event;
 use super::socket::Socket;
 
 const NLM_F_REPLACE: u16 = 0x100;
@@ -82,6 +84,21 @@ impl Interfaces {
             Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(()),
             result => result,
         }
+    }
+
+    /// The interface of a VLAN on another, whatever its name.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn vlan_on(&mut self, below: u32, tag: u16) -> io::Result<Option<u32>> {
+        let mut found = None;
+        self.socket.discard();
+        request::dump(&mut self.socket, Subject::Links)?;
+        request::receive(&mut self.socket, |event| match event {
+            Event::Link(link) if link.vlan == Some((below, tag)) => found = Some(link.index),
+            _ => {}
+        })?;
+        Ok(found)
     }
 
     /// Makes a VLAN interface on another, and sets it up.

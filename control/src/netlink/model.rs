@@ -41,6 +41,8 @@ pub struct Model {
     hops: HashSet<Arc<[Hop]>>,
     /// With more of them, those that no route has any more are forgotten.
     hops_pruned_at: usize,
+    /// Tables that a dump has told, by version of IP.
+    known: HashSet<(u32, bool)>,
     /// Numbers dumps.
     dump: u32,
     /// What the dump that runs has named, but for routes.
@@ -95,6 +97,12 @@ impl Model {
             self.tables.entry(*table).or_default();
         }
         self.dirty.routes.retain(|table, _| tables.contains(table));
+        self.known.retain(|(table, _)| tables.contains(table));
+    }
+
+    /// Whether dumps have told what a table contains, since it was followed.
+    pub fn is_known(&self, table: u32) -> bool {
+        [false, true].iter().all(|v6| self.known.contains(&(table, *v6)))
     }
 
     /// Prefixes with a route in a table.
@@ -214,6 +222,7 @@ impl Model {
             Subject::Routes { table, v6 } => {
                 let dump = self.dump;
                 let Some(known) = self.tables.get_mut(&table) else { return };
+                self.known.insert((table, v6));
                 let gone = known.sweep(dump, |prefix| prefix.is_ipv6() == v6);
                 if !gone.is_empty() {
                     self.dirty.routes.entry(table).or_default().extend(gone);

@@ -80,7 +80,7 @@ pub fn read_table(table: u32) -> io::Result<Vec<IpNetwork>> {
 }
 
 /// Takes a dump to its end; gives whether a change disturbed it.
-fn receive(socket: &mut Socket, mut take: impl FnMut(Event)) -> io::Result<bool> {
+pub(super) fn receive(socket: &mut Socket, mut take: impl FnMut(Event)) -> io::Result<bool> {
     let mut disturbed = false;
     let mut heard = Instant::now();
     loop {

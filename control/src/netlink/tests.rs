@@ -369,3 +369,19 @@ fn a_dump_without_what_was_there_takes_it_away() {
     assert_eq!(model.addresses(7).count(), 0);
     assert_eq!(model.neighbours().map(|(link, ..)| link).collect::<Vec<_>>(), [8]);
 }
+
+#[test]
+fn a_table_is_known_when_dumps_of_both_versions_have_told_it_and_not_before() {
+    let mut model = Model::new([TABLE]);
+    let dump = |model: &mut Model, v6| {
+        model.begin();
+        model.end(Subject::Routes { table: TABLE, v6 });
+    };
+    dump(&mut model, false);
+    assert!(!model.is_known(TABLE));
+    dump(&mut model, true);
+    assert!(model.is_known(TABLE) && !model.is_known(1), "it is empty, which is something to know");
+    model.follow(&BTreeSet::from([1]));
+    model.follow(&BTreeSet::from([1, TABLE]));
+    assert!(!model.is_known(TABLE), "nobody has followed it meanwhile");
+}

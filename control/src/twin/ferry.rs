@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use sekisho_dataplane::route::LinkId;
 use sekisho_dataplane::route::punt::{PuntClass, Punts};
 
 use super::Tap;
-use crate::daemon::privilege;
+use crate::daemon::{panic_message, privilege};
 use crate::netlink::Interfaces;
 
 /// Workers ring no bell, so they are asked: the longest that a frame for the router lies about.
@@ -28,6 +29,8 @@ const TURN: usize = 256;
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Addresses that are remembered as asked for.
 const ASKED: usize = 4096;
+/// Between two attempts at making a twin that was deleted.
+const MAKE_AGAIN: Duration = Duration::from_secs(1);
 /// How often the ports' lines are looked at.
 const LINES: Duration = Duration::from_millis(100);
 /// The longest frame.
@@ -42,8 +45,6 @@ pub struct Twin {
     pub name: String,
     /// Its other end.
     pub tap: Tap,
-    /// The kernel's number for it.
-    pub index: u32,
 }
 
 /// What the ferry could not carry.
@@ -61,6 +62,32 @@ pub struct FerryCounts {
     pub asked: AtomicU64,
 }
 
+/// What becomes of twins, and of this thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Somebody has deleted a port's twin, and it can't be made again now.
+    Gone {
+        /// The port.
+        port: PortId,
+        /// The interface's name.
+        twin: String,
+        /// Why not.
+        why: String,
+    },
+    /// It was made again, as it was at the start.
+    Again {
+        /// The port.
+        port: PortId,
+        /// The interface's name.
+        twin: String,
+    },
+    /// A fault of ours has ended the thread.
+    Failed {
+        /// What was said.
+        why: String,
+    },
+}
+
 /// Which interface of the kernel each link is.
 pub type LinkMap = Arc<Mutex<HashMap<LinkId, u32>>>;
 
@@ -72,7 +99,7 @@ pub struct Ferry {
 }
 
 impl Ferry {
-    /// Starts it. `is_up` says whether a port works.
+    /// Starts it. `is_up` says whether a port works, `make` makes its twin again, and `tell` is told of that.
     ///
     /// # Errors
     /// Without a thread or a socket.
@@ -82,11 +109,13 @@ impl Ferry {
         links: LinkMap,
         counts: Arc<FerryCounts>,
         is_up: impl Fn(PortId) -> bool + Send + 'static,
+        make: impl Fn(PortId) -> Result<Twin, String> + Send + 'static,
+        tell: impl Fn(Told) + Send + 'static,
     ) -> io::Result<Ferry> {
         let stop = Arc::new(AtomicBool::new(false));
         let interfaces = Interfaces::open()?;
         let carrying = Carrying {
-            twins: twins.into_iter().map(|twin| (twin, None)).collect(),
+            twins: twins.into_iter().map(Place::new).collect(),
             stop: Arc::clone(&stop),
             frame: vec![0; LONGEST],
             asked: HashMap::new(),
@@ -100,7 +129,13 @@ impl Ferry {
             // To ask the kernel for a neighbour takes it with every request. Less of what it has is never refused
             // (capabilities(7)).
             let _ = privilege::keep(CapabilitySet::NET_ADMIN);
-            carrying.run(is_up);
+            let mut carrying = carrying;
+            // What it leaves behind is not used again.
+            let run = catch_unwind(AssertUnwindSafe(|| carrying.run(&is_up, &make, &tell)));
+            carrying.let_go();
+            if let Err(panic) = run {
+                tell(Told::Failed { why: panic_message(&*panic).to_owned() });
+            }
         })?;
         Ok(Ferry { stop, thread: Some(thread) })
     }
@@ -115,9 +150,28 @@ impl Drop for Ferry {
     }
 }
 
+/// A twin's place.
+struct Place {
+    port: PortId,
+    name: String,
+    /// None while it is deleted.
+    tap: Option<Tap>,
+    /// What its line was told last.
+    line: Option<bool>,
+    /// Before this it is not made again: who deletes it all the time must not keep everybody busy.
+    again: Instant,
+    /// Why it can't be, as was told last.
+    told: Option<String>,
+}
+
+impl Place {
+    fn new(Twin { port, name, tap }: Twin) -> Place {
+        Place { port, name, tap: Some(tap), line: None, again: Instant::now(), told: None }
+    }
+}
+
 struct Carrying {
-    /// With what their lines were told last.
-    twins: Vec<(Twin, Option<bool>)>,
+    twins: Vec<Place>,
     stop: Arc<AtomicBool>,
     frame: Vec<u8>,
     asked: HashMap<(LinkId, IpAddr), Instant>,
@@ -129,29 +183,64 @@ struct Carrying {
 }
 
 impl Carrying {
-    fn run(mut self, is_up: impl Fn(PortId) -> bool) {
+    fn run(
+        &mut self,
+        is_up: &impl Fn(PortId) -> bool,
+        make: &impl Fn(PortId) -> Result<Twin, String>,
+        tell: &impl Fn(Told),
+    ) {
         let common = Arc::clone(&self.common);
         let Some(punts) = common.punts() else { return };
-        self.twins.iter().for_each(|(twin, _)| punts.set_taken(twin.port, true));
+        self.twins.iter().for_each(|place| punts.set_taken(place.port, true));
         while !self.stop.load(Ordering::Relaxed) {
             self.wait();
-            self.look_at_lines(&is_up);
+            self.make_again(punts, make, tell);
+            self.look_at_lines(is_up);
             self.take_from_kernel(punts);
             self.give_to_kernel(punts);
             self.ask(punts);
         }
-        self.twins.iter().for_each(|(twin, _)| punts.set_taken(twin.port, false));
+    }
+
+    /// Nobody takes what is for the router any more.
+    fn let_go(&self) {
+        if let Some(punts) = self.common.punts() {
+            self.twins.iter().for_each(|place| punts.set_taken(place.port, false));
+        }
     }
 
     fn wait(&self) {
-        let mut fds: Vec<PollFd<'_>> = self
-            .twins
-            .iter()
-            .map(|(twin, _)| PollFd::from_borrowed_fd(twin.tap.as_fd(), PollFlags::IN))
-            .collect();
+        let taps = self.twins.iter().filter_map(|place| place.tap.as_ref());
+        let mut fds: Vec<PollFd<'_>> =
+            taps.map(|tap| PollFd::from_borrowed_fd(tap.as_fd(), PollFlags::IN)).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: TICK.as_nanos() as i64 };
         // Interrupted is looked at again in no time.
         let _ = poll(&mut fds, Some(&timeout));
+    }
+
+    fn make_again(
+        &mut self,
+        punts: &Punts,
+        make: &impl Fn(PortId) -> Result<Twin, String>,
+        tell: &impl Fn(Told),
+    ) {
+        let now = Instant::now();
+        for place in self.twins.iter_mut().filter(|place| place.tap.is_none() && place.again <= now) {
+            place.again = now + MAKE_AGAIN;
+            let (port, twin) = (place.port, place.name.clone());
+            match make(port) {
+                Ok(made) => {
+                    (place.tap, place.line, place.told) = (Some(made.tap), None, None);
+                    punts.set_taken(port, true);
+                    tell(Told::Again { port, twin });
+                }
+                Err(why) if place.told.as_ref() != Some(&why) => {
+                    place.told = Some(why.clone());
+                    tell(Told::Gone { port, twin, why });
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     fn look_at_lines(&mut self, is_up: &impl Fn(PortId) -> bool) {
@@ -160,22 +249,34 @@ impl Carrying {
             return;
         }
         self.lines_due = now + LINES;
-        for (twin, told) in &mut self.twins {
-            let up = is_up(twin.port);
-            if *told != Some(up) && twin.tap.set_carrier(up).is_ok() {
-                *told = Some(up);
+        for place in &mut self.twins {
+            let up = is_up(place.port);
+            let Some(tap) = &place.tap else { continue };
+            if place.line != Some(up) && tap.set_carrier(up).is_ok() {
+                place.line = Some(up);
             }
         }
     }
 
     fn take_from_kernel(&mut self, punts: &Punts) {
-        for (twin, _) in &self.twins {
+        for place in &mut self.twins {
             for _ in 0..TURN {
-                // An error is a line that is down, or nothing to read; both are looked at again.
-                let Ok(length) = twin.tap.receive(&mut self.frame) else { break };
-                self.counts.from_kernel.fetch_add(1, Ordering::Relaxed);
-                if !punts.send(twin.port, &self.frame[..length]) {
-                    self.counts.unsent.fetch_add(1, Ordering::Relaxed);
+                let Some(tap) = &place.tap else { break };
+                match tap.receive(&mut self.frame) {
+                    Ok(length) => {
+                        self.counts.from_kernel.fetch_add(1, Ordering::Relaxed);
+                        if !punts.send(place.port, &self.frame[..length]) {
+                            self.counts.unsent.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    Err(error) => {
+                        // Else it is a line that is down, or nothing to read; both are looked at again.
+                        if Tap::is_gone(&error) {
+                            place.tap = None;
+                            punts.set_taken(place.port, false);
+                        }
+                        break;
+                    }
                 }
             }
         }
@@ -184,8 +285,9 @@ impl Carrying {
     fn give_to_kernel(&mut self, punts: &Punts) {
         for _ in 0..TURN * PuntClass::ALL.len() {
             let Some(frame) = punts.next_punted() else { break };
-            let twin = self.twins.iter().find(|(twin, _)| twin.port == frame.port);
-            let taken = twin.is_some_and(|(twin, _)| twin.tap.send(frame.bytes()).is_ok());
+            let place = self.twins.iter().find(|place| place.port == frame.port);
+            let tap = place.and_then(|place| place.tap.as_ref());
+            let taken = tap.is_some_and(|tap| tap.send(frame.bytes()).is_ok());
             let count = if taken { &self.counts.to_kernel } else { &self.counts.refused };
             count.fetch_add(1, Ordering::Relaxed);
             punts.give_back(frame);

@@ -18,8 +18,10 @@
 
 mod ferry;
 mod mapping;
+mod name;
 mod tap;
 
-pub use ferry::{Ferry, FerryCounts, LinkMap, Twin};
+pub use ferry::{Ferry, FerryCounts, LinkMap, Told, Twin};
 pub use mapping::Mapping;
+pub use name::vlan_name;
 pub use tap::{LONGEST_NAME, Tap};

@@ -62,6 +62,11 @@ impl Tap {
         Ok(())
     }
 
+    /// Whether this says that somebody has deleted the interface, for whoever reads.
+    pub fn is_gone(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(nix::errno::Errno::EBADFD as i32)
+    }
+
     /// A frame that the kernel sends, if there is one.
     ///
     /// # Errors

@@ -160,6 +160,14 @@ impl RouterLab {
         assert!(ended.success(), "sekisho: {ended}");
     }
 
+    /// Sekisho's process.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn pid(&self) -> u32 {
+        self.sekisho.as_ref().expect("sekisho runs").id()
+    }
+
     /// What Sekisho has said so far.
     pub fn said(&self) -> String {
         fs::read_to_string(self.file("sekisho.log")).unwrap_or_default()

@@ -29,3 +29,4 @@ mod silence;
 mod soak;
 mod swap;
 mod transfers;
+mod twins;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Nothing, Params, give};
 use crate::clock;
 use crate::config::{Driver, Port};
-use crate::daemon::{Awaited, FilterHealth, KernelRead, PuntsRead, Recorded, TwinsRead, View};
+use crate::daemon::{Awaited, FailedThread, FilterHealth, KernelRead, PuntsRead, Recorded, TwinsRead, View};
 use crate::outline::TableLine;
 use crate::words;
 
@@ -72,6 +72,9 @@ pub struct Status {
     /// Routes and neighbours of the configuration that are not in force, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes_refused: Vec<String>,
+    /// Threads beside the workers that have panicked: what they did is not done until a restart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_threads: Vec<FailedThread>,
     /// Where metrics are served, if they are.
     pub metrics: Option<String>,
     /// Why they are not, though they should be; it is tried again.
@@ -357,6 +360,7 @@ impl Status {
             kernel: Some(books.kernel.read()).filter(KernelRead::is_followed),
             twins: books.twins(),
             routes_refused: books.routes_refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            failed_threads: books.failed_threads(),
             clients: view.clients,
         }
     }
