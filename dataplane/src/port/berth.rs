@@ -1,9 +1,10 @@
 //! Where the workers get a port's sockets when its interface has been removed and is there again.
 //!
-//! The sockets of all workers are opened by one thread, in the workers' order: what the interface has once (a
-//! fanout group, whose order says which worker gets which frames; an XDP program) is made together with them. The first worker that misses its socket has a thread do
-//! it; the others find theirs here. Opening and closing rings takes tens of milliseconds (the kernel waits
-//! until no other core can be using them), during which the worker serves its other ports.
+//! Sockets are opened by one thread at a time, in the workers' order: what the interface has once (a fanout group, whose
+//! order says which worker gets which frames; an XDP program) is made together with them. The first worker that misses its
+//! socket has a thread do it; the others find theirs here, or have theirs opened next where a driver opens only those that
+//! are missing. Opening and closing rings takes tens of milliseconds (the kernel waits until no other core can be using
+//! them), during which the worker serves its other ports.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,8 +25,16 @@ pub(super) trait Opens: Send + Sync + 'static {
     /// The interface.
     fn name(&self) -> &Name;
 
-    /// Opens the lines of all workers, in their order.
-    fn open(&self, interfaces: &Interfaces) -> Result<Vec<Self::Line>, InterfaceError>;
+    /// How many workers there are.
+    fn workers(&self) -> usize;
+
+    /// Opens the lines of the workers that miss theirs, or of all if they can't be had apart; in the workers' order, each
+    /// with its worker.
+    fn open(
+        &self,
+        interfaces: &Interfaces,
+        missing: &[usize],
+    ) -> Result<Vec<(usize, Self::Line)>, InterfaceError>;
 }
 
 /// One port's place for sockets that wait for their workers.
@@ -39,6 +48,8 @@ struct Moored<Line> {
     generation: u64,
     /// By worker.
     lines: Vec<Option<Line>>,
+    /// Workers that wait for theirs.
+    missing: Vec<usize>,
     opening: bool,
     failure: Option<(Instant, InterfaceError)>,
 }
@@ -55,7 +66,8 @@ pub(super) enum Answer<Line> {
 
 impl<O: Opens> Berth<O> {
     pub(super) fn new(opener: O) -> Berth<O> {
-        let moored = Moored { generation: 0, lines: Vec::new(), opening: false, failure: None };
+        let lines = (0..opener.workers()).map(|_| None).collect();
+        let moored = Moored { generation: 0, lines, missing: Vec::new(), opening: false, failure: None };
         Berth { opener, moored: Mutex::new(moored) }
     }
 
@@ -66,10 +78,18 @@ impl<O: Opens> Berth<O> {
 
     /// Opens the sockets of all workers now.
     pub(super) fn open(&self, interfaces: &Interfaces) -> Result<(), InterfaceError> {
-        let lines = self.opener.open(interfaces)?.into_iter().map(Some).collect();
+        self.open_missing(interfaces, &(0..self.opener.workers()).collect::<Vec<_>>())
+    }
+
+    fn open_missing(&self, interfaces: &Interfaces, missing: &[usize]) -> Result<(), InterfaceError> {
+        let lines = self.opener.open(interfaces, missing)?;
         let mut moored = self.moored();
         moored.generation += 1;
-        let unclaimed = std::mem::replace(&mut moored.lines, lines);
+        let mut unclaimed = Vec::new();
+        for (worker, line) in lines {
+            moored.missing.retain(|other| *other != worker);
+            unclaimed.extend(moored.lines.get_mut(worker).and_then(|place| place.replace(line)));
+        }
         drop(moored);
         // Closing takes long, and nobody is to wait for it.
         drop(unclaimed);
@@ -84,6 +104,9 @@ impl<O: Opens> Berth<O> {
         {
             return Answer::Line(moored.generation, line);
         }
+        if !moored.missing.contains(&worker) {
+            moored.missing.push(worker);
+        }
         if moored.opening {
             return Answer::Opening;
         }
@@ -95,7 +118,7 @@ impl<O: Opens> Berth<O> {
         moored.opening = true;
         let berth = Arc::clone(self);
         let thread = std::thread::Builder::new().name("port-open".to_owned());
-        if let Err(error) = thread.spawn(move || berth.open_for_all()) {
+        if let Err(error) = thread.spawn(move || berth.open_for_those()) {
             let error = InterfaceError::system(self.opener.name().as_str(), "start a thread", error.into());
             moored.opening = false;
             moored.failure = Some((Instant::now(), error.clone()));
@@ -104,12 +127,14 @@ impl<O: Opens> Berth<O> {
         Answer::Opening
     }
 
-    fn open_for_all(&self) {
+    fn open_for_those(&self) {
         leave_core();
+        let mut missing = self.moored().missing.clone();
+        missing.sort_unstable();
         let interfaces = Interfaces::new().map_err(|errno| {
             InterfaceError::system(self.opener.name().as_str(), "open a packet socket", errno)
         });
-        let opened = interfaces.and_then(|interfaces| self.open(&interfaces));
+        let opened = interfaces.and_then(|interfaces| self.open_missing(&interfaces, &missing));
         let mut moored = self.moored();
         moored.opening = false;
         moored.failure = opened.err().map(|error| (Instant::now(), error));

@@ -111,6 +111,19 @@ pub enum InterfaceError {
         /// Its number.
         id: u32,
     },
+    /// Somebody else has a socket at a queue.
+    #[error(
+        "{interface}: its queue {queue} has an AF_XDP socket of somebody else, and still had it after {seconds} s; \
+         `ss --xdp --processes` tells whose"
+    )]
+    Busy {
+        /// The interface's name.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Frames of the interface may be longer than a frame of the driver.
     #[error(
         "{interface} has an MTU of {mtu}, and driver \"xdp\" takes frames for an MTU of up to {most}: \

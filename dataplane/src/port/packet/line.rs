@@ -113,9 +113,13 @@ impl Opens for Opener {
         &self.name
     }
 
-    /// Opens the lines of all workers, in their order. The interface must be switched on: a socket of one that
-    /// is not can't join a fanout group.
-    fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, InterfaceError> {
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Opens the lines of all workers, since they have one fanout group. The interface must be switched on: a socket of one
+    /// that is not can't join it.
+    fn open(&self, interfaces: &Interfaces, _: &[usize]) -> Result<Vec<(usize, Line)>, InterfaceError> {
         let (index, mtu) = self.check(interfaces)?;
         self.port.before.run(self.name.as_str(), index)?;
         let mut lines = Vec::with_capacity(self.workers);
@@ -125,7 +129,7 @@ impl Opens for Opener {
         if self.workers > 1 {
             self.spread(&lines)?;
         }
-        Ok(lines)
+        Ok(lines.into_iter().enumerate().collect())
     }
 }
 

@@ -25,7 +25,8 @@ const GENERIC: u32 = 1 << 1;
 const NATIVE: u32 = 1 << 2;
 
 /// What the objects are called where they are listed (`bpftool prog`).
-const NAME: [u8; 16] = *b"sekisho\0\0\0\0\0\0\0\0\0";
+pub(super) const NAME: &str = "sekisho";
+const NAME_BYTES: [u8; 16] = *b"sekisho\0\0\0\0\0\0\0\0\0";
 
 /// Room for what the verifier has to say.
 const LOG: usize = 64 << 10;
@@ -123,7 +124,7 @@ impl SocketMap {
             flags: 0,
             inner: 0,
             node: 0,
-            name: NAME,
+            name: NAME_BYTES,
         };
         // SAFETY: the attributes of this command, which point to nothing.
         unsafe { bpf(command::MAP_CREATE, &mut create) }.map(|descriptor| SocketMap(owned(descriptor)))
@@ -188,7 +189,7 @@ fn load_with(instructions: &[u64], log: &mut [u8]) -> Result<OwnedFd, Errno> {
         log: if log.is_empty() { 0 } else { log.as_mut_ptr().expose_provenance() as u64 },
         kernel_version: 0,
         flags: 0,
-        name: NAME,
+        name: NAME_BYTES,
     };
     // SAFETY: the attributes of this command: instructions with their count, a string, and a log with its size, into
     // which the kernel writes; all outlive the call.

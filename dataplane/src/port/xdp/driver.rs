@@ -1,9 +1,9 @@
 //! The driver `xdp` of one worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use super::lane::{FRAMES, Lane};
 use super::line::{HEADER, Line, Opener, SHIFTS, TAG, found, most_mtu, node_of};
 use super::region::Region;
@@ -37,10 +37,6 @@ const TAGS: [[u8; 2]; 3] = [[0x81, 0x00], [0x88, 0xa8], [0x91, 0x00]];
 /// System calls that sent nothing until what is queued is left for later.
 const VAIN_CALLS: u32 = 2;
 
-/// How long the frames of a closed socket in zero-copy mode are let alone: the kernel takes them from the device in a
-/// thread of its own. In copy mode it lets go of them when the socket is closed.
-const UNTIL_RECLAIMED: Duration = Duration::from_secs(2);
-
 /// A socket in use, with its rings.
 struct Station {
     line: Arc<Socket>,
@@ -60,13 +56,6 @@ struct Counted {
     ring_full: u64,
     fill_empty: u64,
     invalid: u64,
-}
-
-/// A socket that is being closed, and since when it is.
-struct Closing {
-    lane: u16,
-    is_closed: Arc<AtomicBool>,
-    reclaimed_from: Instant,
 }
 
 struct Port {
@@ -222,6 +211,27 @@ impl XdpDriver {
         self.closing.is_empty() && self.ports.iter().all(|port| port.former.is_none())
     }
 
+    /// Parts with a port's socket, as if it alone were gone.
+    #[cfg(test)]
+    pub(super) fn part_with(&mut self, port: PortId) {
+        self.retire(usize::from(port.0));
+        self.close_former(usize::from(port.0));
+    }
+
+    /// A port's socket, as one has it who lends it.
+    #[cfg(test)]
+    pub(super) fn socket(&self, port: PortId) -> Arc<Socket> {
+        let station = self.ports[usize::from(port.0)].station.as_ref();
+        Arc::clone(&station.expect("the port has one").line)
+    }
+
+    /// Takes a port's socket for one in zero-copy mode.
+    #[cfg(test)]
+    pub(super) fn pretend_zero_copy(&mut self, port: PortId) {
+        let station = self.ports[usize::from(port.0)].station.as_mut();
+        station.expect("the port has one").manner.zero_copy = true;
+    }
+
     /// Asks the kernel what it counted since the last time.
     fn count(&mut self, port: usize) {
         let Port { station: Some(station), watch, .. } = &mut self.ports[port] else { return };
@@ -369,28 +379,33 @@ impl XdpDriver {
     }
 
     fn close_former(&mut self, port: usize) {
-        let Some(Station { line, lane, manner, _attachment: attachment, .. }) =
-            self.ports[port].former.take()
-        else {
+        let Port { former, watch, .. } = &mut self.ports[port];
+        let Some(Station { line, mut lane, manner, _attachment: attachment, .. }) = former.take() else {
             return;
         };
-        let is_closed = Arc::new(AtomicBool::new(false));
-        let wait = if manner.zero_copy { UNTIL_RECLAIMED } else { Duration::ZERO };
-        let reclaimed_from = Instant::now() + wait;
-        self.closing.push(Closing { lane: lane.number(), is_closed: Arc::clone(&is_closed), reclaimed_from });
-        // In this order: what comes last says that the others are gone.
-        dismiss((line, lane, attachment, Signal(is_closed)));
+        if manner.zero_copy {
+            // The device is gone, or another one. What it has not said to be sent is not.
+            let lost = lane.unsent(&mut self.umem);
+            watch.cells().transmit_down.add(lost.frames as u64);
+            watch.cells().lose_queued(lost);
+        }
+        self.closing.push(Closing::new(lane.number(), line.closed(), manner.zero_copy));
+        dismiss((line, lane, attachment));
     }
 
     /// Takes back the frames of sockets that are closed.
     fn reclaim(&mut self) {
         let XdpDriver { closing, umem, lanes, .. } = self;
-        closing.retain(|Closing { lane, is_closed, reclaimed_from }| {
-            if !is_closed.load(Ordering::Acquire) || Instant::now() < *reclaimed_from {
+        if closing.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        closing.retain(|closing| {
+            if !closing.is_over(now) {
                 return true;
             }
-            umem.reclaim(*lane);
-            lanes[usize::from(*lane)] = false;
+            umem.reclaim(closing.lane());
+            lanes[usize::from(closing.lane())] = false;
             false
         });
     }
@@ -511,15 +526,6 @@ impl XdpDriver {
                 at += 1;
             }
         }
-    }
-}
-
-/// Says that what was dropped before it is gone.
-struct Signal(Arc<AtomicBool>);
-
-impl Drop for Signal {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -12,7 +12,11 @@
 //! ones that were not fetched). So a port whose device takes nothing any more keeps no more than its share,
 //! and the others go on.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use super::ring::{Consumer, Producer};
+use super::socket::Socket;
 use super::umem::{Descriptor, Umem};
 use crate::port::watch::Cells;
 use crate::port::{Burst, Held, Lost};
@@ -38,6 +42,8 @@ pub(super) struct Rings {
     pub(super) receive: Consumer,
     pub(super) transmit: Producer,
     pub(super) completion: Consumer,
+    /// Behind them, since it is told closed when it is dropped, and is not closed while they are mapped. A test has none.
+    pub(super) _socket: Option<Arc<Socket>>,
 }
 
 /// One socket's rings with their frames.
@@ -130,6 +136,21 @@ impl Lane {
             }
         }
         self.rings.completion.release();
+    }
+
+    /// What is not known to have been sent: in the ring, or with a device that has not said so. No frame changes hands.
+    pub(super) fn unsent(&mut self, umem: &mut Umem) -> Lost {
+        self.reap(umem);
+        self.rings.transmit.publish();
+        let mut lost = Lost { frames: self.outward as usize, bytes: 0 };
+        // A frame's last descriptor is the one that counts.
+        let mut seen = HashSet::new();
+        for Descriptor { address, length } in self.rings.transmit.latest() {
+            if umem.is_sent(self.number, address) && seen.insert(address >> umem.shift()) {
+                lost.bytes += length as usize;
+            }
+        }
+        lost
     }
 
     /// Takes back frames that the kernel has not looked at yet. Only for a socket in copy mode: there the

@@ -4,13 +4,15 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::attached;
 use super::bpf::{self, SocketMap};
 use super::lane::Rings;
 use super::program;
 use super::queues;
-use super::region::Region;
+use super::region::{Opened, Refused, Region};
 use super::settings::{XdpManner, XdpMode, XdpPort, ZeroCopy};
 use super::socket::Socket;
 use crate::port::berth::Opens;
@@ -34,6 +36,11 @@ pub(super) const fn most_mtu(shift: u32) -> usize {
 
 /// Frames are of the first size that they fit into; a larger one than a page the kernel does not take.
 pub(super) const SHIFTS: [u32; 2] = [11, 12];
+
+/// How long is waited for what a former process, or a socket of this one, still has: the kernel lets go of a queue in a
+/// thread of its own.
+const PATIENCE: Duration = Duration::from_secs(3);
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// The features that take VLAN tags out, as the kernel calls them.
 const TAKE_TAGS: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
@@ -214,44 +221,42 @@ impl Opener {
         index: u32,
         attachment: &Arc<Attachment>,
     ) -> Result<Line, InterfaceError> {
-        let mut why_copy = None;
-        let mut opened = None;
-        if self.port.zero_copy != ZeroCopy::Off {
-            let tried = match attachment.native {
-                true => region.socket(index, queue, true),
-                // A device that fills a socket's frames would fill them past the program.
-                false => Err(Errno(libc::EOPNOTSUPP)),
-            };
-            match tried {
-                Ok(socket) => opened = Some(socket),
-                Err(errno) if self.port.zero_copy == ZeroCopy::On => {
-                    let (mode, key) = ("zero-copy mode", "zero-copy");
-                    let interface = self.name.as_str().to_owned();
-                    return Err(InterfaceError::Mode { interface, mode, key, errno });
-                }
-                Err(errno) => {
-                    why_copy = Some(match attachment.native {
-                        true => format!("zero-copy: {}", errno.words()),
-                        false => "generic mode copies".to_owned(),
-                    });
-                }
-            }
+        let interface = || self.name.as_str().to_owned();
+        // A device that fills a socket's frames would fill them past a program in generic mode.
+        let zero_copy = match attachment.native {
+            true => self.port.zero_copy,
+            false => ZeroCopy::Off,
+        };
+        let no_zero_copy = |errno| {
+            let (mode, key) = ("zero-copy mode", "zero-copy");
+            InterfaceError::Mode { interface: interface(), mode, key, errno }
+        };
+        if self.port.zero_copy == ZeroCopy::On && zero_copy == ZeroCopy::Off {
+            return Err(no_zero_copy(Errno(libc::EOPNOTSUPP)));
         }
-        let (socket, rings) = match opened {
-            Some(opened) => opened,
-            None => region.socket(index, queue, false).map_err(|errno| match errno {
-                Errno(libc::EAFNOSUPPORT) => InterfaceError::Lacks {
-                    interface: self.name.as_str().to_owned(),
-                    feature: "AF_XDP sockets",
-                    since: "5.11, CONFIG_XDP_SOCKETS",
-                },
-                // What the kernel says where the limit is too small.
-                Errno(libc::ENOBUFS) => InterfaceError::Locked {
-                    interface: self.name.as_str().to_owned(),
-                    mebibytes: region.memory.len() >> 20,
-                },
-                errno => self.error("open an AF_XDP socket")(errno),
-            })?,
+        let is_busy = |refused: &Refused| *refused == Refused::Socket(Errno(libc::EBUSY));
+        let opened = patiently(|| region.socket(index, queue, zero_copy), is_busy);
+        let locked =
+            || InterfaceError::Locked { interface: interface(), mebibytes: region.memory.len() >> 20 };
+        let Opened { socket, rings, why_copy } = opened.map_err(|refused| match refused {
+            // What the kernel says where the limit is too small.
+            Refused::Socket(Errno(libc::ENOBUFS)) | Refused::ZeroCopy(Errno(libc::ENOBUFS)) => locked(),
+            Refused::ZeroCopy(errno) => no_zero_copy(errno),
+            Refused::Socket(Errno(libc::EAFNOSUPPORT)) => InterfaceError::Lacks {
+                interface: interface(),
+                feature: "AF_XDP sockets",
+                since: "5.11, CONFIG_XDP_SOCKETS",
+            },
+            Refused::Socket(Errno(libc::EBUSY)) => {
+                InterfaceError::Busy { interface: interface(), queue, seconds: PATIENCE.as_secs() }
+            }
+            Refused::Socket(errno) => self.error("open an AF_XDP socket")(errno),
+        })?;
+        let why_copy = match (why_copy, self.port.zero_copy) {
+            (Some(Errno(libc::ENOBUFS)), _) => Some("zero-copy: too little memory may be locked".to_owned()),
+            (Some(errno), _) => Some(format!("zero-copy: {}", errno.words())),
+            (None, ZeroCopy::Auto) if !attachment.native => Some("generic mode copies".to_owned()),
+            (None, _) => None,
         };
         let busy_poll =
             self.port.busy_poll && puts_off_interrupts(&self.name) && socket.prefer_busy_polling().is_ok();
@@ -275,14 +280,37 @@ impl Opens for Opener {
         &self.name
     }
 
-    /// Opens the lines of all workers, in their order. The interface must be switched on: a socket can't be bound to one
-    /// that is not.
-    fn open(&self, interfaces: &Interfaces) -> Result<Vec<Line>, InterfaceError> {
+    fn workers(&self) -> usize {
+        self.regions.len()
+    }
+
+    /// Opens the lines that are missing: the other workers' are in use, and a queue has one socket. The interface must be
+    /// switched on: a socket can't be bound to one that is not.
+    fn open(&self, interfaces: &Interfaces, missing: &[usize]) -> Result<Vec<(usize, Line)>, InterfaceError> {
         let index = self.check(interfaces)?;
         self.port.before.run(self.name.as_str(), index)?;
-        let attachment = self.attach(interfaces, index)?;
-        let workers = self.regions.iter().zip(0..);
-        workers.map(|(region, queue)| self.open_one(region, queue, index, &attachment)).collect()
+        // The program goes with its process, as soon as the kernel gets to it.
+        let is_former = |error: &InterfaceError| match error {
+            InterfaceError::Occupied { program, id, .. } => *id == 0 || program == bpf::NAME,
+            _ => false,
+        };
+        let attachment = patiently(|| self.attach(interfaces, index), is_former)?;
+        let workers = self.regions.iter().enumerate().filter(|(worker, _)| missing.contains(worker));
+        let open = |(worker, region): (usize, &Arc<Region>)| {
+            Ok((worker, self.open_one(region, worker as u32, index, &attachment)?))
+        };
+        workers.map(open).collect()
+    }
+}
+
+/// Tries again what fails by something that passes, for some time.
+fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, passes: impl Fn(&E) -> bool) -> Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if passes(&error) && begun.elapsed() < PATIENCE => thread::sleep(BETWEEN),
+            result => return result,
+        }
     }
 }
 

@@ -53,6 +53,7 @@
 
 mod attached;
 mod bpf;
+mod closing;
 mod driver;
 mod lane;
 mod line;

@@ -11,9 +11,13 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::lane::Rings;
+use super::settings::ZeroCopy;
 use super::socket::{Binding, Socket};
 use crate::port::mapping::Mapping;
 use crate::port::system::Errno;
+
+/// Frames of the memory by which a device is asked whether it has zero-copy mode.
+const PROBE: usize = 2;
 
 /// A worker's memory for frames.
 pub(super) struct Region {
@@ -23,6 +27,28 @@ pub(super) struct Region {
     pub(super) huge_pages: bool,
     /// Sockets that may lend, and whether they are in zero-copy mode.
     bound: Mutex<Vec<(bool, Weak<Socket>)>>,
+}
+
+/// A socket with its rings, and why it is not in zero-copy mode where that was tried.
+pub(super) struct Opened {
+    pub(super) socket: Arc<Socket>,
+    pub(super) rings: Rings,
+    pub(super) why_copy: Option<Errno>,
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Zero-copy mode was demanded.
+    ZeroCopy(Errno),
+    /// For whatever else.
+    Socket(Errno),
+}
+
+impl From<Errno> for Refused {
+    fn from(errno: Errno) -> Refused {
+        Refused::Socket(errno)
+    }
 }
 
 impl Region {
@@ -39,50 +65,106 @@ impl Region {
         Ok(Region { memory: Arc::new(memory), shift, huge_pages, bound: Mutex::default() })
     }
 
-    /// A socket at a queue of an interface, in this mode.
-    pub(super) fn socket(
+    /// A socket at a queue of an interface, in zero-copy mode if that is wanted and to be had.
+    pub(super) fn socket(&self, interface: u32, queue: u32, zero_copy: ZeroCopy) -> Result<Opened, Refused> {
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        bound.retain(|(_, socket)| socket.strong_count() > 0);
+        let (mut why_copy, mut registered) = (None, None);
+        if zero_copy != ZeroCopy::Off {
+            let tried = match self.shared(&bound, interface, queue, true) {
+                Ok(None) => self.registered(interface, queue, &mut registered),
+                Ok(Some(opened)) => Ok(opened),
+                Err(errno) => Err(errno),
+            };
+            match tried {
+                Ok((socket, rings)) => {
+                    bound.push((true, Arc::downgrade(&socket)));
+                    return Ok(Opened { socket, rings, why_copy: None });
+                }
+                // Somebody else has the queue, which is the same for either mode.
+                Err(Errno(libc::EBUSY)) => return Err(Refused::Socket(Errno(libc::EBUSY))),
+                // Memory that may be locked does not do for both modes. Whether the device has this one is still to be told.
+                Err(errno @ Errno(libc::ENOBUFS)) => why_copy = Some(self.probe(interface, queue, errno)?),
+                Err(errno) => why_copy = Some(errno),
+            }
+        }
+        if let (ZeroCopy::On, Some(errno)) = (zero_copy, why_copy) {
+            return Err(Refused::ZeroCopy(errno));
+        }
+        let (socket, rings) = match self.shared(&bound, interface, queue, false)? {
+            Some(opened) => opened,
+            None => {
+                let (socket, rings) = match registered {
+                    Some(registered) => registered,
+                    None => self.register()?,
+                };
+                socket.bind(interface, queue, Binding::Own { zero_copy: false })?;
+                (socket, rings)
+            }
+        };
+        bound.push((false, Arc::downgrade(&socket)));
+        Ok(Opened { socket, rings, why_copy })
+    }
+
+    /// A socket that shares with one of its mode; none if there is no such.
+    fn shared(
         &self,
+        bound: &[(bool, Weak<Socket>)],
         interface: u32,
         queue: u32,
         zero_copy: bool,
-    ) -> Result<(Arc<Socket>, Rings), Errno> {
-        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        bound.retain(|(_, socket)| socket.strong_count() > 0);
-        let lenders: Vec<Arc<Socket>> = bound
-            .iter()
-            .filter(|(mode, _)| *mode == zero_copy)
-            .filter_map(|(_, socket)| socket.upgrade())
-            .collect();
-        let mut opened = None;
-        for lender in lenders {
+    ) -> Result<Option<(Arc<Socket>, Rings)>, Errno> {
+        let lenders = bound.iter().filter(|(mode, _)| *mode == zero_copy);
+        for lender in lenders.filter_map(|(_, socket)| socket.upgrade()) {
             let (socket, rings) = prepared()?;
             match socket.bind(interface, queue, Binding::Shared(lender.as_fd())) {
-                Ok(()) => {
-                    opened = Some((socket, rings));
-                    break;
-                }
+                Ok(()) => return Ok(Some((socket, rings))),
                 // Its interface is gone: it has nothing to lend any more.
                 Err(Errno(libc::EBADF)) => {}
                 Err(errno) => return Err(errno),
             }
         }
-        let (socket, rings) = match opened {
-            Some(opened) => opened,
-            None => {
-                let (socket, rings) = prepared()?;
-                socket.register(&self.memory, self.shift)?;
-                socket.bind(interface, queue, Binding::Own { zero_copy })?;
-                (socket, rings)
+        Ok(None)
+    }
+
+    /// A socket in zero-copy mode that has registered the memory itself. If it can't be bound, it is left in `registered`.
+    fn registered(
+        &self,
+        interface: u32,
+        queue: u32,
+        registered: &mut Option<(Arc<Socket>, Rings)>,
+    ) -> Result<(Arc<Socket>, Rings), Errno> {
+        let (socket, rings) = self.register()?;
+        match socket.bind(interface, queue, Binding::Own { zero_copy: true }) {
+            Ok(()) => Ok((socket, rings)),
+            Err(errno) => {
+                *registered = Some((socket, rings));
+                Err(errno)
             }
-        };
-        let socket = Arc::new(socket);
-        bound.push((zero_copy, Arc::downgrade(&socket)));
+        }
+    }
+
+    fn register(&self) -> Result<(Arc<Socket>, Rings), Errno> {
+        let (socket, rings) = prepared()?;
+        socket.register(&self.memory, self.shift)?;
         Ok((socket, rings))
+    }
+
+    /// Why a queue has no zero-copy mode, asked with hardly any memory; `known` if it has.
+    fn probe(&self, interface: u32, queue: u32, known: Errno) -> Result<Errno, Errno> {
+        let memory = Mapping::anonymous(PROBE << self.shift)?;
+        let (socket, _rings) = prepared()?;
+        socket.register(&memory, self.shift)?;
+        match socket.bind(interface, queue, Binding::Own { zero_copy: true }) {
+            Ok(()) => Ok(known),
+            Err(Errno(libc::EBUSY)) => Err(Errno(libc::EBUSY)),
+            Err(errno) => Ok(errno),
+        }
     }
 }
 
-fn prepared() -> Result<(Socket, Rings), Errno> {
-    let socket = Socket::new()?;
+fn prepared() -> Result<(Arc<Socket>, Rings), Errno> {
+    let socket = Arc::new(Socket::new()?);
     let rings = socket.make_rings()?;
     socket.widen();
     Ok((socket, rings))

@@ -151,6 +151,11 @@ impl Producer {
         flags & libc::XDP_RING_NEED_WAKEUP != 0
     }
 
+    /// What was written last, the newest first, as far back as the ring goes. A ring that was never full has zeros there.
+    pub(super) fn latest(&self) -> impl Iterator<Item = Descriptor> + '_ {
+        (1..=self.slots.count).map(|back| self.slots.descriptor(self.next.wrapping_sub(back)))
+    }
+
     /// Makes entries that have not been taken ones that the kernel passes over; gives what they were. The other side must
     /// not be reading: see [`lane`](super::lane).
     pub(super) fn void_pending(&mut self) -> impl Iterator<Item = Descriptor> + '_ {

@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use libc::{c_int, off_t, socklen_t, xdp_ring_offset};
 
@@ -33,23 +34,48 @@ pub(super) enum Binding<'a> {
     Shared(BorrowedFd<'a>),
 }
 
+/// When a socket was closed; nothing before.
+pub(super) type Closed = Arc<OnceLock<Instant>>;
+
+/// Tells that what stands before it was dropped.
+struct Signal(Closed);
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        let _ = self.0.set(Instant::now());
+    }
+}
+
 /// An AF_XDP socket.
-pub(super) struct Socket(OwnedFd);
+///
+/// Whoever lends it, or has its rings, has it too: the kernel keeps a socket as long as a ring of it is mapped. So it is
+/// closed when the last of them lets go, wherever that is.
+pub(super) struct Socket {
+    // Fields are dropped in their order.
+    descriptor: OwnedFd,
+    closed: Signal,
+}
 
 impl Socket {
     /// A socket that is bound to nothing.
     pub(super) fn new() -> Result<Socket, Errno> {
-        system::socket(libc::AF_XDP, libc::SOCK_RAW).map(Socket)
+        let descriptor = system::socket(libc::AF_XDP, libc::SOCK_RAW)?;
+        Ok(Socket { descriptor, closed: Signal(Closed::default()) })
+    }
+
+    /// Where it will be told that it is closed.
+    pub(super) fn closed(&self) -> Closed {
+        Arc::clone(&self.closed.0)
     }
 
     /// `T` is the plain structure that linux/if_xdp.h or socket(7) names for the option.
     fn set<T: Copy>(&self, level: c_int, option: c_int, value: &T) -> Result<(), Errno> {
-        system::set_option(&self.0, level, option, value)
+        system::set_option(&self.descriptor, level, option, value)
     }
 
     /// `T` is the plain structure for the option, numbers all; the kernel may know less of it and leaves zeros.
     fn get<T: Copy>(&self, level: c_int, option: c_int, zero: T) -> Result<T, Errno> {
-        system::get_option(&self.0, level, option, zero)
+        system::get_option(&self.descriptor, level, option, zero)
     }
 
     /// Registers frames of 2^`shift` bytes. The kernel pins their memory, so it stays what it is as long as the kernel uses
@@ -66,8 +92,8 @@ impl Socket {
         self.set(libc::SOL_XDP, libc::XDP_UMEM_REG, &region)
     }
 
-    /// Makes the socket's rings, and maps them.
-    pub(super) fn make_rings(&self) -> Result<Rings, Errno> {
+    /// Makes the socket's rings, and maps them. They keep the socket.
+    pub(super) fn make_rings(self: &Arc<Self>) -> Result<Rings, Errno> {
         for (ring, entries) in [
             (libc::XDP_UMEM_FILL_RING, IN),
             (libc::XDP_RX_RING, IN),
@@ -86,6 +112,7 @@ impl Socket {
             completion: Consumer::new(self.map(completion, ADDRESS, OUT)?),
             receive: Consumer::new(self.map((offsets.rx, libc::XDP_PGOFF_RX_RING), DESCRIPTOR, IN)?),
             transmit: Producer::new(self.map((offsets.tx, libc::XDP_PGOFF_TX_RING), DESCRIPTOR, OUT)?),
+            _socket: Some(Arc::clone(self)),
         })
     }
 
@@ -96,7 +123,7 @@ impl Socket {
             flags: offsets.flags as usize,
             entries: offsets.desc as usize,
         };
-        let memory = Mapping::of(self.0.as_fd(), layout.entries + count as usize * entry, at)?;
+        let memory = Mapping::of(self.descriptor.as_fd(), layout.entries + count as usize * entry, at)?;
         Ok(Slots::new(Arc::new(memory), layout, count))
     }
 
@@ -117,7 +144,7 @@ impl Socket {
         };
         let (pointer, size) = (std::ptr::from_ref(&address).cast(), size_of_val(&address) as socklen_t);
         // SAFETY: `pointer` and `size` describe `address`, which the kernel only reads.
-        match unsafe { libc::bind(self.0.as_raw_fd(), pointer, size) } {
+        match unsafe { libc::bind(self.descriptor.as_raw_fd(), pointer, size) } {
             0 => Ok(()),
             _ => Err(Errno::last()),
         }
@@ -160,7 +187,14 @@ impl Socket {
     pub(super) fn wake_to_send(&self) -> Result<(), Errno> {
         // SAFETY: no buffer and no address; the frames are in the ring.
         let sent = unsafe {
-            libc::sendto(self.0.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
+            libc::sendto(
+                self.descriptor.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null(),
+                0,
+            )
         };
         if sent >= 0 { Ok(()) } else { Err(Errno::last()) }
     }
@@ -172,7 +206,7 @@ impl Socket {
         // SAFETY: no buffer and no address; frames come by the ring.
         let received = unsafe {
             libc::recvfrom(
-                self.0.as_raw_fd(),
+                self.descriptor.as_raw_fd(),
                 std::ptr::null_mut(),
                 0,
                 libc::MSG_DONTWAIT,
@@ -191,6 +225,6 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
     }
 }

@@ -164,6 +164,13 @@ impl Umem {
         true
     }
 
+    /// Whether the kernel has a frame to send, for this lane.
+    pub(super) fn is_sent(&self, lane: u16, address: u64) -> bool {
+        let place = u32::try_from(address).ok();
+        let owner = place.and_then(|place| self.owners.get((place >> self.shift) as usize));
+        owner.is_some_and(|owner| *owner == Owner::sent(lane))
+    }
+
     /// A frame is given back.
     #[inline]
     pub(super) fn release(&mut self, frame: Held) {

@@ -1,6 +1,7 @@
 //! The driver at real interfaces: veth pairs in network namespaces that the tests make. They need root.
 
 mod links;
+mod sockets;
 mod twin;
 
 use std::time::{Duration, Instant};

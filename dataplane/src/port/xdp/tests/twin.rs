@@ -49,7 +49,8 @@ fn lane(number: u16) -> (Lane, Kernel) {
     let (completion, theirs) = ends(ADDRESS, OUT);
     let (receive, receive_end) = ends(DESCRIPTOR, IN);
     let (transmit_end, transmit) = ends(DESCRIPTOR, OUT);
-    let rings = Rings { fill: ours, receive: receive_end, transmit: transmit_end, completion: theirs };
+    let rings =
+        Rings { fill: ours, receive: receive_end, transmit: transmit_end, completion: theirs, _socket: None };
     let kernel = Kernel { fill, receive, transmit, completion, device: Vec::new(), wire: VecDeque::new() };
     (Lane::new(number, rings), kernel)
 }
