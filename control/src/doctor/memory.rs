@@ -7,14 +7,25 @@ use super::{Finding, Host};
 use crate::config::{Config, Driver};
 
 const SUBJECT: &str = "memory";
-/// What the rings of one worker at one `packet` port take: 16 MiB in, 4 MiB out.
+/// What the rings of one worker at one `packet` port take: 16 MiB in, 4 MiB out. And the most that the frames of one at an
+/// `xdp` port do.
 const RINGS: u64 = 20 << 20;
+const FRAMES: u64 = 24 << 20;
+
+/// What the frames of driver `xdp` take.
+fn frames(config: Option<&Config>, workers: usize) -> u64 {
+    let xdp = |config: &Config| {
+        config.ports.iter().filter(|port| matches!(port.driver, Driver::Xdp { .. })).count()
+    };
+    config.map_or(0, |config| FRAMES * (xdp(config) * workers) as u64)
+}
 
 pub(super) fn examine(host: &Host, config: Option<&Config>, workers: usize, findings: &mut Vec<Finding>) {
     let packet = |config: &Config| {
         config.ports.iter().filter(|port| matches!(port.driver, Driver::Packet { .. })).count()
     };
-    let wanted = config.map_or(0, |config| RINGS * (packet(config) * workers) as u64);
+    let frames = frames(config, workers);
+    let wanted = config.map_or(0, |config| RINGS * (packet(config) * workers) as u64) + frames;
     let available = host.field("/proc/meminfo", "MemAvailable").and_then(|text| {
         let kilobytes: u64 = text.split_whitespace().next()?.parse().ok()?;
         Some(kilobytes << 10)
@@ -31,18 +42,7 @@ pub(super) fn examine(host: &Host, config: Option<&Config>, workers: usize, find
             ),
         });
     }
-    let limit = getrlimit(Resource::Memlock).current;
-    let text = limit.map_or("unlimited".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
-    findings.push(match limit.is_none_or(|limit| limit >= 64 << 20) {
-        true => Finding::ok(SUBJECT, format!("memory that may be locked: {text}")),
-        // The rings of `packet` are the kernel's memory and not counted.
-        false => Finding::warn(
-            SUBJECT,
-            format!("memory that may be locked: {text}"),
-            "the driver \"packet\" needs none; AF_XDP on old kernels, and locked tables, do",
-            "ulimit -l unlimited    # the unit sekisho.service has LimitMEMLOCK=infinity",
-        ),
-    });
+    findings.push(locked(getrlimit(Resource::Memlock).current, frames));
     if let Some(text) = host.text("/sys/kernel/mm/transparent_hugepage/enabled") {
         let chosen = text.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("?").to_owned();
         findings.push(match chosen == "never" {
@@ -59,15 +59,30 @@ pub(super) fn examine(host: &Host, config: Option<&Config>, workers: usize, find
     huge_pages(host, config, workers, findings);
 }
 
+/// Memory that may be locked, against what driver `xdp` locks. That of whoever asks, as the daemon's would be.
+fn locked(limit: Option<u64>, frames: u64) -> Finding {
+    let text = limit.map_or("unlimited".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
+    let found = match frames {
+        // The rings of `packet` are the kernel's memory and not counted.
+        0 => format!("memory that may be locked: {text}; the driver \"packet\" needs none"),
+        _ => format!("memory that may be locked: {text}, frames of \"xdp\" take {} MiB", frames >> 20),
+    };
+    match limit.is_none_or(|limit| limit >= frames) {
+        true => Finding::ok(SUBJECT, found),
+        false => Finding::warn(
+            SUBJECT,
+            found,
+            "without CAP_IPC_LOCK, which root has, `sekisho run` refuses to start",
+            "ulimit -l unlimited    # the unit sekisho.service has LimitMEMLOCK=infinity",
+        ),
+    }
+}
+
 /// Frames of the driver `xdp` lie in huge pages, if there are some: 24 MiB for each worker and port at most.
 fn huge_pages(host: &Host, config: Option<&Config>, workers: usize, findings: &mut Vec<Finding>) {
     const PATH: &str = "/proc/sys/vm/nr_hugepages";
-    const FRAMES: u64 = 24 << 20;
     let Some(pages) = host.number(PATH) else { return };
-    let xdp = |config: &Config| {
-        config.ports.iter().filter(|port| matches!(port.driver, Driver::Xdp { .. })).count()
-    };
-    let bytes = config.map_or(0, |config| FRAMES * (xdp(config) * workers) as u64);
+    let bytes = frames(config, workers);
     if bytes == 0 {
         let found = format!("{pages} huge pages reserved; the driver \"packet\" uses none");
         findings.push(Finding::ok(SUBJECT, found));
@@ -102,6 +117,14 @@ mod tests {
 
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn memory_that_may_be_locked_is_held_against_what_the_frames_take() {
+        assert_eq!(locked(Some(8 << 20), 0).level, Level::Ok);
+        assert_eq!(locked(None, 48 << 20).level, Level::Ok);
+        let little = locked(Some(8 << 20), 48 << 20);
+        assert!(little.level == Level::Warn && little.found.ends_with("take 48 MiB"), "{little:?}");
+    }
 
     #[test]
     fn huge_pages_are_asked_for_where_a_port_has_frames_in_them() {

@@ -9,6 +9,7 @@ mod change;
 mod cores;
 mod daemon;
 mod device;
+mod far_end;
 mod genetlink;
 mod host;
 mod interrupts;

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
+use sekisho_dataplane::port::xdp::{MOST_MTU, XdpMode};
 use sekisho_dataplane::port::{Offload, Offloads, Rings};
 
 use super::change::{Change, Setting};
 use super::device::{Devices, Sizes};
 use super::host::list;
-use super::{Finding, Host, cores, interrupts};
+use super::{Finding, Host, cores, far_end, interrupts};
 use crate::config::{Driver, Mode, Port};
 
 /// With fewer descriptors, a ring of the smallest frames at 10 Gbit/s is full within 70 µs.
@@ -19,7 +20,13 @@ const SMALL_RING: u32 = 1024;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Packet,
-    Xdp,
+    Xdp(XdpMode),
+}
+
+impl Way {
+    fn is_xdp(self) -> bool {
+        self != Way::Packet
+    }
 }
 
 pub(super) fn examine(
@@ -31,7 +38,7 @@ pub(super) fn examine(
     let subject = format!("port {}", port.name);
     let (way, device) = match &port.driver {
         Driver::Packet { device, .. } => (Way::Packet, device),
-        Driver::Xdp { device, .. } => (Way::Xdp, device),
+        Driver::Xdp { device, mode, .. } => (Way::Xdp(*mode), device),
         Driver::Dpdk { .. } => {
             findings.push(Finding::fail(
                 subject,
@@ -59,9 +66,12 @@ pub(super) fn examine(
     let speed = speed.map_or(String::new(), |speed| format!(", {speed} Mbit/s"));
     findings.push(Finding::ok(&*subject, format!("{device}: driver {driver}{speed}")));
     link(host, &subject, device, &sys, findings);
-    sizes(host, &subject, device, &sys, findings);
+    sizes(host, &subject, device, &sys, way, findings);
     let native = xdp(&subject, device, way, findings);
     offloads(&subject, device, way, native, findings);
+    if let Way::Xdp(mode) = way {
+        far_end::examine(host, &subject, device, mode, native, findings);
+    }
     queues(host, &subject, device, &sys, (way, workers.len()), findings);
     interrupts::of_a_port(host, &subject, &sys, workers, findings);
     node(host, &subject, &sys, workers, findings);
@@ -113,7 +123,7 @@ fn link(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec<
 }
 
 /// MTUs: a frame of 1,500 bytes with two tags needs four more than the one that the kernel grants.
-fn sizes(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec<Finding>) {
+fn sizes(host: &Host, subject: &str, device: &str, sys: &str, way: Way, findings: &mut Vec<Finding>) {
     let Some(mtu) = host.number(&format!("{sys}/mtu")) else { return };
     let frames = format!("MTU {mtu}: frames of up to {} bytes with one tag", mtu + 18);
     if mtu < 1500 {
@@ -124,7 +134,21 @@ fn sizes(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec
                 "longer frames can't leave by it; they are counted `oversize` and lost",
                 format!("ip link set dev {device} mtu 1504"),
             )
-            .by([mtu_of(sys)]),
+            .by([mtu_of(sys, 1504)]),
+        );
+    } else if way.is_xdp() && mtu > MOST_MTU as u64 {
+        findings.push(
+            Finding::fail(
+                subject,
+                frames,
+                format!(
+                    "driver \"xdp\" takes frames for an MTU of up to {MOST_MTU}: `sekisho run` refuses more"
+                ),
+                format!(
+                    "ip link set dev {device} mtu {MOST_MTU}    # or `driver = \"packet\"` in its [[port]]"
+                ),
+            )
+            .by([mtu_of(sys, MOST_MTU)]),
         );
     } else if mtu < 1504 {
         findings.push(Finding::warn(
@@ -132,14 +156,14 @@ fn sizes(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec
             frames,
             "a full frame with two tags (QinQ), or PPPoE behind a tag, is longer by four bytes and would be lost",
             format!("ip link set dev {device} mtu 1504    # on both ports of the pair; needed with two tags only"),
-        ).by([mtu_of(sys)]));
+        ).by([mtu_of(sys, 1504)]));
     } else {
         findings.push(Finding::ok(subject, frames));
     }
 }
 
-fn mtu_of(sys: &str) -> Change {
-    Change::file(format!("{sys}/mtu"), "1504")
+fn mtu_of(sys: &str, to: usize) -> Change {
+    Change::file(format!("{sys}/mtu"), to.to_string())
 }
 
 /// What the device's driver can do with XDP; whether it runs programs itself, if that can be told.
@@ -149,7 +173,7 @@ fn xdp(subject: &str, device: &str, way: Way, findings: &mut Vec<Finding>) -> Op
         (Ok(Some(xdp)), _) => xdp,
         // Kernels before 6.3 don't say, and who does not use it need not know.
         (_, Way::Packet) => return None,
-        (Ok(None) | Err(_), Way::Xdp) => {
+        (Ok(None) | Err(_), Way::Xdp(_)) => {
             findings.push(Finding::warn(
                 subject,
                 format!("the kernel does not tell what {device} can do with XDP"),
@@ -161,13 +185,13 @@ fn xdp(subject: &str, device: &str, way: Way, findings: &mut Vec<Finding>) -> Op
     };
     let native = xdp.is_native();
     findings.push(match way {
-        Way::Xdp if !native => Finding::warn(
+        Way::Xdp(_) if !native => Finding::warn(
             subject,
             format!("XDP features: {xdp}"),
             "without basic and redirect in its driver there is only generic mode: every frame is copied",
             "write `driver = \"packet\"` in its [[port]], or take a card whose driver has them",
         ),
-        Way::Xdp if !xdp.has_zero_copy() => {
+        Way::Xdp(_) if !xdp.has_zero_copy() => {
             Finding::ok(subject, format!("XDP features: {xdp}; without zero-copy each frame is copied once"))
         }
         _ => Finding::ok(subject, format!("XDP features: {xdp}")),
@@ -212,7 +236,7 @@ fn offloads(subject: &str, device: &str, way: Way, native: Option<bool>, finding
     };
     match merging.remedy() {
         // The driver gives frames to the worker before anything can be merged, or refuses the program itself.
-        Some(_) if way == Way::Xdp && native == Some(true) && !merging.on().contains(&Offload::Lro) => {
+        Some(_) if way.is_xdp() && native == Some(true) && !merging.on().contains(&Offload::Lro) => {
             findings.push(Finding::ok(subject, format!("{merging} on, behind what XDP takes{rest}")));
         }
         Some(remedy) => {
@@ -284,7 +308,7 @@ fn queues(
     let found = format!("{receive} receive queues{most}, {workers} workers");
     // A device of one queue has no more to give: only what could be otherwise is told.
     let fewer = receive > 1 && receive < workers;
-    let more = way == Way::Xdp && receive > workers;
+    let more = way.is_xdp() && receive > workers;
     if fewer || more {
         let why = match more {
             true => {
@@ -481,7 +505,7 @@ mod tests {
         let host = Host::at(folder.path());
         let mut findings = Vec::new();
         link(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
-        sizes(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
+        sizes(&host, "port a", "nodev9", "/sys/class/net/nodev9", Way::Packet, &mut findings);
         queues(&host, "port a", "nodev9", "/sys/class/net/nodev9", (Way::Packet, 4), &mut findings);
         node(&host, "port a", "/sys/class/net/nodev9", &[0, 5], &mut findings);
         bridge(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
@@ -506,6 +530,25 @@ mod tests {
         let alone = found(|sys| fs::write(sys.join("carrier"), "0").unwrap());
         assert_eq!((alone[0].level, alone[0].found.contains("no carrier")), (Level::Warn, true));
     }
+
+    #[test]
+    fn an_mtu_that_driver_xdp_refuses_is_told_with_what_the_refusal_says() {
+        let told = |way, mtu: u32| {
+            let folder = tempfile::tempdir().unwrap();
+            let sys = folder.path().join("sys/class/net/eth1");
+            fs::create_dir_all(&sys).unwrap();
+            fs::write(sys.join("mtu"), mtu.to_string()).unwrap();
+            let mut findings = Vec::new();
+            sizes(&Host::at(folder.path()), "port a", "eth1", "/sys/class/net/eth1", way, &mut findings);
+            findings.remove(0)
+        };
+        let large = told(Way::Xdp(XdpMode::Auto), 9000);
+        assert_eq!((large.level, large.changes[0].to.as_str()), (Level::Fail, "3818"));
+        assert!(large.fix.unwrap().starts_with("ip link set dev eth1 mtu 3818 "));
+        assert_eq!(told(Way::Xdp(XdpMode::Auto), 3818).level, Level::Ok);
+        assert_eq!(told(Way::Packet, 9000).level, Level::Ok);
+    }
+
     #[test]
     fn tags_that_are_taken_out_matter_to_xdp_and_not_to_packet_sockets() {
         let told = |way, on: &[(&str, bool)]| {
@@ -518,15 +561,15 @@ mod tests {
         let both = [("rx-vlan-hw-parse", false), ("tx-vlan-hw-insert", false)];
         let packet = told(Way::Packet, &both);
         assert!(packet.level == Level::Ok && packet.found.contains("rxvlan, txvlan on"), "{packet:?}");
-        let xdp = told(Way::Xdp, &both);
+        let xdp = told(Way::Xdp(XdpMode::Auto), &both);
         assert_eq!(
             (xdp.level, xdp.changes),
             (Level::Warn, vec![Change::feature_off("eth1", "rx-vlan-hw-parse")])
         );
         assert!(xdp.fix.unwrap().starts_with("ethtool -K eth1 rxvlan off"));
-        let fixed = told(Way::Xdp, &[("rx-vlan-hw-parse", true)]);
+        let fixed = told(Way::Xdp(XdpMode::Auto), &[("rx-vlan-hw-parse", true)]);
         assert!(fixed.level == Level::Fail && fixed.changes.is_empty(), "{fixed:?}");
-        assert_eq!(told(Way::Xdp, &[("tx-vlan-hw-insert", false)]).level, Level::Ok);
+        assert_eq!(told(Way::Xdp(XdpMode::Auto), &[("tx-vlan-hw-insert", false)]).level, Level::Ok);
     }
 
     #[test]

@@ -127,6 +127,35 @@ fn who_may_not_set_anything_is_told_so_and_nothing_changes() {
     assert_eq!(as_others_see_it(&lab), before);
 }
 
+#[test]
+fn the_other_end_of_a_virtual_link_that_leaves_checksums_open_is_told_where_it_can_be_seen() {
+    let lab = Lab::new();
+    lab.checkpoint.ip("link add here type veth peer name there\nlink set here up\nlink set there up");
+    let mut text =
+        Configuration { driver: "driver = \"xdp\"".to_owned(), ..Configuration::phase_2() }.to_toml();
+    text = text.replace("device = \"access\"", "device = \"here\"").replace("receive-ring = \"slots\"", "");
+    let config = lab.file("sekisho.toml");
+    fs::write(&config, text).expect("the lab's folder is writable");
+    let config = path(&config);
+    let far = || lab.checkpoint.run("ethtool", ["-k", "there"]);
+    let before = far();
+    assert!(before.contains("tx-checksumming: on"), "{before}");
+
+    let (_, report) = doctor(&lab, config, &["--only", "port access"]);
+    let open = "there, its other end, leaves checksums open or tags beside the frame";
+    assert!(settable(&report).contains(&open), "{report:#}");
+    let (_, others) = doctor(&lab, config, &["--only", "port core"]);
+    assert!(others.to_string().contains("its other end is in another network namespace"), "{others:#}");
+
+    let (_, report) = doctor(&lab, config, &["--only", "port access", "--fix"]);
+    assert_eq!(settable(&report), [""; 0], "{report:#}");
+    assert!(far().contains("tx-checksumming: off") && far().contains("tx-vlan-offload: off"), "{}", far());
+    let (_, report) = doctor(&lab, config, &["--only", "port access"]);
+    assert!(report.to_string().contains("there, its other end, completes its own checksums"), "{report:#}");
+    doctor(&lab, config, &["--undo"]);
+    assert_eq!(far(), before);
+}
+
 fn path(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }

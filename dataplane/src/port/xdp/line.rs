@@ -34,6 +34,9 @@ pub(super) const fn most_mtu(shift: u32) -> usize {
     (1 << shift) - HEADROOM - HEADER - 2 * TAG
 }
 
+/// The largest MTU that an interface may have.
+pub const MOST_MTU: usize = most_mtu(SHIFTS[SHIFTS.len() - 1]);
+
 /// Frames are of the first size that they fit into; a larger one than a page the kernel does not take.
 pub(super) const SHIFTS: [u32; 2] = [11, 12];
 

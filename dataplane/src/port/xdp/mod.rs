@@ -68,5 +68,6 @@ mod tests;
 mod umem;
 
 pub use driver::XdpDriver;
+pub use line::MOST_MTU;
 pub use settings::{XdpManner, XdpMode, XdpPort, ZeroCopy};
 pub use umem::Census;
