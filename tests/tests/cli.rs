@@ -874,6 +874,13 @@ fn check_accepts_and_warns_of_what_would_not_run_here() {
     for (told, what) in told.iter().zip(["later.pcap", "dpdk", "65535"]) {
         assert!(told.contains(what) && finished.stderr.contains(told), "{told}: {finished:?}");
     }
+    folder.write("c.toml", &config(MEMORY, "driver = \"xdp\"\ndevice = \"no-such-dev\"", ""));
+    let finished = folder.run("check -c c.toml");
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(
+        finished.stderr.contains("port core: there is no interface no-such-dev on this host"),
+        "{finished:?}"
+    );
 }
 
 #[test]

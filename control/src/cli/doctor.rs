@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
         writeln!(out)?;
     } else {
         if let Some(done) = &done {
-            print_done(done, arguments.undo, folder, out)?;
+            print_done(done, arguments, folder, out)?;
         }
         if !arguments.undo {
             print(&findings, out)?;
@@ -123,7 +123,7 @@ fn undo(journal: &mut Journal) -> Result<Vec<Line>, Failure> {
     Ok(undone.into_iter().map(|(setting, done)| Line { setting, done }).collect())
 }
 
-fn print_done(done: &[Line], undone: bool, folder: &Path, out: &mut impl Write) -> io::Result<()> {
+fn print_done(done: &[Line], arguments: &Arguments, folder: &Path, out: &mut impl Write) -> io::Result<()> {
     for Line { setting, done } in done {
         match done {
             Done::Set { before, now } => wrapped(out, "set   ", &format!("{setting}: {before} → {now}"))?,
@@ -135,15 +135,18 @@ fn print_done(done: &[Line], undone: bool, folder: &Path, out: &mut impl Write) 
         }
     }
     let any = done.iter().any(|line| matches!(line.done, Done::Set { .. }));
-    match (undone, done.is_empty(), any) {
+    match (arguments.undo, done.is_empty(), any) {
         (true, true, _) => {
             writeln!(out, "nothing to undo: {} has no settings of this start", folder.display())
         }
         (false, true, _) => writeln!(out, "nothing that doctor could set\n"),
         (false, false, true) => {
+            // What was before is remembered in the configuration's own folder.
+            let config = arguments.config.as_deref();
+            let config = config.map_or(String::new(), |config| format!(" -c {}", config.display()));
             writeln!(
                 out,
-                "\n`sekisho doctor --undo` restores what was before, until the host is started anew\n"
+                "\n`sekisho doctor{config} --undo` restores what was before, until the host is started anew\n"
             )
         }
         (false, false, false) => writeln!(out),

@@ -64,7 +64,12 @@ fn print(granted: &Granted, out: &mut dyn Write) -> io::Result<()> {
     let Granted { grant, extended, survives_restart, pool, note, .. } = granted;
     let done = if *extended { "extended" } else { "granted" };
     writeln!(out, "{done}: {} until {}", grant.address, whole_second(&grant.until))?;
-    writeln!(out, "  pool: {}", pool.as_deref().unwrap_or("none"))?;
+    match (pool, note) {
+        (Some(pool), _) => writeln!(out, "  pool: {pool}")?,
+        // Of several the note tells.
+        (None, Some(_)) => {}
+        (None, None) => writeln!(out, "  pool: none")?,
+    }
     if !survives_restart {
         writeln!(out, "  it survives a reload, not a restart: grants are not saved")?;
     }

@@ -9,9 +9,32 @@ use sekisho_dataplane::policy::Kind;
 use super::event::Event;
 use super::tables::Tables;
 use crate::clock;
+use crate::config::Config;
 use crate::grants::{self, Held};
 use crate::rpc::Error;
 use crate::rpc::methods::grant::Granted;
+
+/// Pools that are named at most.
+const MOST_NAMED: usize = 5;
+
+/// The pools that have a prefix inside this one.
+fn pools_inside(config: &Config, prefix: IpNetwork) -> Vec<&str> {
+    let is_inside = |inner: &IpNetwork| {
+        inner.is_ipv6() == prefix.is_ipv6()
+            && inner.prefix() >= prefix.prefix()
+            && prefix.contains(inner.network())
+    };
+    let pools = config.pools.iter().filter(|pool| pool.prefixes.iter().any(is_inside));
+    pools.map(|pool| pool.name.as_str()).collect()
+}
+
+fn some_of(names: &[&str]) -> String {
+    let named = names[..names.len().min(MOST_NAMED)].join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => format!("{} {named}", if names.len() == 1 { "the pool" } else { "the pools" }),
+        more => format!("the pools {named} and {more} more"),
+    }
+}
 
 /// Generations that differ in their grants alone and that a worker may hold: more, and no grant is given.
 const MOST_HELD: usize = 64;
@@ -43,9 +66,13 @@ impl Tables {
         let pool = in_force.names.pool(self.generation().pool_of(prefix.network()));
         let pool = in_force.config.pools.iter().find(|known| Some(known.name.as_str()) == pool);
         let kind = pool.map(|pool| in_force.config.policies[pool.policy].kind);
-        let note = match kind {
-            Some(Kind::Quarantine) => Some("the pool is in quarantine, which a grant does not lift"),
-            Some(Kind::Exempt) => Some("the pool is exempt, and needs no grant"),
+        let inside = pools_inside(&in_force.config, prefix);
+        let note = match (kind, &*inside) {
+            (Some(Kind::Quarantine), _) => {
+                Some("the pool is in quarantine, which a grant does not lift".to_owned())
+            }
+            (Some(Kind::Exempt), _) => Some("the pool is exempt, and needs no grant".to_owned()),
+            (None, [_, ..]) => Some(format!("it holds customers of {}", some_of(&inside))),
             _ => None,
         };
         Ok(Granted {
@@ -54,7 +81,7 @@ impl Tables {
             survives_restart: self.grants.persist(),
             saved_within_seconds: self.grants.persist().then_some(grants::WITHIN.as_secs_f64()),
             pool: pool.map(|pool| pool.name.clone()),
-            note: note.map(str::to_owned),
+            note,
         })
     }
 

@@ -22,6 +22,11 @@ pub fn warnings(config: &Config) -> Vec<String> {
                     path.display()
                 ));
             }
+            Driver::Packet { device, .. } | Driver::Xdp { device, .. }
+                if !Host::this().exists(&format!("/sys/class/net/{device}")) =>
+            {
+                warnings.push(format!("port {}: there is no interface {device} on this host", port.name));
+            }
             _ => {}
         }
     }

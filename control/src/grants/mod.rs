@@ -35,6 +35,8 @@ pub const WITHIN: Duration = Duration::from_secs(1);
 
 /// The shortest and the longest time of a grant, in microseconds.
 pub const TIMES: std::ops::RangeInclusive<u64> = 1_000_000..=31 * 86_400 * 1_000_000;
+/// The shortest length of a prefix that is granted something, of IPv4 and of IPv6: what is wider is no customer.
+pub const WIDEST: (u8, u8) = (8, 16);
 /// Characters of a reason, at most.
 pub const LONGEST_REASON: usize = 200;
 
@@ -65,6 +67,11 @@ pub enum Refused {
     /// Bits behind its length are set.
     #[error("{0} has host bits set; write {1}")]
     HostBits(IpNetwork, String),
+    /// It holds too much.
+    #[error(
+        "{0} is no customer: a grant is for /{1} or longer; for whole networks, give their pools another policy"
+    )]
+    Wide(IpNetwork, u8),
     /// The time is too short or too long.
     #[error("a grant lasts from {} to {}; for longer, put the customer into a pool with an exempt policy",
         format_duration(*TIMES.start()), format_duration(*TIMES.end()))]
@@ -212,7 +219,7 @@ impl Grants {
     /// Gives one, or extends the one that is there: it never ends earlier than it would have.
     ///
     /// # Errors
-    /// When the time or the reason is out of bounds; nothing has changed then.
+    /// When the prefix, the time or the reason is out of bounds; nothing has changed then.
     pub fn give(
         &mut self,
         prefix: IpNetwork,
@@ -220,6 +227,10 @@ impl Grants {
         reason: &str,
         (uid, pid): (u32, i32),
     ) -> Result<Held, Refused> {
+        let least = if prefix.is_ipv6() { WIDEST.1 } else { WIDEST.0 };
+        if prefix.prefix() < least {
+            return Err(Refused::Wide(prefix, least));
+        }
         if !TIMES.contains(&micros) {
             return Err(Refused::Time);
         }
@@ -307,6 +318,10 @@ mod tests {
         assert_eq!(grants.give(to, (0, u64::MAX), "x", (0, 0)), Err(Refused::Time));
         for reason in ["", "a\nb", &"x".repeat(201)] {
             assert_eq!(grants.give(to, (0, MINUTE), reason, (0, 0)), Err(Refused::Reason));
+        }
+        for (wide, longest) in [("0.0.0.0/0", 8), ("10.0.0.0/7", 8), ("::/0", 16), ("2000::/15", 16)] {
+            let wide = prefix(wide).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(grants.give(wide, (0, MINUTE), "x", (0, 0)), Err(Refused::Wide(wide, longest)));
         }
         assert!(grants.is_empty());
         grants.give(to, (0, MINUTE), &"関".repeat(200), (0, 0)).unwrap();

@@ -241,6 +241,8 @@ impl Listener {
             // What was lost meanwhile may be newer than the dump. It is swept all the same: `lost` asks again.
             self.model.end(subject);
             kept.into_iter().for_each(|event| self.model.apply_again(event));
+            // What these leave in doubt is asked for in time, and not only once more is heard.
+            self.routes_due |= self.model.take_stale().routes;
             between(&mut self.model);
             if !disturbed || attempt == ATTEMPTS {
                 break;

@@ -25,6 +25,21 @@ fn wait_for_more(client: &mut Client, reason: &str) {
 }
 
 #[test]
+fn a_prefix_that_is_no_customer_is_refused_and_one_that_is_wider_than_its_pools_names_them() {
+    let host = Host::new();
+    let daemon = host.start();
+    let give = |prefix| ["grant", prefix, "--for", "30m", "--reason", "moving"];
+    let refused = host.refused(&give("0.0.0.0/0"));
+    assert!(refused.contains("0.0.0.0/0 is no customer: a grant is for /8 or longer"), "{refused}");
+    assert!(host.refused(&give("2000::/3")).contains("/16 or longer"));
+    let told = host.ok(&give("203.0.0.0/16"));
+    assert!(told.contains("note: it holds customers of the pool") && told.contains("flets"), "{told}");
+    assert!(!told.contains("pool: none"), "{told}");
+    assert!(host.ok(&give("198.18.0.1")).contains("pool: none"));
+    daemon.stop();
+}
+
+#[test]
 fn a_grant_opens_port_25_at_once_until_it_is_revoked_or_over_and_keeps_the_generation() {
     let host = Host::new();
     let daemon = host.start();
