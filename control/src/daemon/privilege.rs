@@ -5,7 +5,7 @@
 //!
 //! | thread | keeps | why |
 //! |---|---|---|
-//! | workers, and those that they have open a port again | what the configured drivers need ([`of_driver`]) | an interface that was removed comes back |
+//! | workers, and those that they have open a port again | what the configured drivers need ([`of_driver`]), and of root's, `IPC_LOCK` for driver `xdp` | an interface that was removed comes back |
 //! | tables | of root's, `DAC_READ_SEARCH`; `DAC_OVERRIDE` where the state folder is another user's | a reload reads the files that were read at the start, and what has begun is written down |
 //! | control (the socket's clients, signals, the clock) | nothing; `DAC_OVERRIDE` of root's if captures are written, until they are put together; `NET_ADMIN` in route mode; `NET_BIND_SERVICE` if metrics have a port below 1024 | what the kernel was kept from hearing is given back at the end; a metrics' address that was in use is tried again |
 //! | readers | as tables | a dry run reads those files too |
@@ -48,6 +48,13 @@ fn of_driver(driver: &Driver) -> CapabilitySet {
 pub(crate) fn of_ports(config: &Config) -> CapabilitySet {
     let ports = config.ports.iter().map(|port| of_driver(&port.driver));
     ports.fold(CapabilitySet::empty(), CapabilitySet::union)
+}
+
+/// What workers keep of it, to open a port again. Frames of driver `xdp` are locked in memory once more where all interfaces
+/// of a worker were gone, and that takes IPC_LOCK where the limit is small (RLIMIT_MEMLOCK); it was not missing at the start.
+pub(crate) fn of_workers(config: &Config) -> CapabilitySet {
+    let locks = config.ports.iter().any(|port| matches!(port.driver, Driver::Xdp { .. }));
+    of_ports(config) | if locks { CapabilitySet::IPC_LOCK } else { CapabilitySet::empty() }
 }
 
 /// What writing into the state folder takes of root's power over files.
@@ -129,6 +136,9 @@ mod tests {
         assert_eq!(packet, CapabilitySet::NET_RAW | CapabilitySet::NET_ADMIN);
         let xdp = of_ports(&config("driver = \"xdp\"\ndevice = \"eth1\""));
         assert_eq!(xdp, packet | CapabilitySet::BPF);
+        let kept = of_workers(&config("driver = \"xdp\"\ndevice = \"eth1\""));
+        assert_eq!(kept, xdp | CapabilitySet::IPC_LOCK);
+        assert_eq!(of_workers(&config("driver = \"packet\"\ndevice = \"eth1\"")), packet);
         assert!(of_control(&config("driver = \"pcap\"\nread = \"a.pcap\"")).is_empty());
         let written = of_control(&config("driver = \"pcap\"\nwrite = \"a.pcap\""));
         assert_eq!(written, CapabilitySet::DAC_OVERRIDE);

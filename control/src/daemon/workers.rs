@@ -157,7 +157,7 @@ impl Workers {
             failures: self.failures.clone(),
         };
         let last_word = LastWord { life: Arc::clone(&life), bell: self.bell.clone() };
-        let kept = privilege::of_ports(config);
+        let kept = privilege::of_workers(config);
         let body = move || {
             let _last_word = last_word;
             // Less of what it has is never refused (capabilities(7)).

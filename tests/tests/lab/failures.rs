@@ -125,6 +125,28 @@ fn an_interface_that_is_removed_and_made_again_is_picked_up() {
 }
 
 #[test]
+fn interfaces_that_are_all_removed_and_made_again_are_picked_up() {
+    let lab = Lab::new();
+    let sekisho = lab.start(&Configuration::phase_2());
+    const PORTS: [&str; 4] = ["access", "core", "mail", "mail-up"];
+    for _ in 0..2 {
+        PORTS.iter().for_each(|port| lab.cut(port));
+        let all = |up: bool| {
+            sekisho.await_status("all are so", |status| {
+                (0..PORTS.len()).all(|port| status["ports"][port]["up"] == up)
+            });
+        };
+        all(false);
+        PORTS.iter().for_each(|port| lab.cable(port));
+        all(true);
+        let mut stations = lab.stations();
+        let ends = ((DYNAMIC[0], 40_000).into(), (WORLD[0], 587).into());
+        assert!(stations.passes(Side::Customer, tcp(Side::Customer, ends.0, ends.1, Segment::Syn, b"")));
+    }
+    sekisho.end();
+}
+
+#[test]
 fn an_interface_that_is_removed_under_traffic_takes_only_its_own_port_down() {
     let lab = Lab::new();
     let mut sekisho = lab.start(&Configuration::phase_2());

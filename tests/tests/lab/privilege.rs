@@ -14,9 +14,10 @@ use sekisho_tests::lab::frame::Side;
 use sekisho_tests::lab::traffic::Flow;
 use sekisho_tests::lab::{Lab, await_that};
 
-/// `CAP_NET_ADMIN` and `CAP_NET_RAW`, `CAP_BPF`; `CAP_DAC_READ_SEARCH` (linux/capability.h).
+/// `CAP_NET_ADMIN` and `CAP_NET_RAW`, `CAP_BPF` and `CAP_IPC_LOCK`; `CAP_DAC_READ_SEARCH` (linux/capability.h).
 const PORTS: u64 = 1 << 12 | 1 << 13;
 const PROGRAMS: u64 = 1 << 39;
+const LOCK_MEMORY: u64 = 1 << 14;
 const READ_FILES: u64 = 1 << 2;
 
 /// Of each thread by its name: the lines of its `status`.
@@ -47,7 +48,7 @@ fn started_as_root_workers_keep_what_opens_a_port_again_and_no_other_thread_any_
     }
     for (name, status) in &all {
         let kept = match &**name {
-            "sekisho-w0" if driver() == "xdp" => PORTS | PROGRAMS,
+            "sekisho-w0" if driver() == "xdp" => PORTS | PROGRAMS | LOCK_MEMORY,
             "sekisho-w0" => PORTS,
             "sekisho-tables" | "sekisho-readers" => READ_FILES,
             _ => 0,
