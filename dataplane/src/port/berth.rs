@@ -54,6 +54,16 @@ struct Moored<Line> {
     failure: Option<(Instant, InterfaceError)>,
 }
 
+impl<Line> Moored<Line> {
+    /// What is said while they are being opened: what failed last time stands until it does not.
+    fn meanwhile(&self) -> Answer<Line> {
+        match &self.failure {
+            Some((_, error)) => Answer::Refused(error.clone()),
+            None => Answer::Opening,
+        }
+    }
+}
+
 /// What a worker that misses its sockets gets.
 pub(super) enum Answer<Line> {
     /// Here they are, and which generation they belong to.
@@ -108,7 +118,7 @@ impl<O: Opens> Berth<O> {
             moored.missing.push(worker);
         }
         if moored.opening {
-            return Answer::Opening;
+            return moored.meanwhile();
         }
         if let Some((at, error)) = &moored.failure
             && at.elapsed() < PAUSE
@@ -124,7 +134,7 @@ impl<O: Opens> Berth<O> {
             moored.failure = Some((Instant::now(), error.clone()));
             return Answer::Refused(error);
         }
-        Answer::Opening
+        moored.meanwhile()
     }
 
     fn open_for_those(&self) {

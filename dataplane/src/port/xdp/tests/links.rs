@@ -281,6 +281,42 @@ fn in_generic_mode_an_interface_that_merges_is_refused_with_the_command_that_hel
 }
 
 #[test]
+fn an_interface_that_stays_refused_is_said_to_be_so_all_the_time_and_picked_up_when_it_is_not() {
+    in_namespace(|| {
+        let bridge = || {
+            ip("link add near0 type bridge");
+            ip("link set near0 up");
+        };
+        bridge();
+        Offloads::switch_off("near0").unwrap();
+        let mut driver = open(&[port("near0", XdpMode::Generic)]);
+        ip("link del near0");
+        await_state(&mut driver, A, &down(Outage::Absent));
+        // With GRO on.
+        bridge();
+        let is_refused =
+            |state| matches!(state, PortState::Down(Outage::Refused(InterfaceError::Merges { .. })));
+        let began = Instant::now();
+        while !is_refused(driver.state(A)) {
+            assert!(began.elapsed() < PATIENCE);
+        }
+        // It is tried again every second.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(2500) {
+            let state = driver.state(A);
+            assert!(is_refused(state.clone()), "{state:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Offloads::switch_off("near0").unwrap();
+        let began = Instant::now();
+        while is_refused(driver.state(A)) {
+            assert!(began.elapsed() < PATIENCE);
+        }
+        await_state(&mut driver, A, &PortState::Up);
+    });
+}
+
+#[test]
 fn more_receive_queues_than_workers_are_made_fewer_and_queues_to_send_by_more() {
     in_namespace(|| {
         ip("link add near0 numrxqueues 4 numtxqueues 4 type veth peer numrxqueues 4 numtxqueues 4 name far0");
