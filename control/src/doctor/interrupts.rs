@@ -70,6 +70,36 @@ pub(super) fn of_a_port(
     });
 }
 
+/// What has a card wait with its interrupts for who polls it: files of its folder in `/sys`.
+const DEFERRED: [(&str, &str); 2] = [("napi_defer_hard_irqs", "2"), ("gro_flush_timeout", "200000")];
+
+/// Of a card with a port of driver `xdp`, whose worker never sleeps and so can poll the card itself.
+pub(super) fn deferred(host: &Host, subject: &str, sys: &str, findings: &mut Vec<Finding>) {
+    // A device without one has nothing to interrupt with.
+    if !host.exists(&format!("{sys}/device")) {
+        return;
+    }
+    let path = |file: &str| format!("{sys}/{file}");
+    let missing: Vec<_> =
+        DEFERRED.into_iter().filter(|(file, _)| host.number(&path(file)) == Some(0)).collect();
+    if missing.is_empty() {
+        findings.push(Finding::ok(subject, "it waits with its interrupts for the worker that polls it"));
+        return;
+    }
+    let names: Vec<&str> = missing.iter().map(|(file, _)| *file).collect();
+    let commands: Vec<String> =
+        missing.iter().map(|(file, to)| format!("echo {to} > {}", path(file))).collect();
+    findings.push(
+        Finding::warn(
+            subject,
+            format!("it interrupts while a worker polls it: 0 in {}", names.join(" and ")),
+            "a worker with `poll = \"busy\"` polls the card itself only where that waits with its interrupts",
+            commands.join("; "),
+        )
+        .by(missing.iter().map(|(file, to)| Change::file(path(file), *to))),
+    );
+}
+
 fn shown(numbers: &[String]) -> String {
     let more = if numbers.len() > 8 { " …" } else { "" };
     format!("{}{more}", numbers.iter().take(8).cloned().collect::<Vec<_>>().join(" "))
@@ -110,6 +140,28 @@ mod tests {
 
     use super::super::Level;
     use super::*;
+
+    #[test]
+    fn a_card_that_interrupts_a_worker_that_polls_it_is_told_and_a_virtual_device_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let sys = folder.path().join("sys/class/net/eth1");
+        fs::create_dir_all(&sys).unwrap();
+        fs::write(sys.join("napi_defer_hard_irqs"), "0\n").unwrap();
+        fs::write(sys.join("gro_flush_timeout"), "1000\n").unwrap();
+        let told = || {
+            let mut findings = Vec::new();
+            deferred(&Host::at(folder.path()), "port a", "/sys/class/net/eth1", &mut findings);
+            findings.pop()
+        };
+        assert_eq!(told(), None);
+        fs::create_dir(sys.join("device")).unwrap();
+        let open = told().unwrap();
+        let file = "/sys/class/net/eth1/napi_defer_hard_irqs";
+        assert_eq!((open.level, open.changes), (Level::Warn, vec![Change::file(file, "2")]));
+        assert_eq!(open.fix, Some(format!("echo 2 > {file}")));
+        fs::write(sys.join("napi_defer_hard_irqs"), "2\n").unwrap();
+        assert_eq!(told().unwrap().level, Level::Ok);
+    }
 
     #[test]
     fn a_cards_interrupts_are_told_at_its_port_and_the_others_beside_the_cores() {

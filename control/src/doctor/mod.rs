@@ -96,9 +96,9 @@ impl Finding {
 pub fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let workers = cores::workers(config);
-    for config in config.iter() {
+    if let Some(config) = config {
         for port in &config.ports {
-            ports::examine(host, (config.dataplane.mode, port), &workers, &mut findings);
+            ports::examine(host, (&config.dataplane, port), &workers, &mut findings);
         }
     }
     cores::examine(host, config, &workers, &mut findings);

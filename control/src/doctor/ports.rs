@@ -6,12 +6,13 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 use sekisho_dataplane::port::xdp::{MOST_MTU, XdpMode};
 use sekisho_dataplane::port::{Offload, Offloads, Rings};
+use sekisho_dataplane::worker::Poll;
 
 use super::change::{Change, Setting};
 use super::device::{Devices, Sizes};
 use super::host::list;
 use super::{Finding, Host, cores, far_end, interrupts};
-use crate::config::{Driver, Mode, Port};
+use crate::config::{Dataplane, Driver, Mode, Port};
 
 /// With fewer descriptors, a ring of the smallest frames at 10 Gbit/s is full within 70 µs.
 const SMALL_RING: u32 = 1024;
@@ -31,7 +32,7 @@ impl Way {
 
 pub(super) fn examine(
     host: &Host,
-    (mode, port): (Mode, &Port),
+    (dataplane, port): (&Dataplane, &Port),
     workers: &[usize],
     findings: &mut Vec<Finding>,
 ) {
@@ -74,10 +75,13 @@ pub(super) fn examine(
     }
     queues(host, &subject, device, &sys, (way, workers.len()), findings);
     interrupts::of_a_port(host, &subject, &sys, workers, findings);
+    if way.is_xdp() && dataplane.poll == Poll::Busy {
+        interrupts::deferred(host, &subject, &sys, findings);
+    }
     node(host, &subject, &sys, workers, findings);
     bridge(host, &subject, device, &sys, findings);
     addresses(host, &subject, device, findings);
-    forwarding(host, &subject, device, mode, findings);
+    forwarding(host, &subject, device, dataplane.mode, findings);
 }
 
 /// `IFF_UP` and `IFF_PROMISC` of netdevice(7).
