@@ -139,7 +139,7 @@ pub enum StaticKind {
 }
 
 /// A next hop of a static route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StaticHop {
     /// Its port, an index into [`Config::ports`].
     pub port: usize,

@@ -114,6 +114,8 @@ pub(super) static NEIGHBOUR: Shape = Shape {
 
 /// The highest number of a VLAN (IEEE 802.1Q §9.6).
 const LAST_VLAN: u16 = 4094;
+/// Ways on that the dataplane has numbers for, in each version of IP, less those that stand for what is no way.
+const MOST_WAYS: usize = sekisho_dataplane::lpm::MAX_ID as usize - 64;
 const MTU: u16 = 1500;
 /// What IPv4 must take at least (RFC 791 §3.2), and the longest that a length field tells.
 const MTUS: std::ops::RangeInclusive<u16> = 68..=u16::MAX;
@@ -385,7 +387,33 @@ pub(super) fn read(
             report.refuse(table.place.clone(), message, "an address has one MAC: keep one of the two");
         }
     }
+    for v6 in [false, true] {
+        let ways = ways_on(&routes, &neighbours, v6);
+        let place = routes.iter().rev().find(|route| route.to.is_ipv6() == v6).and_then(|r| seen.get(&r.to));
+        if let (Some(place), true) = (place, ways > MOST_WAYS) {
+            let message = format!("routes and neighbours of one version of IP lead {ways} different ways");
+            let help = format!("there is room for {MOST_WAYS}, and the kernel's beside them: join some");
+            report.refuse(place.clone(), message, &help);
+        }
+    }
     (routes, neighbours)
+}
+
+/// How many different sets of next hops, and neighbours beside them, the dataplane would have to number.
+fn ways_on(routes: &[StaticRoute], neighbours: &[StaticNeighbour], v6: bool) -> usize {
+    let mut ways: HashSet<Vec<StaticHop>> = HashSet::new();
+    for route in routes.iter().filter(|route| route.to.is_ipv6() == v6) {
+        if let StaticKind::Via(hops) = &route.kind {
+            let mut hops = hops.clone();
+            hops.sort_unstable_by_key(|hop| (hop.port, hop.vlan, hop.via));
+            ways.insert(hops);
+        }
+    }
+    let neighbours = neighbours.iter().filter(|neighbour| neighbour.address.is_ipv6() == v6);
+    ways.extend(neighbours.map(|StaticNeighbour { port, vlan, address, .. }| {
+        vec![StaticHop { port: *port, vlan: *vlan, via: Some(*address) }]
+    }));
+    ways.len()
 }
 
 /// A table called by what it is and by the value of one of its keys.

@@ -733,6 +733,23 @@ mod ports {
     }
 
     #[test]
+    fn more_ways_on_than_there_are_numbers_for_are_refused() {
+        let port = "[dataplane]\nmode = \"route\"\n[[port]]\nname = \"a\"\nrole = \"internet\"\ndriver = \"memory\"\n\
+            mac = \"02:00:00:00:00:01\"\naddresses = [\"10.0.0.1/8\"]\n";
+        let neighbours = |count: u32| {
+            let all = (2..2 + count).map(|n| {
+                let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n * 2);
+                format!("[[neighbour]]\naddress = \"{address}\"\nmac = \"02:00:00:00:00:02\"\n")
+            });
+            let route = "[[route]]\nto = \"192.0.2.0/24\"\nvia = [\"10.0.0.4\"]\n";
+            told(&format!("{port}{route}{}", all.collect::<String>()))
+        };
+        assert_eq!(neighbours(32_703), Vec::<String>::new());
+        let [one] = &neighbours(32_704)[..] else { panic!("one is too many") };
+        assert!(one.starts_with("10:6: ") && one.contains("lead 32704 different ways"), "{one}");
+    }
+
+    #[test]
     fn no_two_interfaces_of_twins_and_their_vlans_would_have_one_name() {
         let port = |name: &str, twin: &str, more: &str| {
             format!(

@@ -232,6 +232,8 @@ pub enum Event {
         /// What was said.
         why: String,
     },
+    /// The kernel names next hop objects in place of next hops: such routes are unreachable here.
+    NextHopsUntold,
     /// The daemon ends.
     Stopping,
 }
@@ -375,6 +377,13 @@ impl fmt::Display for Event {
             }
             Event::ThreadFailed { thread, what, why } => {
                 write!(f, "the thread {thread} has panicked ({why}); until a restart {what}")
+            }
+            Event::NextHopsUntold => {
+                write!(
+                    f,
+                    "the kernel tells of some routes a next hop object alone, and they are unreachable here; sysctl -w \
+                     net.ipv4.nexthop_compat_mode=1 has it tell the next hops, which is looked for again"
+                )
             }
             Event::Stopping => write!(f, "stopping"),
         }

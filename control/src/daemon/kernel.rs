@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_SHARE: u32 = 4;
 /// After a failure to hear the kernel.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How often next hops that the kernel does not tell are asked for again.
+const UNTOLD_AGAIN: Duration = Duration::from_secs(10);
 /// How long the mirror has for what it has heard.
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// How much nicer than the others who compares is.
@@ -200,6 +202,8 @@ impl Kernel {
             changed: BTreeSet::new(),
             next: Instant::now(),
             told: None,
+            untold: None,
+            untold_said: false,
         };
         let thread = std::thread::Builder::new().name("sekisho-netlink".to_owned());
         let kept = privilege::of_kernel(follower.mirror.is_some());
@@ -273,6 +277,10 @@ struct Follower {
     next: Instant,
     /// Why the kernel can't be heard, as it was told last.
     told: Option<String>,
+    /// While next hops are untold: when they are asked for again.
+    untold: Option<Instant>,
+    /// That they are was said.
+    untold_said: bool,
 }
 
 impl Follower {
@@ -321,6 +329,7 @@ impl Follower {
                     }
                 }
                 let mut due = Instant::now() + IDLE;
+                self.look_for_untold(&mut listener);
                 if let Some(mirror) = &mut self.mirror {
                     due = due.min(mirror.tend(Instant::now()));
                     self.books.kernel.show_mirror(mirror.read());
@@ -361,6 +370,30 @@ impl Follower {
         };
         // Without a thread the answer's other end is gone, which is told.
         self.comparing = std::thread::Builder::new().name("sekisho-compare".to_owned()).spawn(compare).ok();
+    }
+
+    /// Says that routes lead by next hop objects that the kernel does not tell, and asks again now and then, as nobody says when it does.
+    fn look_for_untold(&mut self, listener: &mut Listener) {
+        let now = Instant::now();
+        if self.mirror.is_none() {
+            return;
+        }
+        if listener.model_mut().take_untold() {
+            if !std::mem::replace(&mut self.untold_said, true) {
+                self.report(Event::NextHopsUntold);
+            }
+            self.untold.get_or_insert(now + UNTOLD_AGAIN);
+        }
+        match self.untold {
+            Some(due) if due > now => {}
+            // What is untold still is said to be in the turn that asks.
+            Some(_) => {
+                self.untold = None;
+                listener.refresh();
+            }
+            None if listener.due().is_none() => self.untold_said = false,
+            None => {}
+        }
     }
 
     /// Reads out what has changed and hands it over, if it is time.
@@ -421,11 +454,16 @@ impl Follower {
         }
     }
 
+    fn report(&self, event: Event) {
+        // Without a control thread the process is at its end.
+        let _ = self.reports.send(Report::Happened(event));
+        self.control.ring();
+    }
+
     fn tell_failure(&mut self, error: &io::Error) {
         let why = error.to_string();
         if self.told.as_ref() != Some(&why) {
-            let _ = self.reports.send(Report::Happened(Event::KernelUnheard { why: why.clone() }));
-            self.control.ring();
+            self.report(Event::KernelUnheard { why: why.clone() });
             self.told = Some(why);
         }
     }

@@ -105,6 +105,9 @@ pub fn examine(host: &Host, config: Option<&Config>) -> Vec<Finding> {
     memory::examine(host, config, workers.len(), &mut findings);
     privilege::examine(host, config, &mut findings);
     system::examine(host, &mut findings);
+    if config.is_some_and(Config::mirrors_kernel) {
+        system::next_hops(host, &mut findings);
+    }
     daemon::examine(config, &mut findings);
     findings
 }

@@ -99,6 +99,24 @@ fn limits(host: &Host, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Where the kernel's routes are mirrored: whether it tells their next hops, or objects in place of them.
+pub(super) fn next_hops(host: &Host, findings: &mut Vec<Finding>) {
+    let file = "/proc/sys/net/ipv4/nexthop_compat_mode";
+    // A kernel without it has no such objects.
+    let Some(mode) = host.number(file) else { return };
+    let found = format!("net.ipv4.nexthop_compat_mode is {mode}");
+    findings.push(match mode {
+        0 => Finding::fail(
+            "routes",
+            found,
+            "the kernel tells next hop objects (FRR, `ip nexthop`) in place of next hops: routes by them are unreachable here",
+            "sysctl -w net.ipv4.nexthop_compat_mode=1",
+        )
+        .by([Change::file(file, "1")]),
+        _ => Finding::ok("routes", found),
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -111,6 +129,22 @@ mod tests {
         assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
         assert_eq!(version("4.19"), Some((4, 19)));
         assert_eq!(version("next"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_tell_next_hops_is_set_to_do_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::at(folder.path());
+        let mut findings = Vec::new();
+        next_hops(&host, &mut findings);
+        assert!(findings.is_empty());
+        let file = folder.path().join("proc/sys/net/ipv4/nexthop_compat_mode");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        for (value, level) in [("1", Level::Ok), ("0", Level::Fail)] {
+            fs::write(&file, value).unwrap();
+            next_hops(&host, &mut findings);
+            assert_eq!(findings.pop().unwrap().level, level);
+        }
     }
 
     #[test]

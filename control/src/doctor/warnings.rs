@@ -65,3 +65,34 @@ pub fn addresses(config: &Config) -> Vec<String> {
     });
     told.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_ports_device_with_addresses_of_this_host_is_warned_of() {
+        // Every host has this one, with an address.
+        let told = |mode: &str| {
+            let text = format!(
+                "[dataplane]\nmode = \"{mode}\"\n[[port]]\nname = \"a\"\nrole = \"subscriber\"\n\
+                 driver = \"packet\"\ndevice = \"lo\"\n[[port]]\nname = \"b\"\nrole = \"internet\"\n\
+                 driver = \"packet\"\ndevice = \"nodev9\"\n"
+            );
+            let text =
+                match mode {
+                    "bridge" => text
+                        .replacen("device = \"lo\"", "device = \"lo\"\npeer = \"b\"", 1)
+                        .replacen("device = \"nodev9\"", "device = \"nodev9\"\npeer = \"a\"", 1),
+                    _ => text,
+                };
+            addresses(&Config::from_toml(&text, Path::new("s.toml")).unwrap())
+        };
+        let [route] = &told("route")[..] else { panic!("one of the two") };
+        assert!(route.starts_with("port a: lo has 127.0.0.1"), "{route}");
+        assert!(route.contains("its twin's") && route.ends_with("ip address flush dev lo"), "{route}");
+        assert!(told("bridge")[0].contains("answers for itself"));
+    }
+}

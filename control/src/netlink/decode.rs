@@ -117,7 +117,7 @@ fn route(message: &RouteMessage) -> Option<(u32, IpNetwork, Route)> {
     if header.flags.contains(RouteFlags::Cloned) || header.source_prefix_length > 0 {
         return None;
     }
-    let kind = match header.kind {
+    let mut kind = match header.kind {
         RouteType::Unicast => Kind::Unicast,
         RouteType::Local | RouteType::Anycast => Kind::Local,
         RouteType::Broadcast => Kind::Broadcast,
@@ -130,7 +130,7 @@ fn route(message: &RouteMessage) -> Option<(u32, IpNetwork, Route)> {
     };
     let (mut table, mut destination, mut metric) = (u32::from(header.table), unspecified, 0);
     let mut multipath: &[RouteNextHop] = &[];
-    let mut link = None;
+    let (mut link, mut by_object) = (None, false);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(number) => table = *number,
@@ -138,8 +138,12 @@ fn route(message: &RouteMessage) -> Option<(u32, IpNetwork, Route)> {
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::Oif(index) => link = Some(*index),
             RouteAttribute::MultiPath(hops) => multipath = hops,
+            RouteAttribute::NhId(_) => by_object = true,
             _ => {}
         }
+    }
+    if kind == Kind::Unicast && by_object && link.is_none() && multipath.is_empty() {
+        kind = Kind::Untold;
     }
     let prefix = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
     let mut hops = Vec::with_capacity(multipath.len().max(1));

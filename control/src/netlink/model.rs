@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
-use super::route::{Best, Event, Hop, How, Link, Neighbour, Route};
+use super::route::{Best, Event, Hop, How, Kind, Link, Neighbour, Route};
 use super::table::{Outcome, Table};
 
 /// What a dump is about.
@@ -51,6 +51,8 @@ pub struct Model {
     replaced: HashSet<(u32, IpNetwork)>,
     dirty: Dirty,
     stale: Stale,
+    /// A route has been told without its next hops.
+    untold: bool,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,11 @@ impl Model {
         }
         self.dirty.routes.retain(|table, _| tables.contains(table));
         self.known.retain(|(table, _)| tables.contains(table));
+    }
+
+    /// Whether a route has been told without its next hops since the last time.
+    pub fn take_untold(&mut self) -> bool {
+        std::mem::take(&mut self.untold)
     }
 
     /// Whether dumps have told what a table contains, since it was followed.
@@ -322,6 +329,7 @@ impl Model {
 
     /// The route with hops that others have too.
     fn shared(&mut self, route: Route) -> Route {
+        self.untold |= route.kind == Kind::Untold;
         let hops = match self.hops.get(&route.hops) {
             Some(hops) => Arc::clone(hops),
             None => {

@@ -50,7 +50,7 @@ pub(super) fn ended(errno: i32) -> io::Result<()> {
 
 /// Whether a route stands for its prefix in a pool or a set.
 pub(crate) fn is_listed(kind: Kind) -> bool {
-    matches!(kind, Kind::Unicast | Kind::Blackhole | Kind::Unreachable | Kind::Prohibit)
+    matches!(kind, Kind::Unicast | Kind::Untold | Kind::Blackhole | Kind::Unreachable | Kind::Prohibit)
 }
 
 /// Reads the prefixes of one of the kernel's tables once, in their order.

@@ -15,6 +15,9 @@ pub const LOCAL: u32 = 255;
 pub enum Kind {
     /// It goes to a next hop.
     Unicast,
+    /// It goes to next hops that the kernel does not tell: it names a next hop object alone, which it does where
+    /// `net.ipv4.nexthop_compat_mode` is 0.
+    Untold,
     /// It is for this host, `anycast` included.
     Local,
     /// It is for every host of a link.

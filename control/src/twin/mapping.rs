@@ -201,7 +201,8 @@ impl Mapping {
             Some(match best.kind {
                 Kind::Unicast => self.unicast(&best.hops),
                 Kind::Blackhole => RouteKind::Blackhole,
-                Kind::Unreachable => RouteKind::Unreachable,
+                // What leads somewhere else must not be led on by a shorter prefix.
+                Kind::Unreachable | Kind::Untold => RouteKind::Unreachable,
                 Kind::Prohibit => RouteKind::Prohibit,
                 Kind::Local => RouteKind::Local,
                 Kind::Broadcast | Kind::Multicast | Kind::Throw => return None,

@@ -1,4 +1,4 @@
-//! Twins that somebody takes away from under the daemon.
+//! What the kernel has in another form than a router expects: twins that somebody takes away, next hops by objects.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -53,4 +53,30 @@ fn a_twin_that_is_deleted_is_made_again_with_its_addresses_and_what_can_not_be_i
     lab.router.ip("link del sk-access");
     ROUTER.iter().for_each(|address| lab.await_reached(address));
     lab.await_reached(WORLD);
+}
+
+#[test]
+fn routes_by_next_hop_objects_are_followed_and_where_the_kernel_tells_the_objects_alone_that_is_said() {
+    let lab = RouterLab::new("objects", Forwarder::Sekisho);
+    lab.world.ip("route add default via 192.0.2.1");
+    lab.router.ip("nexthop add id 7 via 192.0.2.2 dev sk-core\nroute add 198.51.100.0/24 nhid 7");
+    lab.await_reached(WORLD);
+    lab.router.ip("nexthop replace id 7 via 192.0.2.6 dev sk-transit");
+    lab.await_mirrored();
+    lab.await_reached(WORLD);
+
+    let untold = "of some routes a next hop object alone";
+    assert!(!lab.said().contains(untold));
+    lab.router.set("ipv4/nexthop_compat_mode", "0");
+    lab.router.ip("route add 198.51.100.80/32 nhid 7");
+    await_that("it is said", || lab.said().contains(untold));
+    await_that("the customer is told", || {
+        let output = lab.customer.output("ping", ["-n", "-c", "1", "-W", "1", WORLD]);
+        String::from_utf8_lossy(&output.stdout).contains("Destination Host Unreachable")
+    });
+    // Nobody says that it is otherwise now.
+    lab.router.set("ipv4/nexthop_compat_mode", "1");
+    lab.await_reached(WORLD);
+    lab.await_mirrored();
+    assert_eq!(lab.said().matches(untold).count(), 1, "{}", lab.said());
 }
