@@ -117,35 +117,44 @@ impl Load {
     /// The same as [`new`](Load::new), in route mode: to destinations spread over `routes`, whose next hops are all
     /// known. Frames come anew each time, as from a wire.
     pub fn routing(v6: bool, pools: usize, sets: usize, shape: Shape, routes: &[Route]) -> Load {
-        Load::routing_or_not(v6, pools, sets, shape, routes, true)
+        Load::led(v6, pools, sets, shape, routes, Some(routes))
+    }
+
+    /// The same traffic to the same destinations, in route mode, all by a default route: whatever a router does, but for
+    /// a look-up that finds more than one answer.
+    pub fn routing_by_default(v6: bool, pools: usize, sets: usize, shape: Shape, routes: &[Route]) -> Load {
+        let prefix = if v6 { "::/0" } else { "0.0.0.0/0" };
+        let route = Route { prefix: prefix.parse().expect("a prefix"), router: 0 };
+        Load::led(v6, pools, sets, shape, routes, Some(&[route]))
     }
 
     /// The same traffic to the same destinations, bridged. Its frames come anew as well.
     pub fn bridging(v6: bool, pools: usize, sets: usize, shape: Shape, routes: &[Route]) -> Load {
-        Load::routing_or_not(v6, pools, sets, shape, routes, false)
+        Load::led(v6, pools, sets, shape, routes, None)
     }
 
-    fn routing_or_not(
+    /// Traffic to destinations of some routes, led by a table of others, or bridged.
+    fn led(
         v6: bool,
         pools: usize,
         sets: usize,
         shape: Shape,
-        routes: &[Route],
-        routed: bool,
+        destinations: &[Route],
+        routes: Option<&[Route]>,
     ) -> Load {
         let prefixes: Vec<IpNetwork> = (0..pools).map(|n| pool_prefix(v6, n)).collect();
         let mut frames = outbound(&prefixes, shape);
-        spread(&mut frames, routes);
+        spread(&mut frames, destinations);
         let generation = Generation::compile(&blueprint(&prefixes, sets)).expect("the blueprint compiles");
         let (publisher, mut readers) = publish(generation, 1);
         let counters = Arc::new(WorkerCounters::new(2, pools + 1));
         let common = Common::new(2, RejectLimits::default());
-        let common = Arc::new(match routed {
-            true => {
+        let common = Arc::new(match routes {
+            Some(_) => {
                 let limits = PuntLimits { places: 1, ..PuntLimits::default() };
                 common.with_router(Punts::new(2, limits), RejectLimits::default())
             }
-            false => common,
+            None => common,
         });
         let pipeline = Pipeline::new(Arc::clone(&common), Arc::clone(&counters), FragmentLimits::default());
         let mut driver = MemoryDriver::new(2, shape.frames, 128, Ring::Endless).with_fresh_headers();
@@ -154,7 +163,7 @@ impl Load {
         }
         let generations = readers.pop().expect("one reader");
         let corridor = Corridor::new(driver, pipeline, BATCH);
-        let routes = routed.then(|| {
+        let routes = routes.map(|routes| {
             let mut tables = Routes::new(1).expect("the tables");
             let applied = tables.apply(&changes(routes));
             assert!(applied.refused.is_empty(), "{:?}", applied.refused.first());

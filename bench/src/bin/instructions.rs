@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
-use sekisho_bench::Load;
+use sekisho_bench::{Load, Route};
 use sekisho_control::bench::traffic::{Shape, Size};
 use sekisho_dataplane::frame::{Depth, Link, parse};
 use sekisho_dataplane::lpm::{Table4, Table6};
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-const WORKS: [(&str, fn()); 10] = [
+const WORKS: [(&str, fn()); 12] = [
     ("lookup-v4-1k", || lookup_v4(1_000)),
     ("lookup-v4-100k", || lookup_v4(100_000)),
     ("lookup-v6-10k", || lookup_v6(10_000)),
@@ -47,6 +47,8 @@ const WORKS: [(&str, fn()); 10] = [
     ("pipeline-v6", || pipeline(true, 10)),
     ("pipeline-v4-smtp", || pipeline(false, 1_000)),
     ("pipeline-v6-smtp", || pipeline(true, 1_000)),
+    ("route-v4", || route(false)),
+    ("route-v6", || route(true)),
     ("deny-affected", || deny(Action::Drop)),
     ("deny-reject", || deny(Action::Reject)),
 ];
@@ -118,6 +120,21 @@ fn parse_general() {
 fn pipeline(v6: bool, smtp_permille: u32) {
     let shape = Shape { size: Size::Fixed(64), flows: 10_000, smtp_permille, frames: 4_096 };
     let mut load = Load::new(v6, 1_000, 4, shape);
+    measured(&mut || load.carry(ITEMS));
+}
+
+/// As `pipeline`, in route mode: to hosts of twenty thousand networks behind 512 routers.
+fn route(v6: bool) {
+    let shape = Shape { size: Size::Fixed(64), flows: 10_000, smtp_permille: 10, frames: 4_096 };
+    let prefix = |n: u32| match v6 {
+        false => Ipv4Network::new((0x1400_0000 + (n << 9)).into(), 24).expect("a valid length").into(),
+        true => {
+            let network = 0x2400_1234u128 << 96 | u128::from(n) << 76;
+            Ipv6Network::new(network.into(), 52).expect("a valid length").into()
+        }
+    };
+    let routes: Vec<Route> = (0..20_000).map(|n| Route { prefix: prefix(n), router: n % 512 }).collect();
+    let mut load = Load::routing(v6, 1_000, 4, shape, &routes);
     measured(&mut || load.carry(ITEMS));
 }
 

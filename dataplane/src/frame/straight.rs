@@ -10,6 +10,7 @@
 
 use super::transport::protocol::{TCP, UDP};
 use super::transport::{TCP_FLAGS, TCP_RST, opens};
+use crate::route::checksum;
 
 /// What a frame of the common shape is, in the words of rules 9 and 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,38 @@ pub(crate) enum Kind {
 /// A frame of the common shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Straight {
-    V4 { source: u32, destination: u32, kind: Kind },
-    V6 { source: u128, destination: u128, kind: Kind },
+    V4 { source: u32, destination: u32, kind: Kind, transit: Transit },
+    V6 { source: u128, destination: u128, kind: Kind, transit: Transit },
+}
+
+/// What a router asks of a packet of the common shape, read while its header is at hand. A bridge does not ask, and
+/// pays nothing for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transit(u32);
+
+impl Transit {
+    /// Of a packet that all the rules are to be asked about: no MTU is so long.
+    pub(crate) const DOUBTFUL: Transit = Transit(Transit::LENGTH);
+    const LENGTH: u32 = 0xff_ffff;
+    const TAGGED: u32 = 1 << 24;
+
+    #[inline(always)]
+    fn new(length: usize, tagged: bool, sound: bool) -> Transit {
+        let length = if sound { length as u32 } else { Transit::LENGTH };
+        Transit(length | if tagged { Transit::TAGGED } else { 0 })
+    }
+
+    /// The IP packet's length, longer than any if the packet is not plainly one that may be led on.
+    #[inline(always)]
+    pub(crate) fn length(self) -> u32 {
+        self.0 & Transit::LENGTH
+    }
+
+    /// Whether its frame has a tag.
+    #[inline(always)]
+    pub(crate) fn is_tagged(self) -> bool {
+        self.0 & Transit::TAGGED != 0
+    }
 }
 
 const ETHERNET: usize = 14;
@@ -48,11 +79,11 @@ const TCP_HEADER: usize = 20;
 pub(crate) fn read(frame: &[u8]) -> Option<Straight> {
     let head = frame.first_chunk::<{ ETHERNET + IPV4 }>()?;
     match u16::from_ne_bytes([head[12], head[13]]) {
-        IPV4_TYPE => v4(head[ETHERNET..].try_into().ok()?, frame.len() - ETHERNET),
-        IPV6_TYPE => v6(frame.get(ETHERNET..)?.first_chunk()?, frame.len() - ETHERNET),
+        IPV4_TYPE => v4(head[ETHERNET..].try_into().ok()?, frame.len() - ETHERNET, false),
+        IPV6_TYPE => v6(frame.get(ETHERNET..)?.first_chunk()?, frame.len() - ETHERNET, false),
         VLAN_TYPE => match u16::from_ne_bytes([head[16], head[17]]) {
-            IPV4_TYPE => v4(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG),
-            IPV6_TYPE => v6(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG),
+            IPV4_TYPE => v4(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG, true),
+            IPV6_TYPE => v6(frame.get(ETHERNET + TAG..)?.first_chunk()?, frame.len() - ETHERNET - TAG, true),
             _ => None,
         },
         _ => None,
@@ -87,7 +118,7 @@ const IPV6_TYPE: u16 = u16::from_ne_bytes([0x86, 0xdd]);
 const VLAN_TYPE: u16 = u16::from_ne_bytes([0x81, 0x00]);
 
 #[inline(always)]
-fn v4(packet: &[u8; IPV4], available: usize) -> Option<Straight> {
+fn v4(packet: &[u8; IPV4], available: usize, tagged: bool) -> Option<Straight> {
     let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
     // Version, header length, type of service and total length.
     let first = word(0);
@@ -110,11 +141,14 @@ fn v4(packet: &[u8; IPV4], available: usize) -> Option<Straight> {
         let header = usize::from(packet[32] >> 4) * 4;
         (header >= TCP_HEADER) & (IPV4_HEADER + header <= total)
     })?;
-    Some(Straight::V4 { source, destination, kind })
+    // The time to live, the checksum, and no source that stays on its link (169.254/16).
+    let header = packet.first_chunk().expect("within the packet");
+    let sound = (packet[8] > 1) & checksum::is_right(header) & (source >> 16 != 0xa9fe);
+    Some(Straight::V4 { source, destination, kind, transit: Transit::new(total, tagged, sound) })
 }
 
 #[inline(always)]
-fn v6(packet: &[u8; IPV6], available: usize) -> Option<Straight> {
+fn v6(packet: &[u8; IPV6], available: usize, tagged: bool) -> Option<Straight> {
     let word = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
     // Payload length, next header and hop limit.
     let second = word(4);
@@ -131,7 +165,8 @@ fn v6(packet: &[u8; IPV6], available: usize) -> Option<Straight> {
         let header = usize::from(packet[52] >> 4) * 4;
         (header >= TCP_HEADER) & (header <= payload)
     })?;
-    Some(Straight::V6 { source: address(packet, 8), destination: address(packet, 24), kind })
+    let transit = Transit::new(payload + IPV6_HEADER, tagged, second & 0xff > 1);
+    Some(Straight::V6 { source: address(packet, 8), destination: address(packet, 24), kind, transit })
 }
 
 #[inline(always)]

@@ -221,7 +221,8 @@ impl Pipeline {
                 let turn = Turn { generation, arrival, out, counters, router: None };
                 let chunks = frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST));
                 for (chunk, (frames, decisions)) in chunks.enumerate() {
-                    straights.judge::<true>(&turn, frames, decisions, &mut one.state.affected, &mut lap);
+                    let affected = &mut one.state.affected;
+                    straights.judge::<true>(&turn, frames, decisions, affected, &mut lap);
                     for &at in straights.others() {
                         let at = usize::from(at);
                         let place = chunk * MAX_BURST + at;
@@ -297,7 +298,7 @@ impl Pipeline {
             frames.chunks(MAX_BURST).zip(decisions.chunks_mut(MAX_BURST)).zip(edits.chunks_mut(MAX_BURST));
         for (chunk, ((frames, decisions), edits)) in chunks.enumerate() {
             let first = chunk * MAX_BURST;
-            {
+            let number = {
                 let snapshot = routes.snapshot();
                 let mut one = One { state, counters, generation, arrival, role, router: Some(&snapshot) };
                 if straight {
@@ -313,10 +314,11 @@ impl Pipeline {
                         *decision = one.judge_unbooked(frame, first + at, replies, &mut ());
                     }
                 }
-            }
+                snapshot.number()
+            };
             lap.end(&counters.stages, Stage::Decide);
-            let turn =
-                forward::Turn { generation, arrival, counters, straights: straight.then_some(&**straights) };
+            let read = straight.then_some((&**straights, number));
+            let turn = forward::Turn { generation, arrival, counters, straights: read };
             let burst = forward::Frames { frames, decisions, edits, first };
             forwarding.forward(&turn, routes, burst, replies, &mut lap);
         }

@@ -8,11 +8,12 @@
 use std::array;
 use std::sync::Arc;
 
+use super::forward::Inlet;
 use super::{Arrival, Common, forward};
 use crate::affected::{Attempt, Recorder};
-use crate::counters::WorkerCounters;
+use crate::counters::{PortCells, WorkerCounters};
 use crate::frame::Addresses;
-use crate::frame::straight::{self, Kind, Straight};
+use crate::frame::straight::{self, Kind, Straight, Transit};
 use crate::generation::Generation;
 use crate::policy::decision::{Act, Ruling};
 use crate::policy::rules::{Egress, is_single_host};
@@ -24,11 +25,15 @@ use crate::stages::{Lap, Stage};
 /// One address family's frames of a burst, side by side.
 pub(super) struct Lane<A> {
     customers: [A; MAX_BURST],
-    /// In route mode: sources and destinations.
-    ends: [(A, A); MAX_BURST],
     /// Each frame's place in the burst, and its kind.
     places: [(u8, Kind); MAX_BURST],
     count: usize,
+    /// In route mode: the other ends, whether those are the sources, and what a router asks of each packet.
+    peers: [A; MAX_BURST],
+    inbound: bool,
+    transits: [Transit; MAX_BURST],
+    /// In route mode: what is still to be booked.
+    counts: Counts,
 }
 
 impl<A: Copy> Lane<A> {
@@ -36,9 +41,12 @@ impl<A: Copy> Lane<A> {
         let nowhere = (0, Kind::OtherPort);
         Lane {
             customers: [nobody; MAX_BURST],
-            ends: [(nobody, nobody); MAX_BURST],
             places: [nowhere; MAX_BURST],
             count: 0,
+            peers: [nobody; MAX_BURST],
+            inbound: false,
+            transits: [Transit::DOUBTFUL; MAX_BURST],
+            counts: Counts::default(),
         }
     }
 
@@ -50,17 +58,53 @@ impl<A: Copy> Lane<A> {
         self.places[count % MAX_BURST] = (at as u8, kind);
     }
 
+    /// Puts down what a router needs to know of the same frame.
+    #[inline(always)]
+    fn lead(&mut self, count: usize, peer: A, transit: Transit) {
+        self.peers[count % MAX_BURST] = peer;
+        self.transits[count % MAX_BURST] = transit;
+    }
+
+    /// Has a router ask all its rules about the frames at such places.
+    #[inline(never)]
+    fn doubt(&mut self, mut is_doubtful: impl FnMut(usize) -> bool) {
+        let places = self.places[..self.count].iter();
+        for (&(at, _), transit) in places.zip(&mut self.transits) {
+            if is_doubtful(usize::from(at)) {
+                *transit = Transit::DOUBTFUL;
+            }
+        }
+    }
+
     fn customers(&self) -> &[A] {
         &self.customers[..self.count]
     }
 
-    /// Each frame's place in the burst, with its source and destination, in route mode.
-    pub(super) fn ends(&self) -> impl Iterator<Item = (u8, (A, A))> {
-        self.places().iter().zip(&self.ends).map(|((at, _), ends)| (*at, *ends))
+    /// Each frame's place in the burst, and its kind.
+    pub(super) fn places(&self) -> &[(u8, Kind)] {
+        &self.places[..self.count]
     }
 
-    fn places(&self) -> &[(u8, Kind)] {
-        &self.places[..self.count]
+    /// In route mode: where the packets go.
+    pub(super) fn destinations(&self) -> &[A] {
+        let destinations = if self.inbound { &self.customers } else { &self.peers };
+        &destinations[..self.count]
+    }
+
+    /// In route mode: where they come from.
+    pub(super) fn sources(&self) -> &[A] {
+        let sources = if self.inbound { &self.peers } else { &self.customers };
+        &sources[..self.count]
+    }
+
+    /// In route mode: what a router asks of each. What the policy denies is in doubt.
+    pub(super) fn transits(&self) -> &[Transit] {
+        &self.transits[..self.count]
+    }
+
+    /// In route mode: how many have each outcome, which the port's books do not know yet.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 }
 
@@ -107,6 +151,8 @@ pub(super) struct Straights {
     sets: Vec<u64>,
     others: [u8; MAX_BURST],
     others_count: usize,
+    /// In route mode: what the outcomes are that lanes count.
+    outcomes: Outcomes,
 }
 
 /// The burst at hand.
@@ -133,6 +179,7 @@ impl Straights {
             sets: Vec::new(),
             others: [0; MAX_BURST],
             others_count: 0,
+            outcomes: Outcomes([Decision::UNDECIDED; OUTCOMES]),
         }
     }
 
@@ -146,8 +193,27 @@ impl Straights {
         (&self.v4, &self.v6)
     }
 
+    /// Places of all that is in neither lane; some may come twice.
+    pub(super) fn rest(&self) -> impl Iterator<Item = u8> {
+        let Straights { mail_v4, mail_v6, .. } = self;
+        let mail = mail_v4.places[..mail_v4.count].iter().chain(&mail_v6.places[..mail_v6.count]);
+        mail.chain(self.others()).copied()
+    }
+
+    /// Books in a port's cells what lanes counted, by outcome.
+    #[inline]
+    pub(super) fn book(&self, counts: Counts, cells: &PortCells) {
+        for (at, decision) in self.outcomes.0.iter().enumerate() {
+            let count = counts.get(at);
+            if count > 0 {
+                cells.count_many(decision, count);
+            }
+        }
+    }
+
     /// Judges the frames of the common shape, books them, and leaves the places of the others in
-    /// [`others`](Straights::others). There are at most [`MAX_BURST`] frames. The port's books may be left to what follows.
+    /// [`others`](Straights::others). There are at most [`MAX_BURST`] frames. In route mode the port's books are left to
+    /// what follows, with what a router has to know of frames that are for it.
     pub(super) fn judge<const BOOKS: bool>(
         &mut self,
         turn: &Turn<'_>,
@@ -157,7 +223,8 @@ impl Straights {
         lap: &mut Lap,
     ) {
         let role = turn.generation.role(turn.arrival.port);
-        self.parse::<BOOKS>(role, frames);
+        let inlet = turn.router.map(|snapshot| Inlet::new(turn.arrival.port, snapshot));
+        self.parse::<BOOKS>(role, frames, inlet);
         lap.end(&turn.counters.stages, Stage::Parse);
         let outcomes = Outcomes::new(role, turn.out, turn.generation.source_validation());
         let pooled = matches!(role, Role::Subscriber | Role::Internet);
@@ -169,6 +236,9 @@ impl Straights {
             lap.end(&turn.counters.stages, Stage::Decide);
         }
 
+        if !BOOKS {
+            self.outcomes = outcomes;
+        }
         let Straights { v4, v6, ids, .. } = self;
         let ids4 = &mut ids[..v4.count];
         match pooled {
@@ -179,8 +249,11 @@ impl Straights {
         if has_mail && let Some(affected) = affected {
             affected.locate();
         }
-        let counts = decide(&outcomes, v4.places(), ids4, turn.counters, decisions);
-        outcomes.book::<BOOKS>(counts, turn);
+        v4.counts = decide(&outcomes, v4.places(), ids4, turn.counters, decisions);
+        outcomes.book::<BOOKS>(v4.counts, turn);
+        if !BOOKS && outcomes.denies(v4.counts) {
+            v4.doubt(|at| decisions[at].taken != Taken::Forward);
+        }
         lap.end(&turn.counters.stages, Stage::Decide);
 
         if v6.count > 0 {
@@ -190,29 +263,43 @@ impl Straights {
                 false => ids6.fill(0),
             }
             lap.end(&turn.counters.stages, Stage::Lookup);
-            let counts = decide(&outcomes, v6.places(), ids6, turn.counters, decisions);
-            outcomes.book::<BOOKS>(counts, turn);
+            v6.counts = decide(&outcomes, v6.places(), ids6, turn.counters, decisions);
+            outcomes.book::<BOOKS>(v6.counts, turn);
+            if !BOOKS && outcomes.denies(v6.counts) {
+                v6.doubt(|at| decisions[at].taken != Taken::Forward);
+            }
         }
     }
 
     #[inline]
-    fn parse<const BRIDGE: bool>(&mut self, role: Role, frames: &[&[u8]]) {
+    fn parse<const BRIDGE: bool>(&mut self, role: Role, frames: &[&[u8]], inlet: Option<Inlet<'_>>) {
+        // What the MACs of untagged frames differ in from the router's, and whether there are others.
+        let own = inlet.as_ref().map_or(0, Inlet::own);
+        let (mut strange, mut tagged) = (0, false);
         let inbound = role == Role::Internet;
         let outbound = role == Role::Subscriber;
         let (mut v4, mut v6, mut mail4, mut mail6, mut others) = (0, 0, 0, 0, 0);
         for (at, frame) in frames.iter().enumerate() {
             match straight::read(frame) {
-                Some(Straight::V4 { source, destination, kind }) if kind != Kind::Smtp => {
-                    self.v4.put(v4, if inbound { destination } else { source }, at, kind);
+                Some(Straight::V4 { source, destination, kind, transit }) if kind != Kind::Smtp => {
+                    let (customer, peer) =
+                        if inbound { (destination, source) } else { (source, destination) };
+                    self.v4.put(v4, customer, at, kind);
                     if !BRIDGE {
-                        self.v4.ends[v4 % MAX_BURST] = (source, destination);
+                        strange |= Inlet::to(frame) ^ own;
+                        tagged |= transit.is_tagged();
+                        self.v4.lead(v4, peer, transit);
                     }
                     v4 += 1;
                 }
-                Some(Straight::V6 { source, destination, kind }) if kind != Kind::Smtp => {
-                    self.v6.put(v6, if inbound { destination } else { source }, at, kind);
+                Some(Straight::V6 { source, destination, kind, transit }) if kind != Kind::Smtp => {
+                    let (customer, peer) =
+                        if inbound { (destination, source) } else { (source, destination) };
+                    self.v6.put(v6, customer, at, kind);
                     if !BRIDGE {
-                        self.v6.ends[v6 % MAX_BURST] = (source, destination);
+                        strange |= Inlet::to(frame) ^ own;
+                        tagged |= transit.is_tagged();
+                        self.v6.lead(v6, peer, transit);
                     }
                     v6 += 1;
                 }
@@ -231,6 +318,16 @@ impl Straights {
             }
         }
         (self.v4.count, self.v6.count) = (v4, v6);
+        if !BRIDGE {
+            (self.v4.inbound, self.v6.inbound) = (inbound, inbound);
+            self.v6.counts = Counts::default();
+            if let Some(mut inlet) = inlet
+                && (tagged || Inlet::is_strange(strange))
+            {
+                self.v4.doubt(|at| !inlet.is_own(frames[at]));
+                self.v6.doubt(|at| !inlet.is_own(frames[at]));
+            }
+        }
         (self.mail_v4.count, self.mail_v6.count) = (mail4, mail6);
         self.others_count = others;
     }
@@ -412,7 +509,7 @@ fn note(
 /// How many frames had each outcome: ten bits for each of six, in one register, since a burst counts no
 /// higher than 256.
 #[derive(Clone, Copy, Default)]
-struct Counts(u64);
+pub(super) struct Counts(u64);
 
 impl Counts {
     const BITS: usize = 10;
@@ -422,6 +519,12 @@ impl Counts {
     fn add(&mut self, outcome: usize) {
         let () = Counts::FITS;
         self.0 += 1 << (outcome * Counts::BITS);
+    }
+
+    /// Takes one back that has this decision, and was of this kind.
+    #[inline(always)]
+    pub(super) fn take_back(&mut self, kind: Kind, decision: &Decision) {
+        self.0 -= 1 << (outcome(kind, decision.pool) * Counts::BITS);
     }
 
     fn get(self, outcome: usize) -> u64 {
@@ -440,9 +543,9 @@ fn decide(
 ) -> Counts {
     let mut counts = Counts::default();
     for (&(at, kind), &id) in places.iter().zip(ids) {
-        let outcome = (kind as usize * 2 + usize::from(id == 0)) % OUTCOMES;
-        counts.add(outcome);
         let pool = PoolId(id as u16);
+        let outcome = outcome(kind, pool);
+        counts.add(outcome);
         let decision = &mut decisions[usize::from(at)];
         // The whole of it, then its pool: two moves, where a new value would be put together field by field.
         *decision = outcomes.0[outcome];
@@ -455,7 +558,13 @@ fn decide(
 /// Submission, other ports and UDP; known customers and unknown.
 const OUTCOMES: usize = 6;
 
+#[inline(always)]
+fn outcome(kind: Kind, pool: PoolId) -> usize {
+    (kind as usize * 2 + usize::from(pool == PoolId::NONE)) % OUTCOMES
+}
+
 /// The decisions that frames of the common shape can have, by kind and by whether the customer is unknown.
+#[derive(Clone, Copy)]
 struct Outcomes([Decision; OUTCOMES]);
 
 impl Outcomes {
@@ -484,6 +593,11 @@ impl Outcomes {
                 _ => forward,
             }
         }))
+    }
+
+    /// Whether something of what was counted is denied.
+    fn denies(&self, counts: Counts) -> bool {
+        self.0.iter().enumerate().any(|(at, decision)| decision.taken != Taken::Forward && counts.get(at) > 0)
     }
 
     /// Books what was counted by outcome.

@@ -12,17 +12,30 @@ fn fold(sum: u64) -> u16 {
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
-/// Whether the checksum of a header without options is right. The order of bytes does not matter to a ones' complement
-/// sum (RFC 1071 §2 (B)).
-#[inline]
+/// Whether the checksum of a header without options is right: the ones' complement sum of its 16-bit words is 0xffff
+/// (RFC 1071 §1). The sum of wider words is the same once folded, and so is that in another order of bytes (§2 (B), (C)); what
+/// folds to 0xffff is a multiple of it, or 0, which the sum of a header never is: the header tells its version.
+#[inline(always)]
 pub(crate) fn is_right(header: &[u8; PLAIN]) -> bool {
     let word = |at: usize| {
-        u64::from(u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]))
+        let bytes: &[u8; 8] = header[at..].first_chunk().expect("within the header");
+        u64::from_ne_bytes(*bytes)
     };
-    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
-    // Five words of 32 bits: folded once, it is below three times 0xffff, and never 0.
-    let once = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    (once == 0xffff) | (once == 0x1_fffe)
+    let [.., a, b, c, d] = *header;
+    let (sum, carry) = word(0).overflowing_add(word(8));
+    let rest = u64::from(u32::from_ne_bytes([a, b, c, d])) + u64::from(carry);
+    let (sum, carry) = sum.overflowing_add(rest);
+    // The carry comes round: there is room for it.
+    is_multiple_of_0xffff(sum.wrapping_add(carry.into()))
+}
+
+/// Without a division: the inverse of an odd number, modulo 2^64, takes its multiples, and no other numbers, to the small ones
+/// (Granlund and Montgomery 1994, §9).
+#[inline(always)]
+fn is_multiple_of_0xffff(sum: u64) -> bool {
+    const INVERSE: u64 = 0xfffe_fffe_fffe_ffff;
+    const { assert!(INVERSE.wrapping_mul(0xffff) == 1) };
+    sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
 }
 
 /// The same for any header.
@@ -43,31 +56,38 @@ pub(crate) fn after(checksum: u16, before: u16, now: u16) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!before) + u64::from(now))
 }
 
-/// The checksum after the time to live, the upper byte of its word, has become one less: [`after`] for that word, where
-/// what is added is always the same. The sum of a header is never 0, so its checksum is never 0xffff.
-#[inline(always)]
-pub(crate) fn after_decrement(checksum: u16) -> u16 {
-    let sum = u32::from(checksum) + 0x0100;
-    (sum + u32::from(sum >= 0xffff)) as u16
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn the_example_of_rfc_1624_comes_out_as_it_says() {
-        assert_eq!(after(0xdd2f, 0x5555, 0x3285), 0x0000);
+    /// In wide words, and in all of its 16-bit words.
+    fn is_right(header: &[u8]) -> bool {
+        let by_wide_words = super::is_right(header.try_into().unwrap());
+        assert_eq!(by_wide_words, is_right_of(header));
+        by_wide_words
     }
 
     #[test]
-    fn a_time_to_live_that_is_one_less_is_the_same_as_any_other_change() {
-        for checksum in 0..0xffffu16 {
-            assert_eq!(after_decrement(checksum), after(checksum, 0x4011, 0x3f11), "{checksum:04x}");
-            assert_eq!(after_decrement(checksum), after(checksum, 0x0201, 0x0101), "{checksum:04x}");
+    fn carries_of_every_width_come_round() {
+        for header in [[0xff; PLAIN], [0x45; PLAIN]] {
+            let mut header = header;
+            header[10..12].fill(0);
+            let checksum = of(&header).to_be_bytes();
+            header[10..12].copy_from_slice(&checksum);
+            assert!(is_right(&header));
+            for bit in 0..8 * PLAIN {
+                header[bit / 8] ^= 1 << (bit % 8);
+                assert!(!is_right(&header), "{bit}");
+                header[bit / 8] ^= 1 << (bit % 8);
+            }
         }
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624_comes_out_as_it_says() {
+        assert_eq!(after(0xdd2f, 0x5555, 0x3285), 0x0000);
     }
 
     proptest! {
@@ -82,7 +102,7 @@ mod tests {
             header[10..12].fill(0);
             let checksum = of(&header);
             header[10..12].copy_from_slice(&checksum.to_be_bytes());
-            prop_assert!(is_right(header.as_slice().try_into().unwrap()) && is_right_of(&header));
+            prop_assert!(is_right(&header));
             if at != 0 && at != 5 {
                 let before = u16::from_be_bytes([header[2 * at], header[2 * at + 1]]);
                 let incremental = after(checksum, before, now);
@@ -90,10 +110,10 @@ mod tests {
                 header[10..12].fill(0);
                 prop_assert_eq!(incremental, of(&header));
                 header[10..12].copy_from_slice(&incremental.to_be_bytes());
-                prop_assert!(is_right(header.as_slice().try_into().unwrap()));
+                prop_assert!(is_right(&header));
             }
             header[10] ^= 0x10;
-            prop_assert!(!is_right(header.as_slice().try_into().unwrap()) && !is_right_of(&header));
+            prop_assert!(!is_right(&header));
         }
     }
 }

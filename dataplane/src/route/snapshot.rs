@@ -170,6 +170,12 @@ impl Snapshot {
         (link != NO_LINK).then_some(link)
     }
 
+    /// What the ids of a family's trie stand for.
+    #[inline]
+    pub(crate) fn entries(&self, v6: bool) -> &[Entry] {
+        if v6 { &self.v6 } else { &self.v4 }
+    }
+
     /// What an id of the IPv4 trie stands for.
     #[inline]
     pub fn entry_v4(&self, id: u32) -> Entry {

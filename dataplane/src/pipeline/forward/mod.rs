@@ -10,49 +10,51 @@
 mod consider;
 mod fragments;
 mod hops;
+mod inlet;
 mod shares;
 mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::straights::Straights;
+use arrayvec::ArrayVec;
+
+use super::straights::{self, Straights};
 use super::{Arrival, Common};
 use crate::action::Replies;
 use crate::action::icmp::{Error, Faulty};
 use crate::counters::WorkerCounters;
+use crate::frame::straight::Transit;
 use crate::frame::{self, Addresses, Frame, Headers, Link};
 use crate::generation::Generation;
 use crate::lpm::{Reader4, Reader6};
 use crate::policy::{Decision, PortId, Reason, ReversePath, Role, Taken};
 use crate::port::MAX_BURST;
 use crate::route::punt::Wanted;
-use crate::route::{Adjacency, Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State, checksum, flow};
+use crate::route::{self, Adjacency, Edit, EntryKind, NextHop, OnlineRoutes, Snapshot, State};
 use crate::stages::{Lap, Stage};
 use consider::{Fate, Question, leads_back};
 pub(super) use consider::{is_plain, stranger};
+pub(super) use inlet::Inlet;
 use waiting::{Ask, Waiter, Waiting, Whom};
 
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
-const PORTS: usize = 4;
 // EtherTypes as they lie in a frame.
 const VLAN_TYPE: u16 = u16::from_ne_bytes([0x81, 0x00]);
 /// The frames made for one that waits, and their bytes: as many fragments as the longest falls into, as a rule.
 const ROOM: (usize, usize) = (16, 16 * 1024);
-/// An Ethernet address in the lower bytes of a word.
-const MAC: u64 = (1 << 48) - 1;
 
-/// One family's frames of a burst, side by side.
+/// One family's frames of a burst that are not of the common shape, side by side.
 struct Lane<A> {
     destinations: [A; MAX_BURST],
     sources: [A; MAX_BURST],
     ids: [u32; MAX_BURST],
     source_ids: [u32; MAX_BURST],
-    /// Each frame's place in the burst, and whether it is of the common shape.
-    places: [(u8, bool); MAX_BURST],
+    /// Each frame's place in the burst.
+    places: [u8; MAX_BURST],
     count: usize,
 }
 
@@ -63,24 +65,37 @@ impl<A: Copy> Lane<A> {
             sources: [nobody; MAX_BURST],
             ids: [0; MAX_BURST],
             source_ids: [0; MAX_BURST],
-            places: [(0, false); MAX_BURST],
+            places: [0; MAX_BURST],
             count: 0,
         }
     }
 
     #[inline(always)]
-    fn put(&mut self, destination: A, source: A, at: usize, plain: bool) {
+    fn put(&mut self, destination: A, source: A, at: usize) {
         let count = self.count % MAX_BURST;
         self.destinations[count] = destination;
         self.sources[count] = source;
-        self.places[count] = (at as u8, plain);
+        self.places[count] = at as u8;
         self.count += 1;
     }
+}
+
+/// What the tries said of a lane of frames of the common shape: of their destinations, and of their sources if those are
+/// asked for.
+struct Ids {
+    destinations: [u32; MAX_BURST],
+    sources: [u32; MAX_BURST],
+}
+
+impl Ids {
+    const NONE: Ids = Ids { destinations: [0; MAX_BURST], sources: [0; MAX_BURST] };
 }
 
 /// What a worker keeps for this stage.
 pub(super) struct Forwarding {
     common: Arc<Common>,
+    ids4: Box<Ids>,
+    ids6: Box<Ids>,
     v4: Box<Lane<u32>>,
     v6: Box<Lane<u128>>,
     /// Places of frames without addresses.
@@ -94,8 +109,9 @@ pub(super) struct Turn<'a> {
     pub(super) generation: &'a Generation,
     pub(super) arrival: Arrival,
     pub(super) counters: &'a WorkerCounters,
-    /// What the policy's stage has read of the frames of the common shape, which go through in bulk.
-    pub(super) straights: Option<&'a Straights>,
+    /// What the policy's stage has read of the frames of the common shape, which go through in bulk, and the number of
+    /// the snapshot by which it knew whose they are.
+    pub(super) straights: Option<(&'a Straights, u64)>,
 }
 
 /// The burst's frames, and what is said of each.
@@ -111,6 +127,8 @@ impl Forwarding {
     pub(super) fn new(common: Arc<Common>) -> Forwarding {
         Forwarding {
             common,
+            ids4: Box::new(Ids::NONE),
+            ids6: Box::new(Ids::NONE),
             v4: Box::new(Lane::new(0)),
             v6: Box::new(Lane::new(0)),
             others: Box::new([0; MAX_BURST]),
@@ -131,19 +149,32 @@ impl Forwarding {
         self.read(turn, &burst);
         lap.end(&turn.counters.stages, Stage::Parse);
         let (tries4, tries6, mut snapshots) = routes.parts();
-        let reverse_path = turn.generation.reverse_path();
-        let Forwarding { v4, v6, .. } = self;
-        let Lane { destinations, sources, ids, source_ids, count, .. } = &mut **v4;
-        tries4.lookup_burst(&destinations[..*count], &mut ids[..*count]);
-        if reverse_path != ReversePath::Off {
+        let asks_sources = turn.generation.reverse_path() != ReversePath::Off;
+        if let Some((straights, _)) = turn.straights {
+            let (v4, v6) = straights.lanes();
+            let Forwarding { ids4, ids6, .. } = self;
+            let count = v4.places().len();
+            tries4.lookup_burst(v4.destinations(), &mut ids4.destinations[..count]);
+            if asks_sources {
+                tries4.lookup_burst(v4.sources(), &mut ids4.sources[..count]);
+            }
+            let count = v6.places().len();
+            if count > 0 {
+                tries6.lookup_burst(v6.destinations(), &mut ids6.destinations[..count]);
+                if asks_sources {
+                    tries6.lookup_burst(v6.sources(), &mut ids6.sources[..count]);
+                }
+            }
+        }
+        let Lane { destinations, sources, ids, source_ids, count, .. } = &mut *self.v4;
+        if *count > 0 {
+            tries4.lookup_burst(&destinations[..*count], &mut ids[..*count]);
             tries4.lookup_burst(&sources[..*count], &mut source_ids[..*count]);
         }
-        let Lane { destinations, sources, ids, source_ids, count, .. } = &mut **v6;
+        let Lane { destinations, sources, ids, source_ids, count, .. } = &mut *self.v6;
         if *count > 0 {
             tries6.lookup_burst(&destinations[..*count], &mut ids[..*count]);
-            if reverse_path != ReversePath::Off {
-                tries6.lookup_burst(&sources[..*count], &mut source_ids[..*count]);
-            }
+            tries6.lookup_burst(&sources[..*count], &mut source_ids[..*count]);
         }
         lap.end(&turn.counters.stages, Stage::Lookup);
         // Only now: what was looked up has its meaning in it.
@@ -156,59 +187,61 @@ impl Forwarding {
             snapshot: &snapshot,
             role: turn.generation.role(turn.arrival.port),
         };
-        one.v4(&self.v4, &mut burst, replies);
-        if self.v6.count > 0 {
-            one.v6(&self.v6, &mut burst, replies);
+        if let Some((straights, number)) = turn.straights {
+            // What is said of them is so only with the links that they were read by, and what a filter gives back came
+            // by others.
+            let in_bulk = number == snapshot.number() && one.role != Role::Filter;
+            let (v4, v6) = straights.lanes();
+            one.lane::<false, _>(straights, v4, &self.ids4, in_bulk, &mut burst, replies);
+            if !v6.places().is_empty() {
+                one.lane::<true, _>(straights, v6, &self.ids6, in_bulk, &mut burst, replies);
+            }
         }
+        one.all(&self.v4, &mut burst, replies);
+        one.all(&self.v6, &mut burst, replies);
         for &at in &self.others[..self.others_count] {
             one.slow(usize::from(at), (0, 0), &mut burst, replies);
         }
         lap.end(&turn.counters.stages, Stage::Decide);
     }
 
-    /// Sorts the frames that are to be forwarded, by family: those that the policy has read first, then the others.
+    /// Sorts the frames that are to be forwarded and are not of the common shape, by family.
     #[inline]
     fn read(&mut self, turn: &Turn<'_>, burst: &Frames<'_>) {
         (self.v4.count, self.v6.count, self.others_count) = (0, 0, 0);
-        let cells = turn.counters.port(turn.arrival.port);
         let all = burst.frames.len();
-        let mut read = 0;
-        if let Some(straights) = turn.straights {
-            let (v4, v6) = straights.lanes();
-            for (at, (source, destination)) in v4.ends() {
-                self.v4.put(destination, source, usize::from(at), true);
+        match turn.straights {
+            None => (0..all).for_each(|at| self.sort(turn, burst, at)),
+            Some((straights, _)) => {
+                // A bit for each, so that they come once, and in their order.
+                let mut rest = [0u64; MAX_BURST / 64];
+                straights.rest().for_each(|at| rest[usize::from(at) / 64] |= 1 << (at % 64));
+                for (word, mut bits) in rest.into_iter().enumerate() {
+                    while bits != 0 {
+                        self.sort(turn, burst, word * 64 + bits.trailing_zeros() as usize);
+                        bits &= bits - 1;
+                    }
+                }
             }
-            for (at, (source, destination)) in v6.ends() {
-                self.v6.put(destination, source, usize::from(at), true);
-            }
-            read = self.v4.count + self.v6.count;
         }
-        if read == all {
+    }
+
+    fn sort(&mut self, turn: &Turn<'_>, burst: &Frames<'_>, at: usize) {
+        let decision = &burst.decisions[at];
+        if decision.taken != Taken::Forward {
+            turn.counters.port(turn.arrival.port).count(decision);
             return;
         }
-        // A bit for each frame that was read.
-        let mut known = [0u64; MAX_BURST / 64];
-        let places = self.v4.places[..self.v4.count].iter().chain(&self.v6.places[..self.v6.count]);
-        places.for_each(|(at, _)| known[usize::from(*at) / 64] |= 1 << (at % 64));
-        for (at, (frame, decision)) in burst.frames.iter().zip(&*burst.decisions).enumerate() {
-            if known[at / 64 % known.len()] >> (at % 64) & 1 == 1 {
-                continue;
+        match frame::parse(turn.arrival.link, burst.frames[at], turn.generation.depth()) {
+            Frame::Ip(Headers { addresses: Addresses::V4 { source, destination }, .. }) => {
+                self.v4.put(destination, source, at);
             }
-            if decision.taken != Taken::Forward {
-                cells.count(decision);
-                continue;
+            Frame::Ip(Headers { addresses: Addresses::V6 { source, destination }, .. }) => {
+                self.v6.put(destination, source, at);
             }
-            match frame::parse(turn.arrival.link, frame, turn.generation.depth()) {
-                Frame::Ip(Headers { addresses: Addresses::V4 { source, destination }, .. }) => {
-                    self.v4.put(destination, source, at, false);
-                }
-                Frame::Ip(Headers { addresses: Addresses::V6 { source, destination }, .. }) => {
-                    self.v6.put(destination, source, at, false);
-                }
-                _ => {
-                    self.others[self.others_count % MAX_BURST] = at as u8;
-                    self.others_count += 1;
-                }
+            _ => {
+                self.others[self.others_count % MAX_BURST] = at as u8;
+                self.others_count += 1;
             }
         }
     }
@@ -323,13 +356,6 @@ fn ids((v4, v6): (&Reader4, &Reader6), parsed: &Frame) -> (u32, u32) {
     }
 }
 
-#[inline(always)]
-fn address(header: &[u8; IPV6_HEADER], at: usize) -> u128 {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&header[at..at + 16]);
-    u128::from_be_bytes(octets)
-}
-
 /// One burst under one snapshot.
 struct One<'a> {
     common: &'a Common,
@@ -340,146 +366,90 @@ struct One<'a> {
     role: Role,
 }
 
-/// The link that frames of the common shape come by, by their tag.
-struct Inlet {
-    vlan: u16,
-    link: u16,
-    /// The router's MAC there, as a word; no frame's if there is no such link.
-    own: u64,
-}
-
 impl One<'_> {
-    fn inlet(&self, vlan: u16) -> Inlet {
-        let link = self.snapshot.link_at(self.turn.arrival.port, vlan);
-        let entry = link.and_then(|link| self.snapshot.links().get(usize::from(link)));
-        let own = entry.map_or(u64::MAX, |entry| {
-            let [a, b, c, d, e, f] = entry.mac;
-            u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
-        });
-        Inlet { vlan, link: link.unwrap_or(u16::MAX), own }
-    }
-
-    /// Whether all frames of the burst take the general path.
-    fn is_special(&self) -> bool {
-        self.role == Role::Filter
-    }
-
-    /// Finds the link of a frame, the same as the last frame's as a rule. Gives where its IP header is.
-    #[inline(always)]
-    fn follow(&self, inlet: &mut Inlet, frame: &[u8]) -> usize {
-        let (vlan, ip) = match frame.first_chunk::<16>() {
-            Some(head) if u16::from_ne_bytes([head[12], head[13]]) == VLAN_TYPE => {
-                (u16::from_be_bytes([head[14], head[15]]) & 0x0fff, ETHERNET + TAG)
-            }
-            _ => (0, ETHERNET),
-        };
-        if vlan != inlet.vlan {
-            *inlet = self.inlet(vlan);
-        }
-        ip
-    }
-
+    /// A lane of frames of the common shape.
     #[inline]
-    fn v4(&mut self, lane: &Lane<u32>, burst: &mut Frames<'_>, replies: &mut Replies) {
-        let reverse_path = self.turn.generation.reverse_path();
-        let special = self.is_special();
-        let redirects = self.turn.generation.redirects();
-        let cells = self.turn.counters.port(self.turn.arrival.port);
-        let mut inlet = self.inlet(0);
-        for n in 0..lane.count.min(MAX_BURST) {
-            let (at, plain) = lane.places[n];
-            let frame = burst.frames[usize::from(at)];
-            let id = lane.ids[n];
-            if burst.decisions[usize::from(at)].taken != Taken::Forward {
-                // The policy's: a source in no pool.
-                cells.count(&burst.decisions[usize::from(at)]);
-                continue;
+    fn lane<const V6: bool, A: Copy>(
+        &mut self,
+        straights: &Straights,
+        lane: &straights::Lane<A>,
+        ids: &Ids,
+        in_bulk: bool,
+        burst: &mut Frames<'_>,
+        replies: &mut Replies,
+    ) {
+        let mut doubtful = ArrayVec::new();
+        let generation = self.turn.generation;
+        let asks_links = generation.reverse_path() != ReversePath::Off || generation.redirects();
+        match (in_bulk, asks_links) {
+            (false, _) => doubtful.extend((0..lane.places().len()).map(|n| n as u8)),
+            (true, false) => self.bulk::<V6, false, A>(lane, ids, burst, &mut doubtful),
+            (true, true) => self.bulk::<V6, true, A>(lane, ids, burst, &mut doubtful),
+        }
+        let mut counts = lane.counts();
+        for &n in &doubtful {
+            let (at, kind) = lane.places()[usize::from(n)];
+            let decision = &burst.decisions[usize::from(at)];
+            // What the policy denies stays as it was counted.
+            if decision.taken == Taken::Forward {
+                counts.take_back(kind, decision);
+                let ids = (ids.destinations[usize::from(n)], ids.sources[usize::from(n)]);
+                self.slow(usize::from(at), ids, burst, replies);
             }
-            let ip = self.follow(&mut inlet, frame);
-            let header = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV4_HEADER>);
-            let to = frame.first_chunk::<8>();
-            let (Some(header), Some(to), true) = (header, to, plain && !special) else {
-                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
-                continue;
-            };
-            let entry = self.snapshot.entry_v4(id);
+        }
+        straights.book(counts, self.turn.counters.port(self.turn.arrival.port));
+    }
+
+    /// Leads the frames of a lane on that are plainly to be forwarded, and says which are left for [`slow`](One::slow).
+    #[inline]
+    fn bulk<const V6: bool, const ASKS_LINKS: bool, A: Copy>(
+        &self,
+        lane: &straights::Lane<A>,
+        ids: &Ids,
+        burst: &mut Frames<'_>,
+        doubtful: &mut ArrayVec<u8, MAX_BURST>,
+    ) {
+        let snapshot = self.snapshot;
+        let entries = snapshot.entries(V6);
+        let entry_of = |id: u32| entries.get(id as usize).copied().unwrap_or_default();
+        let (reverse_path, redirects) =
+            (self.turn.generation.reverse_path(), self.turn.generation.redirects());
+        let mut inlet = Inlet::new(self.turn.arrival.port, snapshot);
+        let frames = burst.frames;
+        let (decisions, edits) = (&mut burst.decisions[..frames.len()], &mut burst.edits[..frames.len()]);
+        let destinations = &ids.destinations[..lane.places().len()];
+        let all = lane.places().iter().zip(lane.transits()).zip(destinations);
+        for (n, ((&(at, _), &transit), &id)) in all.enumerate() {
+            let at = usize::from(at);
+            let entry = entry_of(id);
             let place = match entry.mask {
                 0 => entry.first,
-                _ => self.snapshot.pick(entry, flow_v4(header, frame, ip)),
+                _ => snapshot.pick(entry, flow::<V6>(frames[at], transit)),
             };
-            let adjacency = self.snapshot.adjacency(place);
-            let length = u16::from_be_bytes([header[2], header[3]]);
+            let adjacency = snapshot.adjacency(place);
             let plain = (entry.kind == EntryKind::Forward)
                 & (adjacency.state == State::Ready)
-                & (u64::from_le_bytes(*to) & MAC == inlet.own)
-                & (header[8] > 1)
-                & (length <= adjacency.mtu)
+                & (transit.length() <= u32::from(adjacency.mtu));
+            let mut comes_right = || {
+                let link = inlet.link_of(frames[at]);
+                let source = || entry_of(ids.sources[n]);
                 // Its sender may have a better first hop.
-                & (!redirects | (adjacency.link != inlet.link))
-                // Link-local, and of hosts that have no address yet.
-                & (u16::from_be_bytes([header[12], header[13]]) != 0xa9fe)
-                & (header[12] != 0)
-                & checksum::is_right(header);
-            let source = || self.snapshot.entry_v4(lane.source_ids[n]);
-            if !plain || !leads_back(reverse_path, self.snapshot, inlet.link, source) {
-                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
+                !(redirects && adjacency.link == link) && leads_back(reverse_path, snapshot, link, source)
+            };
+            if !plain || ASKS_LINKS && !comes_right() {
+                doubtful.push(n as u8);
                 continue;
             }
-            let decision = &mut burst.decisions[usize::from(at)];
-            decision.out = Some(PortId(adjacency.port));
-            cells.count(decision);
-            burst.edits[usize::from(at)] = Edit::new(adjacency, false, ip != ETHERNET);
+            decisions[at].out = Some(PortId(adjacency.port));
+            edits[at] = Edit::new(adjacency, V6, transit.is_tagged());
         }
     }
 
-    #[inline]
-    fn v6(&mut self, lane: &Lane<u128>, burst: &mut Frames<'_>, replies: &mut Replies) {
-        let reverse_path = self.turn.generation.reverse_path();
-        let special = self.is_special();
-        let redirects = self.turn.generation.redirects();
-        let cells = self.turn.counters.port(self.turn.arrival.port);
-        let mut inlet = self.inlet(0);
-        for n in 0..lane.count.min(MAX_BURST) {
-            let (at, plain) = lane.places[n];
-            let frame = burst.frames[usize::from(at)];
-            let id = lane.ids[n];
-            if burst.decisions[usize::from(at)].taken != Taken::Forward {
-                // The policy's: a source in no pool.
-                cells.count(&burst.decisions[usize::from(at)]);
-                continue;
-            }
-            let ip = self.follow(&mut inlet, frame);
-            let header = frame.get(ip..).and_then(<[u8]>::first_chunk::<IPV6_HEADER>);
-            let to = frame.first_chunk::<8>();
-            let (Some(header), Some(to), true) = (header, to, plain && !special) else {
-                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
-                continue;
-            };
-            let entry = self.snapshot.entry_v6(id);
-            let place = match entry.mask {
-                0 => entry.first,
-                _ => self.snapshot.pick(entry, flow_v6(header, frame, ip)),
-            };
-            let adjacency = self.snapshot.adjacency(place);
-            let length = usize::from(u16::from_be_bytes([header[4], header[5]])) + IPV6_HEADER;
-            let plain = (entry.kind == EntryKind::Forward)
-                & (adjacency.state == State::Ready)
-                & (u64::from_le_bytes(*to) & MAC == inlet.own)
-                & (header[7] > 1)
-                & (length <= usize::from(adjacency.mtu))
-                // Its sender may have a better first hop.
-                & (!redirects | (adjacency.link != inlet.link))
-                // Global unicast: link-local sources, and none at all, are looked at elsewhere.
-                & (header[8] >> 5 == 1);
-            let source = || self.snapshot.entry_v6(lane.source_ids[n]);
-            if !plain || !leads_back(reverse_path, self.snapshot, inlet.link, source) {
-                self.slow(usize::from(at), (id, lane.source_ids[n]), burst, replies);
-                continue;
-            }
-            let decision = &mut burst.decisions[usize::from(at)];
-            decision.out = Some(PortId(adjacency.port));
-            cells.count(decision);
-            burst.edits[usize::from(at)] = Edit::new(adjacency, true, ip != ETHERNET);
+    /// Frames of other shapes.
+    fn all<A>(&mut self, lane: &Lane<A>, burst: &mut Frames<'_>, replies: &mut Replies) {
+        let ids = lane.ids.iter().zip(&lane.source_ids);
+        for (&at, (&id, &source)) in lane.places[..lane.count].iter().zip(ids) {
+            self.slow(usize::from(at), (id, source), burst, replies);
         }
     }
 
@@ -714,18 +684,24 @@ fn drop_for(decision: &mut Decision, reason: Reason) {
 }
 
 /// The hash of a flow of the common shape: no options, no fragment, TCP or UDP.
-#[inline(always)]
-fn flow_v4(header: &[u8; IPV4_HEADER], frame: &[u8], ip: usize) -> u32 {
-    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    flow::v4(word(12), word(16), header[9], ports(frame, ip + IPV4_HEADER))
-}
-
-#[inline(always)]
-fn flow_v6(header: &[u8; IPV6_HEADER], frame: &[u8], ip: usize) -> u32 {
-    flow::v6(address(header, 8), address(header, 24), header[6], ports(frame, ip + IPV6_HEADER))
-}
-
-#[inline(always)]
-fn ports(frame: &[u8], at: usize) -> u32 {
-    frame.get(at..at + PORTS).map_or(0, |ports| u32::from_be_bytes([ports[0], ports[1], ports[2], ports[3]]))
+#[inline(never)]
+fn flow<const V6: bool>(frame: &[u8], transit: Transit) -> u32 {
+    let ip = if transit.is_tagged() { ETHERNET + TAG } else { ETHERNET };
+    let packet = frame.get(ip..).unwrap_or_default();
+    let word = |at: usize| {
+        packet.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_be_bytes(*word))
+    };
+    if V6 {
+        let address = |at: usize| {
+            packet.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |address| u128::from_be_bytes(*address))
+        };
+        route::flow::v6(
+            address(8),
+            address(24),
+            packet.get(6).copied().unwrap_or_default(),
+            word(IPV6_HEADER),
+        )
+    } else {
+        route::flow::v4(word(12), word(16), packet.get(9).copied().unwrap_or_default(), word(IPV4_HEADER))
+    }
 }
