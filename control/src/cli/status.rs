@@ -7,7 +7,7 @@ use sekisho_dataplane::stages::EVERY;
 
 use super::remote::Remote;
 use super::{Failure, shorten};
-use crate::daemon::{KernelRead, MirrorRead, Recorded, TableState, TwinsRead};
+use crate::daemon::{KernelRead, MirrorRead, PuntsRead, Recorded, TableState, TwinsRead};
 use crate::rpc::methods::Nothing;
 use crate::rpc::methods::status::{ServiceTime, StageCost, Status, WorkerStatus};
 use crate::words::{plural, plural_of, span};
@@ -122,6 +122,14 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
             out,
             "  twins: {to_kernel} frames to the kernel, {lost} not; {from_kernel} from it, {unsent} not sent"
         )?;
+        if twins.wants_lost > 0 {
+            writeln!(out, "  next hops not asked for, since too many are: {} packets", twins.wants_lost)?;
+        }
+        for port in &status.ports {
+            if let Some(lost) = port.punts.as_deref().and_then(over_share) {
+                writeln!(out, "  {}: frames for the router over the port's share: {lost}", port.name)?;
+            }
+        }
     }
     writeln!(
         out,
@@ -188,6 +196,14 @@ fn print(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
+/// Frames for the router itself that went over a port's share, by class; nothing if none did.
+fn over_share(punts: &[PuntsRead]) -> Option<String> {
+    let lost = punts.iter().map(|punts| (punts.limited + punts.full, &punts.class));
+    let lost: Vec<_> =
+        lost.filter(|(count, _)| *count > 0).map(|(count, class)| format!("{count} {class}")).collect();
+    (!lost.is_empty()).then(|| lost.join(", "))
+}
+
 /// The kernel's tables.
 fn print_kernel(kernel: &KernelRead, out: &mut dyn Write) -> io::Result<()> {
     for TableState { table, prefixes, in_force, held, held_for_seconds } in &kernel.tables {
@@ -248,5 +264,13 @@ mod tests {
     fn an_instant_is_told_without_its_fraction() {
         assert_eq!(seconds("2006-06-01T00:00:00.123456Z"), "2006-06-01T00:00:00Z");
         assert_eq!(seconds("2006-06-01T00:00:00Z"), "2006-06-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_a_flooded_port_lost_is_told_by_class_and_nothing_of_a_quiet_one() {
+        let class = |class: &str, limited, full| PuntsRead { class: class.into(), punted: 9, limited, full };
+        let flooded = [class("neighbours", 3, 4), class("routing", 0, 0), class("rest", 0, 1)];
+        assert_eq!(over_share(&flooded).as_deref(), Some("7 neighbours, 1 rest"));
+        assert_eq!(over_share(&[class("neighbours", 0, 0)]), None);
     }
 }
