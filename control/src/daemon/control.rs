@@ -30,6 +30,7 @@ use super::readers::{self, Asked, Readers};
 use super::remembered::Remembered;
 use super::silence::{self, Silence};
 use super::tables::{InForce, Report, Slot, Tables, Task};
+use super::threads::Witness;
 use super::twins::{self, Design};
 use super::wake::{Ear, Signals, bell};
 use super::workers::{self, Workers};
@@ -127,11 +128,12 @@ pub(crate) fn run_with(
     let signals = Signals::listen(&bell).map_err(system("signals can't be handled"))?;
     doctor::addresses(config).iter().for_each(|warning| warn(warning));
     // Before there are twins that the kernel could forward by.
-    let (silence, silenced) = Silence::begin(config, warn)?;
+    let (silence, mut silenced) = Silence::begin(config, warn)?;
     let opened = open(config, cores.len(), &silence)?;
     // Before the workers, so that links find what they stand for.
     let designs = twins::designs(config);
     let twins = designs.iter().map(Design::make).collect::<Result<Vec<Twin>, Error>>()?;
+    silenced.runs();
     // All that takes privilege is open; every thread is started after this.
     const KEPT: &str = "privileges can't be let go";
     privilege::gain_nothing().map_err(system(KEPT))?;
@@ -183,16 +185,18 @@ pub(crate) fn run_with(
             })
         };
         let (to_tell, ring, names) = (reports.clone(), bell.clone(), Arc::clone(&in_force.names));
+        let witness = Witness {
+            reports: reports.clone(),
+            control: bell.clone(),
+            thread: "sekisho-twins",
+            what: "nothing is carried between ports and the kernel",
+        };
         let tell = move |told| {
             let name = |port| names.port(port).to_owned();
             let event = match told {
                 Told::Gone { port, twin, why } => Event::TwinGone { port: name(port), twin, why },
                 Told::Again { port, twin } => Event::TwinAgain { port: name(port), twin },
-                Told::Failed { why } => Event::ThreadFailed {
-                    thread: "sekisho-twins".to_owned(),
-                    what: "nothing is carried between ports and the kernel".to_owned(),
-                    why,
-                },
+                Told::Failed { why } => return witness.failed(&why),
             };
             // Without a control thread the process is at its end.
             let _ = to_tell.send(Report::Happened(event));
@@ -208,15 +212,13 @@ pub(crate) fn run_with(
         let _ = to_tell.send(Report::Happened(Event::GrantsUnwritable { why }));
         ring.ring();
     };
-    let (to_tell, ring) = (reports.clone(), bell.clone());
-    let panicked = move |why: &str| {
-        let _ = to_tell.send(Report::Happened(Event::ThreadFailed {
-            thread: "sekisho-grants".to_owned(),
-            what: "grants are not saved, and end with the daemon".to_owned(),
-            why: why.to_owned(),
-        }));
-        ring.ring();
+    let witness = Witness {
+        reports: reports.clone(),
+        control: bell.clone(),
+        thread: "sekisho-grants",
+        what: "grants are not saved, and end with the daemon",
     };
+    let panicked = move |why: &str| witness.failed(why);
     let saver = privilege::of_state(&slot.get().config);
     // Less of what it has is never refused (capabilities(7)).
     let begin = move || {

@@ -1,7 +1,7 @@
 //! The last generations: who made each, when, from what and what it changed; and their configurations, to go back to.
 //!
-//! What awaits its confirmation stands here and nowhere else. The tables' thread writes it, the control thread shows it. Memory is bounded twice: so many generations, and so many
-//! bytes of configurations beside the one in force. What the second bound drops is still listed, and says that it can't
+//! What awaits its confirmation stands here and nowhere else. The tables' thread writes it, the control thread shows it. Memory
+//! is bounded twice: so many generations, and so many bytes of configurations beside the one in force. What the second bound drops is still listed, and says that it can't
 //! be restored.
 
 use std::collections::VecDeque;

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,8 +21,8 @@ use super::followed::TableState;
 use super::mirror::{Mirror, MirrorRead};
 use super::privilege;
 use super::tables::{Report, Task};
+use super::threads::Witness;
 use super::wake::{Bell, Ear, bell};
-use super::workers::panic_message;
 use crate::netlink::{self, Counts, Listener, Model, Wanted, is_listed};
 use crate::routing::Released;
 use crate::twin::Mapping;
@@ -207,20 +206,16 @@ impl Kernel {
         };
         let thread = std::thread::Builder::new().name("sekisho-netlink".to_owned());
         let kept = privilege::of_kernel(follower.mirror.is_some());
+        let witness = Witness {
+            reports: follower.reports.clone(),
+            control: follower.control.clone(),
+            thread: "sekisho-netlink",
+            what: "the kernel's routes and tables are not followed, and what was known of them stays",
+        };
         thread.spawn(move || {
             // Less of what it has is never refused (capabilities(7)).
             let _ = privilege::keep(kept);
-            let (reports, control) = (follower.reports.clone(), follower.control.clone());
-            // What it leaves behind is not used again.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| follower.run())) {
-                let _ = reports.send(Report::Happened(Event::ThreadFailed {
-                    thread: "sekisho-netlink".to_owned(),
-                    what: "the kernel's routes and tables are not followed, and what was known of them stays"
-                        .to_owned(),
-                    why: panic_message(&*panic).to_owned(),
-                }));
-                control.ring();
-            }
+            witness.of(|| follower.run());
         })?;
         Ok(Kernel(Line { commands, bell }))
     }

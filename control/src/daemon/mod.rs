@@ -42,6 +42,7 @@ mod readers;
 mod remembered;
 mod silence;
 mod tables;
+mod threads;
 mod twins;
 mod wake;
 mod workers;

@@ -48,8 +48,20 @@ struct Filtered {
     ended: bool,
 }
 
-/// Ends a silence when this is dropped.
-pub(super) struct Kept(Arc<Silence>);
+/// Ends a silence when this is dropped. Where a start comes to nothing, what was there before stays: another daemon's, which has the
+/// ports, or that of one that was killed.
+pub(super) struct Kept {
+    silence: Arc<Silence>,
+    found: bool,
+    runs: bool,
+}
+
+impl Kept {
+    /// The ports are this daemon's.
+    pub(super) fn runs(&mut self) {
+        self.runs = true;
+    }
+}
 
 impl Silence {
     /// Begins it, for a router's ports; a bridge's are left as they are. What a kernel without rules can't do is told.
@@ -64,15 +76,21 @@ impl Silence {
             Some(Device { port: port.name.clone(), name, filtered: mirrors && port.router.twin.is_some() })
         });
         let silence = Arc::new(Silence { devices: devices.collect(), filtered: Mutex::default() });
-        let kept = Kept(Arc::clone(&silence));
+        let mut kept = Kept { silence: Arc::clone(&silence), found: false, runs: false };
         if silence.devices.is_empty() {
             return Ok((silence, kept));
         }
-        if let Err(error) = silence.hold() {
-            warn(&format!(
-                "the kernel has no rules that keep it from forwarding what ports receive ({error}): what comes by a device between its \
-                 appearance and the filter at it is forwarded where net.ipv4.ip_forward or net.ipv6.conf.all.forwarding is 1"
-            ));
+        match silence.hold() {
+            Ok(found) => kept.found = found,
+            Err(error) => {
+                // Whose the filters are that are there can't be told then.
+                kept.found = true;
+                warn(&format!(
+                    "the kernel has no rules that keep it from forwarding what ports receive ({error}): what comes by a device between \
+                     its appearance and the filter at it is forwarded where net.ipv4.ip_forward or \
+                     net.ipv6.conf.all.forwarding is 1"
+                ));
+            }
         }
         for Device { port, name, .. } in silence.devices.iter().filter(|device| device.filtered) {
             // A device that is not there is the driver's matter.
@@ -145,18 +163,22 @@ impl Silence {
         Ok(())
     }
 
-    fn hold(&self) -> io::Result<()> {
+    /// Sets the rules; gives whether one was there already.
+    fn hold(&self) -> io::Result<bool> {
         let mut interfaces = Interfaces::open()?;
         let filtered = self.filtered();
         if filtered.ended {
-            return Ok(());
+            return Ok(false);
         }
         let each = self.devices.iter().flat_map(|device| [(device, false), (device, true)]);
-        let mut result = Ok(());
+        let (mut found, mut result) = (false, Ok(()));
         for (device, v6) in each {
-            result = result.and(interfaces.hold(&device.name, v6));
+            match interfaces.hold(&device.name, v6) {
+                Ok(there) => found |= there,
+                Err(error) => result = Err(error),
+            }
         }
-        result
+        result.map(|()| found)
     }
 
     fn end(&self) {
@@ -177,7 +199,9 @@ impl Silence {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.0.end();
+        if self.runs || !self.found {
+            self.silence.end();
+        }
     }
 }
 

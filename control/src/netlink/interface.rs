@@ -169,15 +169,15 @@ impl Interfaces {
 
     /// From now on the kernel forwards nothing that comes by an interface of this name, be there one or not: a rule (`ip rule`,
     /// priority 25) that throws it away, which the kernel ties to an interface as it gets the name, before it has a
-    /// frame. Fine if it is there.
+    /// frame. Gives whether it was there already.
     ///
     /// # Errors
     /// What the kernel says: it has no such rules for this version of IP, perhaps.
-    pub fn hold(&mut self, name: &str, v6: bool) -> io::Result<()> {
+    pub fn hold(&mut self, name: &str, v6: bool) -> io::Result<bool> {
         let message = RouteNetlinkMessage::NewRule(rule(name, v6));
         match request::ask(&mut self.socket, message, NLM_F_CREATE | NLM_F_EXCL) {
-            Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(()),
-            result => result,
+            Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(true),
+            result => result.map(|()| false),
         }
     }
 

@@ -127,6 +127,19 @@ fn a_filter_that_somebody_takes_off_comes_back_and_all_is_as_before_when_the_dae
         ["-4", "-6"].map(|v| lab.router.run("ip", [v, "rule"]).matches("iif access").count())
     };
     assert_eq!(rules(&lab), [1, 1]);
+    // Who starts another one by mistake takes nothing away.
+    let text = std::fs::read_to_string(lab.file("sekisho.toml")).expect("it was written");
+    let other = lab.file("other.toml");
+    std::fs::write(&other, text.replace("control.sock", "other.sock").replace("\"state\"", "\"other\""))
+        .expect("the lab's folder is writable");
+    let started = lab.router.output(
+        sekisho_tests::binary::sekisho().to_str().expect("a plain path"),
+        ["run", "-c", other.to_str().expect("a plain path")],
+    );
+    let said = String::from_utf8_lossy(&started.stderr).into_owned();
+    assert!(started.status.code() == Some(1) && said.contains("can't make sk-access"), "{said}");
+    assert!(filter(&lab).contains("pref 2525") && rules(&lab) == [1, 1]);
+
     lab.router.run("tc", ["qdisc", "del", "dev", "access", "clsact"]);
     for v in ["-4", "-6"] {
         lab.router.run("ip", [v, "rule", "del", "pref", "25", "iif", "access"]);
