@@ -42,6 +42,7 @@ struct Station {
     line: Arc<Socket>,
     lane: Lane,
     manner: XdpManner,
+    may_poll: bool,
     /// Of the socket's statistics, what has been counted.
     counted: Counted,
     /// Descriptors that were made void here, and that the kernel will count as wrong.
@@ -320,10 +321,15 @@ impl XdpDriver {
                 Answer::Refused(error) => return PortState::Down(Outage::Refused(error)),
             }
         }
-        let Port { station, longest, .. } = &mut self.ports[port];
+        let Port { station, longest, watch, .. } = &mut self.ports[port];
         *longest = HEADER + mtu;
         if let Some(station) = station {
             station.line.forget_error();
+            let Station { line, manner, may_poll, .. } = station;
+            if *may_poll && line.is_polled() != manner.busy_poll {
+                manner.busy_poll = !manner.busy_poll;
+                watch.set_manner(manner.clone());
+            }
         }
         match flags.running {
             true => PortState::Up,
@@ -339,7 +345,7 @@ impl XdpDriver {
     }
 
     fn install(&mut self, port: usize, index: u32, line: Line) -> Result<(), Errno> {
-        let Line { socket, rings, attachment, queue, manner } = line;
+        let Line { socket, rings, attachment, queue, manner, may_poll } = line;
         let Some(number) = self.lanes.iter().position(|in_use| !in_use) else {
             // So many former sockets are still being closed. Asked for again later.
             dismiss((socket, rings, attachment));
@@ -360,6 +366,7 @@ impl XdpDriver {
             line: socket,
             lane,
             manner,
+            may_poll,
             counted: Counted::default(),
             voided: 0,
             _attachment: attachment,

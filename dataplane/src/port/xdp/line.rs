@@ -55,6 +55,8 @@ pub(super) struct Line {
     pub(super) attachment: Arc<Attachment>,
     pub(super) queue: u32,
     pub(super) manner: XdpManner,
+    /// Whether the worker is to poll the device, if the kernel lets it.
+    pub(super) may_poll: bool,
 }
 
 /// The program on an interface, and what keeps the interface listening to all; undone when this is dropped.
@@ -261,7 +263,7 @@ impl Opener {
             (None, ZeroCopy::Auto) if !attachment.native => Some("generic mode copies".to_owned()),
             (None, _) => None,
         };
-        let busy_poll =
+        let may_poll =
             self.port.busy_poll && puts_off_interrupts(&self.name) && socket.prefer_busy_polling().is_ok();
         let manner = XdpManner {
             native: attachment.native,
@@ -270,9 +272,9 @@ impl Opener {
             why_copy,
             queues: attachment.queues,
             huge_pages: region.huge_pages,
-            busy_poll,
+            busy_poll: may_poll && socket.is_polled(),
         };
-        Ok(Line { socket, rings, attachment: Arc::clone(attachment), queue, manner })
+        Ok(Line { socket, rings, attachment: Arc::clone(attachment), queue, manner, may_poll })
     }
 }
 

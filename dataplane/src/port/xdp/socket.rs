@@ -169,6 +169,12 @@ impl Socket {
         self.set(libc::SOL_SOCKET, libc::SO_BUSY_POLL_BUDGET, &BUSY_POLL_BUDGET)
     }
 
+    /// Whether the kernel knows which device to poll for this socket. Since Linux 6.14 it does in zero-copy mode alone;
+    /// before, once a frame has come.
+    pub(super) fn is_polled(&self) -> bool {
+        self.get(libc::SOL_SOCKET, libc::SO_INCOMING_NAPI_ID, 0 as c_int).is_ok_and(|id| id != 0)
+    }
+
     /// What the kernel counted since the socket was made.
     pub(super) fn statistics(&self) -> Option<libc::xdp_statistics> {
         let zero = libc::xdp_statistics {
