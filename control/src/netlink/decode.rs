@@ -12,8 +12,8 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteType,
-    RouteVia,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
+    RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -130,7 +130,7 @@ fn route(message: &RouteMessage) -> Option<(u32, IpNetwork, Route)> {
     };
     let (mut table, mut destination, mut metric) = (u32::from(header.table), unspecified, 0);
     let mut multipath: &[RouteNextHop] = &[];
-    let (mut link, mut by_object) = (None, false);
+    let (mut link, mut by_object, mut mtu) = (None, false, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(number) => table = *number,
@@ -139,6 +139,7 @@ fn route(message: &RouteMessage) -> Option<(u32, IpNetwork, Route)> {
             RouteAttribute::Oif(index) => link = Some(*index),
             RouteAttribute::MultiPath(hops) => multipath = hops,
             RouteAttribute::NhId(_) => by_object = true,
+            RouteAttribute::Metrics(metrics) => mtu = self::mtu(metrics),
             _ => {}
         }
     }
@@ -148,10 +149,10 @@ fn route(message: &RouteMessage) -> Option<(u32, IpNetwork, Route)> {
     let prefix = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
     let mut hops = Vec::with_capacity(multipath.len().max(1));
     for hop in multipath.iter().filter(|hop| !hop.flags.contains(RouteNextHopFlags::Dead)) {
-        hops.push(self::hop(hop.interface_index, u16::from(hop.hops) + 1, &hop.attributes));
+        hops.push(Hop { mtu, ..self::hop(hop.interface_index, u16::from(hop.hops) + 1, &hop.attributes) });
     }
     if let Some(link) = link.filter(|_| multipath.is_empty() && !header.flags.contains(RouteFlags::Dead)) {
-        hops.push(hop(link, 1, &message.attributes));
+        hops.push(Hop { mtu, ..hop(link, 1, &message.attributes) });
     }
     Some((table, prefix, Route { kind, metric, tos: header.tos, hops: hops.into() }))
 }
@@ -164,7 +165,15 @@ fn hop(link: u32, weight: u16, attributes: &[RouteAttribute]) -> Hop {
         _ => None,
     });
     let encapsulated = attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Encap(_)));
-    Hop { link, via, weight, encapsulated }
+    Hop { link, via, weight, encapsulated, mtu: None }
+}
+
+/// The MTU among a route's metrics, if there is one.
+fn mtu(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+        _ => None,
+    })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

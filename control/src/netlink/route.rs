@@ -45,6 +45,8 @@ pub struct Hop {
     pub weight: u16,
     /// It wants an encapsulation, which nobody here does.
     pub encapsulated: bool,
+    /// The longest packet that goes this way, if the route says one.
+    pub mtu: Option<u32>,
 }
 
 /// One of the routes to a prefix.

@@ -40,7 +40,7 @@ fn routes(v6: bool) -> Vec<Route> {
     let via = |text: &str| Some(text.parse::<IpAddr>().unwrap());
     let vias =
         if v6 { [via("fe80::1"), via("fe80::2"), None] } else { [via("192.0.2.1"), via("fe80::2"), None] };
-    let hop = |link, via| Hop { link, via, weight: 1, encapsulated: false };
+    let hop = |link, via| Hop { link, via, weight: 1, encapsulated: false, mtu: None };
     let mut hop_sets: Vec<Vec<Hop>> = vec![];
     for link in [1, 2] {
         hop_sets.extend(vias.iter().map(|via| vec![hop(link, *via)]));

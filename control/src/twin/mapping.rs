@@ -216,7 +216,8 @@ impl Mapping {
             .filter(|hop| !hop.encapsulated)
             .filter_map(|hop| {
                 let link = self.links.get(&hop.link)?.id;
-                Some(Hop { weight: hop.weight, ..Hop::new(link, hop.via) })
+                let mtu = hop.mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+                Some(Hop { weight: hop.weight, mtu, ..Hop::new(link, hop.via) })
             })
             .collect();
         usable.sort_unstable();
@@ -283,7 +284,7 @@ mod tests {
     fn route(table: u32, to: &str, kind: Kind, hops: &[(u32, Option<&str>)]) -> Event {
         let hop = |(link, via): &(u32, Option<&str>)| {
             let via = via.map(|via| via.parse().unwrap());
-            netlink::Hop { link: *link, via, weight: 1, encapsulated: false }
+            netlink::Hop { link: *link, via, weight: 1, encapsulated: false, mtu: None }
         };
         let hops: Arc<[netlink::Hop]> = hops.iter().map(hop).collect();
         Event::Route(table, prefix(to), Route { kind, metric: 0, tos: 0, hops }, How::Create)

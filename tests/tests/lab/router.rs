@@ -271,6 +271,12 @@ const PROBES: &[&str] = &[
     "-M do -s 1472 198.51.100.80",
     "-M do -s 1400 198.51.100.81",
     "-s 1400 -M do 3fff:b::81",
+    "-M do -s 1372 198.51.100.82",
+    "-M do -s 1352 198.51.100.82",
+    "-s 1400 198.51.100.82",
+    "-s 1352 -M do 3fff:b::82",
+    "-s 1302 -M do 3fff:b::82",
+    "-s 1400 -M do 3fff:b::83",
     "-s 3000 198.51.100.80",
     "-s 3000 3fff:b::80",
     "-Q 32 198.51.100.80",
@@ -304,11 +310,17 @@ fn the_kernel_gives_the_same_answers_on_the_same_network() {
         lab.world.ip("route add default via 192.0.2.1
              route add default via 2001:db8:a::1
              address add 198.51.100.81/32 dev lo
-             address add 3fff:b::81/128 dev lo");
+             address add 3fff:b::81/128 dev lo
+             address add 198.51.100.82/32 dev lo
+             address add 3fff:b::82/128 dev lo
+             address add 3fff:b::83/128 dev lo");
         lab.router.ip(&format!(
             "route add 198.51.100.0/25 via 192.0.2.2
              route add 3fff:b::/32 via 2001:db8:a::2
              route add 198.51.100.81/32 via 192.0.2.6
+             route add 198.51.100.82/32 via 192.0.2.2 mtu 1380
+             route add 3fff:b::82/128 via 2001:db8:a::2 mtu lock 1350
+             route add 3fff:b::83/128 via 2001:db8:a::2 mtu 1350
              link set {twin}transit mtu 1300
              route add unreachable 10.1.0.0/16
              route add prohibit 10.2.0.0/16
