@@ -121,6 +121,21 @@ struct VerdictCells {
     would: Cell,
 }
 
+/// The cells of pools' packets.
+#[derive(Clone, Copy)]
+pub(crate) struct PoolPackets<'a>(&'a [Cell]);
+
+impl PoolPackets<'_> {
+    /// Books a packet. A pool that came after the cells were made is counted with those in no pool.
+    #[inline(always)]
+    pub(crate) fn count(self, pool: PoolId) {
+        let PoolPackets(cells) = self;
+        if let Some(cell) = cells.get(usize::from(pool.0)).or(cells.first()) {
+            cell.add(1);
+        }
+    }
+}
+
 /// One worker's cells.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -152,6 +167,12 @@ impl WorkerCounters {
     fn pool_place(&self, pool: PoolId) -> usize {
         let place = usize::from(pool.0);
         if place < self.pool_packets.len() { place } else { 0 }
+    }
+
+    /// The cells of pools' packets: taken in hand once for many packets.
+    #[inline]
+    pub(crate) fn pool_packets(&self) -> PoolPackets<'_> {
+        PoolPackets(&self.pool_packets)
     }
 
     /// Books a packet from or to a pool's customer.

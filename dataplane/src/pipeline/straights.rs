@@ -97,9 +97,9 @@ impl<A: Copy> Lane<A> {
         &sources[..self.count]
     }
 
-    /// In route mode: what a router asks of each. What the policy denies is in doubt.
-    pub(super) fn transits(&self) -> &[Transit] {
-        &self.transits[..self.count]
+    /// In route mode: each frame's place in the burst, and what a router asks of it. What the policy denies is in doubt.
+    pub(super) fn of_router(&self) -> impl ExactSizeIterator<Item = (u8, Transit)> {
+        self.places().iter().zip(&self.transits[..self.count]).map(|((at, _), transit)| (*at, *transit))
     }
 
     /// In route mode: how many have each outcome, which the port's books do not know yet.
@@ -151,8 +151,8 @@ pub(super) struct Straights {
     sets: Vec<u64>,
     others: [u8; MAX_BURST],
     others_count: usize,
-    /// In route mode: what the outcomes are that lanes count.
-    outcomes: Outcomes,
+    /// By port.
+    outcomes: Box<[Outcomes]>,
 }
 
 /// The burst at hand.
@@ -168,6 +168,7 @@ pub(super) struct Turn<'a> {
 
 impl Straights {
     pub(super) fn new(common: Arc<Common>) -> Straights {
+        let outcomes = common.up.iter().map(|_| Outcomes::UNKNOWN).collect();
         Straights {
             common,
             v4: Lane::new(0),
@@ -179,7 +180,7 @@ impl Straights {
             sets: Vec::new(),
             others: [0; MAX_BURST],
             others_count: 0,
-            outcomes: Outcomes([Decision::UNDECIDED; OUTCOMES]),
+            outcomes,
         }
     }
 
@@ -202,8 +203,8 @@ impl Straights {
 
     /// Books in a port's cells what lanes counted, by outcome.
     #[inline]
-    pub(super) fn book(&self, counts: Counts, cells: &PortCells) {
-        for (at, decision) in self.outcomes.0.iter().enumerate() {
+    pub(super) fn book(&self, port: PortId, counts: Counts, cells: &PortCells) {
+        for (at, decision) in self.outcomes[usize::from(port.0)].decisions[..OUTCOMES].iter().enumerate() {
             let count = counts.get(at);
             if count > 0 {
                 cells.count_many(decision, count);
@@ -224,22 +225,24 @@ impl Straights {
     ) {
         let role = turn.generation.role(turn.arrival.port);
         let inlet = turn.router.map(|snapshot| Inlet::new(turn.arrival.port, snapshot));
-        self.parse::<BOOKS>(role, frames, inlet);
+        match BOOKS {
+            true => self.parse::<true>(role, frames, None),
+            false => self.parse_for_router(role, frames, inlet),
+        }
         lap.end(&turn.counters.stages, Stage::Parse);
-        let outcomes = Outcomes::new(role, turn.out, turn.generation.source_validation());
+        let port = usize::from(turn.arrival.port.0);
+        self.outcomes[port].follow((role, turn.out, turn.generation.source_validation()));
         let pooled = matches!(role, Role::Subscriber | Role::Internet);
 
         // Mail first: what it asks of memory comes while the others are judged.
         let has_mail = self.mail_v4.count + self.mail_v6.count > 0;
         if has_mail {
-            self.mail::<BOOKS>(turn, &outcomes, frames, decisions, affected);
+            self.mail::<BOOKS>(turn, frames, decisions, affected);
             lap.end(&turn.counters.stages, Stage::Decide);
         }
 
-        if !BOOKS {
-            self.outcomes = outcomes;
-        }
-        let Straights { v4, v6, ids, .. } = self;
+        let Straights { v4, v6, ids, outcomes, .. } = self;
+        let outcomes = &outcomes[port];
         let ids4 = &mut ids[..v4.count];
         match pooled {
             true => turn.generation.pools_v4().lookup_burst(v4.customers(), ids4),
@@ -249,7 +252,7 @@ impl Straights {
         if has_mail && let Some(affected) = affected {
             affected.locate();
         }
-        v4.counts = decide(&outcomes, v4.places(), ids4, turn.counters, decisions);
+        v4.counts = decide(outcomes, v4.places(), ids4, turn.counters, decisions);
         outcomes.book::<BOOKS>(v4.counts, turn);
         if !BOOKS && outcomes.denies(v4.counts) {
             v4.doubt(|at| decisions[at].taken != Taken::Forward);
@@ -263,12 +266,18 @@ impl Straights {
                 false => ids6.fill(0),
             }
             lap.end(&turn.counters.stages, Stage::Lookup);
-            v6.counts = decide(&outcomes, v6.places(), ids6, turn.counters, decisions);
+            v6.counts = decide(outcomes, v6.places(), ids6, turn.counters, decisions);
             outcomes.book::<BOOKS>(v6.counts, turn);
             if !BOOKS && outcomes.denies(v6.counts) {
                 v6.doubt(|at| decisions[at].taken != Taken::Forward);
             }
         }
+    }
+
+    /// A function of its own, which shares its registers with nothing else.
+    #[inline(never)]
+    fn parse_for_router(&mut self, role: Role, frames: &[&[u8]], inlet: Option<Inlet<'_>>) {
+        self.parse::<false>(role, frames, inlet);
     }
 
     #[inline]
@@ -337,13 +346,14 @@ impl Straights {
     fn mail<const BOOKS: bool>(
         &mut self,
         turn: &Turn<'_>,
-        outcomes: &Outcomes,
         frames: &[&[u8]],
         decisions: &mut [Decision],
         affected: &mut Option<Recorder>,
     ) {
         let generation = turn.generation;
-        let Straights { common, mail_v4, mail_v6, ids, unions, sets, others, others_count, .. } = self;
+        let Straights { common, mail_v4, mail_v6, ids, unions, sets, others, others_count, outcomes, .. } =
+            self;
+        let outcomes = &outcomes[usize::from(turn.arrival.port.0)];
         let mut port_25 =
             Port25::<BOOKS> { turn, outcomes, common, decisions, affected, others, others_count };
         let count = mail_v4.count;
@@ -412,7 +422,7 @@ impl<const BOOKS: bool> Port25<'_, BOOKS> {
         let (generation, now) = (self.turn.generation, self.turn.arrival.now);
         let Segment { pool, sets, addresses, .. } = segment;
         // Rule 6 says the same of mail as of any other port.
-        let base = &self.outcomes.0[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
+        let base = &self.outcomes.decisions[Kind::OtherPort as usize * 2 + usize::from(pool == PoolId::NONE)];
         if base.taken == Taken::Drop {
             return self.settle(*base, segment);
         }
@@ -518,13 +528,13 @@ impl Counts {
     #[inline(always)]
     fn add(&mut self, outcome: usize) {
         let () = Counts::FITS;
-        self.0 += 1 << (outcome * Counts::BITS);
+        self.0 += 1u64.wrapping_shl((outcome * Counts::BITS) as u32);
     }
 
     /// Takes one back that has this decision, and was of this kind.
     #[inline(always)]
     pub(super) fn take_back(&mut self, kind: Kind, decision: &Decision) {
-        self.0 -= 1 << (outcome(kind, decision.pool) * Counts::BITS);
+        self.0 -= 1u64.wrapping_shl((outcome(kind, decision.pool) * Counts::BITS) as u32);
     }
 
     fn get(self, outcome: usize) -> u64 {
@@ -532,8 +542,9 @@ impl Counts {
     }
 }
 
-/// The last stage: a decision for each frame, by its kind and by whether its customer is known.
-#[inline(always)]
+/// The last stage: a decision for each frame, by its kind and by whether its customer is known. A function of its own, so
+/// that its loop has all the registers.
+#[inline(never)]
 fn decide(
     outcomes: &Outcomes,
     places: &[(u8, Kind)],
@@ -542,40 +553,63 @@ fn decide(
     decisions: &mut [Decision],
 ) -> Counts {
     let mut counts = Counts::default();
+    let packets = counters.pool_packets();
+    let outcomes = &outcomes.decisions;
     for (&(at, kind), &id) in places.iter().zip(ids) {
         let pool = PoolId(id as u16);
         let outcome = outcome(kind, pool);
         counts.add(outcome);
         let decision = &mut decisions[usize::from(at)];
         // The whole of it, then its pool: two moves, where a new value would be put together field by field.
-        *decision = outcomes.0[outcome];
+        *decision = outcomes[outcome];
         decision.pool = pool;
-        counters.pool_packet(pool);
+        packets.count(pool);
     }
     counts
 }
 
 /// Submission, other ports and UDP; known customers and unknown.
 const OUTCOMES: usize = 6;
+/// A power of two of places for them, so that a mask spares the check.
+const PLACES: usize = 8;
 
 #[inline(always)]
 fn outcome(kind: Kind, pool: PoolId) -> usize {
-    (kind as usize * 2 + usize::from(pool == PoolId::NONE)) % OUTCOMES
+    (kind as usize * 2 + usize::from(pool == PoolId::NONE)) % PLACES
 }
 
 /// The decisions that frames of the common shape can have, by kind and by whether the customer is unknown.
-#[derive(Clone, Copy)]
-struct Outcomes([Decision; OUTCOMES]);
+///
+/// A port's are made when what they follow from changes, and not for each burst: what was written field by field just
+/// before is not yet where a read of several fields finds it, and the read waits for all writes to get there.
+struct Outcomes {
+    of: Option<(Role, PortId, SourceValidation)>,
+    decisions: [Decision; PLACES],
+}
 
 impl Outcomes {
-    fn new(role: Role, out: PortId, validation: SourceValidation) -> Outcomes {
+    const UNKNOWN: Outcomes = Outcomes { of: None, decisions: [Decision::UNDECIDED; PLACES] };
+
+    /// Makes them for a port of this role, whose frames leave there.
+    #[inline(always)]
+    fn follow(&mut self, of: (Role, PortId, SourceValidation)) {
+        if self.of != Some(of) {
+            self.make(of);
+        }
+    }
+
+    #[cold]
+    fn make(&mut self, (role, out, validation): (Role, PortId, SourceValidation)) {
+        self.of = Some((role, out, validation));
         let tcp = |reason| match role {
             Role::Servers | Role::Filter => Reason::ServerOrigin,
             Role::Subscriber | Role::Internet => reason,
         };
-        let reasons = [tcp(Reason::Submission), tcp(Reason::OtherPort), Reason::NotTcp];
+        let other = tcp(Reason::OtherPort);
+        // The last are nobody's.
+        let reasons = [tcp(Reason::Submission), other, Reason::NotTcp, other];
         const { assert!(Kind::Submission as usize == 0 && Kind::Udp as usize == 2) };
-        Outcomes(array::from_fn(|at| {
+        self.decisions = array::from_fn(|at| {
             let forward = Decision {
                 reason: reasons[at / 2],
                 taken: Taken::Forward,
@@ -592,19 +626,22 @@ impl Outcomes {
                 }
                 _ => forward,
             }
-        }))
+        });
     }
 
     /// Whether something of what was counted is denied.
     fn denies(&self, counts: Counts) -> bool {
-        self.0.iter().enumerate().any(|(at, decision)| decision.taken != Taken::Forward && counts.get(at) > 0)
+        self.decisions
+            .iter()
+            .enumerate()
+            .any(|(at, decision)| decision.taken != Taken::Forward && counts.get(at) > 0)
     }
 
     /// Books what was counted by outcome.
     #[inline(always)]
     fn book<const BOOKS: bool>(&self, counts: Counts, turn: &Turn<'_>) {
         let cells = turn.counters.port(turn.arrival.port);
-        for (at, decision) in self.0.iter().enumerate() {
+        for (at, decision) in self.decisions[..OUTCOMES].iter().enumerate() {
             let count = counts.get(at);
             if count > 0 {
                 if BOOKS {

@@ -383,8 +383,8 @@ impl One<'_> {
         let asks_links = generation.reverse_path() != ReversePath::Off || generation.redirects();
         match (in_bulk, asks_links) {
             (false, _) => doubtful.extend((0..lane.places().len()).map(|n| n as u8)),
-            (true, false) => self.bulk::<V6, false, A>(lane, ids, burst, &mut doubtful),
-            (true, true) => self.bulk::<V6, true, A>(lane, ids, burst, &mut doubtful),
+            (true, false) => bulk::<V6, false>(self, lane.of_router(), ids, burst, &mut doubtful),
+            (true, true) => bulk::<V6, true>(self, lane.of_router(), ids, burst, &mut doubtful),
         }
         let mut counts = lane.counts();
         for &n in &doubtful {
@@ -397,52 +397,8 @@ impl One<'_> {
                 self.slow(usize::from(at), ids, burst, replies);
             }
         }
-        straights.book(counts, self.turn.counters.port(self.turn.arrival.port));
-    }
-
-    /// Leads the frames of a lane on that are plainly to be forwarded, and says which are left for [`slow`](One::slow).
-    #[inline]
-    fn bulk<const V6: bool, const ASKS_LINKS: bool, A: Copy>(
-        &self,
-        lane: &straights::Lane<A>,
-        ids: &Ids,
-        burst: &mut Frames<'_>,
-        doubtful: &mut ArrayVec<u8, MAX_BURST>,
-    ) {
-        let snapshot = self.snapshot;
-        let entries = snapshot.entries(V6);
-        let entry_of = |id: u32| entries.get(id as usize).copied().unwrap_or_default();
-        let (reverse_path, redirects) =
-            (self.turn.generation.reverse_path(), self.turn.generation.redirects());
-        let mut inlet = Inlet::new(self.turn.arrival.port, snapshot);
-        let frames = burst.frames;
-        let (decisions, edits) = (&mut burst.decisions[..frames.len()], &mut burst.edits[..frames.len()]);
-        let destinations = &ids.destinations[..lane.places().len()];
-        let all = lane.places().iter().zip(lane.transits()).zip(destinations);
-        for (n, ((&(at, _), &transit), &id)) in all.enumerate() {
-            let at = usize::from(at);
-            let entry = entry_of(id);
-            let place = match entry.mask {
-                0 => entry.first,
-                _ => snapshot.pick(entry, flow::<V6>(frames[at], transit)),
-            };
-            let adjacency = snapshot.adjacency(place);
-            let plain = (entry.kind == EntryKind::Forward)
-                & (adjacency.state == State::Ready)
-                & (transit.length() <= u32::from(adjacency.mtu));
-            let mut comes_right = || {
-                let link = inlet.link_of(frames[at]);
-                let source = || entry_of(ids.sources[n]);
-                // Its sender may have a better first hop.
-                !(redirects && adjacency.link == link) && leads_back(reverse_path, snapshot, link, source)
-            };
-            if !plain || ASKS_LINKS && !comes_right() {
-                doubtful.push(n as u8);
-                continue;
-            }
-            decisions[at].out = Some(PortId(adjacency.port));
-            edits[at] = Edit::new(adjacency, V6, transit.is_tagged());
-        }
+        let port = self.turn.arrival.port;
+        straights.book(port, counts, self.turn.counters.port(port));
     }
 
     /// Frames of other shapes.
@@ -657,6 +613,50 @@ impl One<'_> {
         }
         faulty.answer(error, from, arrival.port, answers, replies);
         (decision.taken, decision.out) = (Taken::Reject, Some(arrival.port));
+    }
+}
+
+/// Leads the frames of a lane on that are plainly to be forwarded, and says which are left for [`slow`](One::slow). A
+/// function of its own, which shares its registers with nothing else.
+#[inline(never)]
+fn bulk<const V6: bool, const ASKS_LINKS: bool>(
+    one: &One<'_>,
+    lane: impl ExactSizeIterator<Item = (u8, Transit)>,
+    ids: &Ids,
+    burst: &mut Frames<'_>,
+    doubtful: &mut ArrayVec<u8, MAX_BURST>,
+) {
+    let One { snapshot, turn, .. } = *one;
+    let entries = snapshot.entries(V6);
+    let entry_of = |id: u32| entries.get(id as usize).copied().unwrap_or_default();
+    let (reverse_path, redirects) = (turn.generation.reverse_path(), turn.generation.redirects());
+    let mut inlet = Inlet::new(turn.arrival.port, snapshot);
+    let frames = burst.frames;
+    let (decisions, edits) = (&mut burst.decisions[..frames.len()], &mut burst.edits[..frames.len()]);
+    let destinations = &ids.destinations[..lane.len()];
+    for (n, ((at, transit), &id)) in lane.zip(destinations).enumerate() {
+        let at = usize::from(at);
+        let entry = entry_of(id);
+        let place = match entry.mask {
+            0 => entry.first,
+            _ => snapshot.pick(entry, flow::<V6>(frames[at], transit)),
+        };
+        let adjacency = snapshot.adjacency(place);
+        let plain = (entry.kind == EntryKind::Forward)
+            & (adjacency.state == State::Ready)
+            & (transit.length() <= u32::from(adjacency.mtu));
+        let mut comes_right = || {
+            let link = inlet.link_of(frames[at]);
+            let source = || entry_of(ids.sources[n]);
+            // Its sender may have a better first hop.
+            !(redirects && adjacency.link == link) && leads_back(reverse_path, snapshot, link, source)
+        };
+        if !plain || ASKS_LINKS && !comes_right() {
+            doubtful.push(n as u8);
+            continue;
+        }
+        decisions[at].out = Some(PortId(adjacency.port));
+        edits[at] = Edit::new(adjacency, V6, transit.is_tagged());
     }
 }
 
