@@ -638,3 +638,47 @@ proptest! {
         bursts.routes.reclaim();
     }
 }
+
+/// A link of port 0, and one of port 2 for frames with a tag alone; a host of the first is known.
+fn two_links() -> Router {
+    let link = |n: usize, port, vlan| sekisho_tests::twin::router::Link {
+        port,
+        vlan,
+        mac: mac(n),
+        mtu: 1500,
+        addresses: vec![(v4(n as u8, 1), 24)],
+    };
+    let neighbours = vec![(0, v4(0, 2), [2, 0, 0, 0, 2, 2])];
+    let links = vec![link(0, 0, 0), link(1, 2, 7)];
+    Router { links, routes: Vec::new(), neighbours, check: Check::Off, redirects: false }
+}
+
+/// A packet by UDP to a host of the first link, as it comes without a tag.
+fn to_first_link(source: IpAddr, to: u8) -> Shape {
+    Shape {
+        link: 0,
+        to,
+        tag: None,
+        source,
+        destination: v4(0, 2),
+        ttl: 64,
+        protocol: 17,
+        ports: (1024, 53),
+        payload: 40,
+        flags: 0,
+        options: false,
+        bad_checksum: false,
+        stays: false,
+    }
+}
+
+#[test]
+fn frames_to_all_stations_by_a_link_that_is_not_there_are_of_no_link() {
+    let router = two_links();
+    let (_, frame) = to_first_link(v4(1, 5), 2).frame(&router);
+    for burst in [true, false] {
+        let did = run(&mut Product::new(&router), 2, std::slice::from_ref(&frame), burst);
+        let Decision { taken, reason, out, .. } = did[0].decision;
+        assert_eq!((taken, reason, out), (Taken::Drop, Reason::NoLink, None), "in a burst: {burst}");
+    }
+}

@@ -284,7 +284,7 @@ impl Straights {
     fn parse<const BRIDGE: bool>(&mut self, role: Role, frames: &[&[u8]], inlet: Option<Inlet<'_>>) {
         // What the MACs of untagged frames differ in from the router's, and whether there are others.
         let own = inlet.as_ref().map_or(0, Inlet::own);
-        let (mut strange, mut tagged) = (0, false);
+        let (mut strange, mut tagged) = (inlet.as_ref().map_or(0, Inlet::missing), false);
         let inbound = role == Role::Internet;
         let outbound = role == Role::Subscriber;
         let (mut v4, mut v6, mut mail4, mut mail6, mut others) = (0, 0, 0, 0, 0);

@@ -70,6 +70,12 @@ impl<'a> Inlet<'a> {
         frame.first_chunk().map_or(0, |to| u64::from_le_bytes(*to))
     }
 
+    /// Bits in which every frame differs from a router that has no link for untagged ones: one to all stations would not.
+    #[inline]
+    pub(in crate::pipeline) fn missing(&self) -> u64 {
+        if self.own > MAC { MAC } else { 0 }
+    }
+
     /// Whether bits that differ between what [`to`](Inlet::to) and [`own`](Inlet::own) give are of a MAC.
     #[inline]
     pub(in crate::pipeline) fn is_strange(differing: u64) -> bool {
