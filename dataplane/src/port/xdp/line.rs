@@ -240,7 +240,8 @@ impl Opener {
             return Err(no_zero_copy(Errno(libc::EOPNOTSUPP)));
         }
         let is_busy = |refused: &Refused| *refused == Refused::Socket(Errno(libc::EBUSY));
-        let opened = patiently(|| region.socket(index, queue, zero_copy), is_busy);
+        let mut probed = None;
+        let opened = patiently(|| region.socket(index, queue, zero_copy, &mut probed), is_busy);
         let locked =
             || InterfaceError::Locked { interface: interface(), mebibytes: region.memory.len() >> 20 };
         let Opened { socket, rings, why_copy } = opened.map_err(|refused| match refused {

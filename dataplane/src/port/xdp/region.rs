@@ -66,7 +66,16 @@ impl Region {
     }
 
     /// A socket at a queue of an interface, in zero-copy mode if that is wanted and to be had.
-    pub(super) fn socket(&self, interface: u32, queue: u32, zero_copy: ZeroCopy) -> Result<Opened, Refused> {
+    ///
+    /// What a [probe](Region::probe) said stays in `probed`, for who tries again: the kernel lets go of the queue some time
+    /// after a probe that had it, and one more would have it again.
+    pub(super) fn socket(
+        &self,
+        interface: u32,
+        queue: u32,
+        zero_copy: ZeroCopy,
+        probed: &mut Option<Errno>,
+    ) -> Result<Opened, Refused> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         bound.retain(|(_, socket)| socket.strong_count() > 0);
         let (mut why_copy, mut registered) = (None, None);
@@ -84,7 +93,12 @@ impl Region {
                 // Somebody else has the queue, which is the same for either mode.
                 Err(Errno(libc::EBUSY)) => return Err(Refused::Socket(Errno(libc::EBUSY))),
                 // Memory that may be locked does not do for both modes. Whether the device has this one is still to be told.
-                Err(errno @ Errno(libc::ENOBUFS)) => why_copy = Some(self.probe(interface, queue, errno)?),
+                Err(errno @ Errno(libc::ENOBUFS)) => {
+                    if probed.is_none() {
+                        *probed = Some(self.probe(interface, queue, errno)?);
+                    }
+                    why_copy = *probed;
+                }
                 Err(errno) => why_copy = Some(errno),
             }
         }

@@ -42,7 +42,7 @@ fn index_of(interface: &str) -> u32 {
 /// A socket of somebody else at the queue of `near0`.
 fn stranger() -> Arc<Socket> {
     let region = Region::new(64, 11, None).unwrap();
-    region.socket(index_of("near0"), 0, ZeroCopy::Off).expect("nobody has the queue").socket
+    region.socket(index_of("near0"), 0, ZeroCopy::Off, &mut None).expect("nobody has the queue").socket
 }
 
 #[test]
@@ -171,12 +171,18 @@ fn the_reason_for_copying_is_the_device_s_also_where_little_memory_may_be_locked
                 opened.remove(0);
                 pair(near, far);
             }
-            let one = region.socket(index_of(near), 0, ZeroCopy::Auto).expect("it copies");
+            let one = region.socket(index_of(near), 0, ZeroCopy::Auto, &mut None).expect("it copies");
             assert_eq!(one.why_copy, Some(Errno(libc::EOPNOTSUPP)), "round {round}");
             opened.push(one);
         }
-        let wanted = region.socket(index_of("far0"), 0, ZeroCopy::On).err();
+        let mut probed = None;
+        let wanted = region.socket(index_of("far0"), 0, ZeroCopy::On, &mut probed).err();
         assert_eq!(wanted, Some(Refused::ZeroCopy(Errno(libc::EOPNOTSUPP))));
+        assert_eq!(probed, Some(Errno(libc::EOPNOTSUPP)));
+        // Who was told is not asked again: a device that has the mode would have the queue again.
+        let mut probed = Some(Errno(libc::ENOBUFS));
+        let again = region.socket(index_of("far0"), 0, ZeroCopy::On, &mut probed).err();
+        assert_eq!(again, Some(Refused::ZeroCopy(Errno(libc::ENOBUFS))));
         let error = XdpDriver::open(&[XdpPort::new("far0")], 1).err().expect("a port's frames are more");
         assert!(matches!(error, InterfaceError::Locked { mebibytes: 21, .. }), "{error}");
         limit_locking(was);
