@@ -216,6 +216,25 @@ fn a_packet_whose_route_leads_elsewhere_meanwhile_waits_for_whom_it_leads_to() {
 }
 
 #[test]
+fn a_packet_whose_route_leads_to_a_known_router_meanwhile_does_not_wait_until_it_is_late() {
+    let mut router = Router::new(PUNTS, ERRORS);
+    // Another prefix has this router already, so that nothing but the prefix changes.
+    let hop = Hop::new(LinkId(2), Some(host(2, 9).into()));
+    let prefix = "198.51.100.0/24".parse().unwrap();
+    router.routes.apply(&[Change::SetRoute { prefix, kind: RouteKind::Unicast(vec![hop]) }]);
+    router.resolve(2, host(2, 9));
+    router.lead_beyond(1);
+    router.receive_one(0, frame(0, host(0, 2), BEYOND, 64));
+    assert_eq!(router.tend(), []);
+    router.lead_beyond(2);
+    router.now += 100_000;
+    let left = router.tend();
+    assert_eq!((left.len(), left[0].0), (1, PortId(2)));
+    assert_eq!(router.waiting(), 0);
+    assert!(Totals::of([&*router.counters]).balance());
+}
+
+#[test]
 fn a_flood_of_one_port_leaves_the_others_theirs() {
     let mut router = Router::new(PuntLimits { per_second: [1000; 3], ..PUNTS }, ERRORS);
     let punted = |decisions: &[Decision]| {

@@ -264,7 +264,7 @@ impl Forwarding {
         mut send: impl FnMut(PortId, &[u8]) -> bool,
     ) {
         let newest = routes.snapshot().number();
-        let all = newest != self.waiting.seen;
+        let all = self.waiting.are_due(newest, now);
         let mut next = self.waiting.first();
         while let Some(at) = next {
             // Those behind came later, and are no more late.
@@ -301,7 +301,9 @@ impl Forwarding {
             }
             self.waiting.give_back(at, waiter);
         }
-        self.waiting.seen = newest;
+        if all {
+            self.waiting.looked_at(newest, now);
+        }
     }
 
     /// Looks at the frame in this place once more; nothing if it is to wait on.

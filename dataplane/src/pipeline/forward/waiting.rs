@@ -6,7 +6,8 @@
 //! scans a network without hosts takes neither from the others.
 //!
 //! All wait equally long, so that those that came first are those that are late first: nothing looks at more frames than
-//! it takes out, but for a new snapshot, at which each is looked at once.
+//! it takes out, but for a new snapshot, at which each is looked at once, and now and then: a route that changes to a next
+//! hop which others have already needs no new snapshot, and one may be seen before the prefixes that it was made for change.
 
 use arrayvec::ArrayVec;
 
@@ -23,6 +24,8 @@ const EACH: u8 = 16;
 const LONGEST: usize = 9216;
 /// How long: as long as the kernel asks by ARP, three times a second each.
 const PATIENCE_MICROS: u64 = 3_000_000;
+/// All are looked at once in so long.
+const LOOK_MICROS: u64 = 100_000;
 /// Hosts that are asked for in a second, at most.
 const ASKS: u16 = 512;
 const SECOND_MICROS: u64 = 1_000_000;
@@ -82,8 +85,9 @@ pub(super) struct Waiting {
     /// The asks of the second that began then.
     asks: Shares,
     second: u64,
-    /// The snapshot that they were looked at with.
-    pub(super) seen: u64,
+    /// The snapshot that they were looked at with, and when.
+    seen: u64,
+    looked: u64,
 }
 
 impl Waiting {
@@ -108,12 +112,24 @@ impl Waiting {
             asks: Shares::new(ASKS),
             second: 0,
             seen: 0,
+            looked: 0,
         }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.oldest == NONE
+    }
+
+    /// Whether all are to be looked at: the snapshot in force is another one, or the last time is some time ago.
+    pub(super) fn are_due(&self, snapshot: u64, now: Instant) -> bool {
+        let looked = self.looked..self.looked.saturating_add(LOOK_MICROS);
+        snapshot != self.seen || !looked.contains(&now.monotonic_micros)
+    }
+
+    /// All were looked at.
+    pub(super) fn looked_at(&mut self, snapshot: u64, now: Instant) {
+        (self.seen, self.looked) = (snapshot, now.monotonic_micros);
     }
 
     /// Whether one more frame may wait for a next hop.
