@@ -226,6 +226,12 @@ impl XdpDriver {
         Arc::clone(&station.expect("the port has one").line)
     }
 
+    /// Has all lanes be in use, or none.
+    #[cfg(test)]
+    pub(super) fn occupy_lanes(&mut self, occupied: bool) {
+        self.lanes.fill(occupied);
+    }
+
     /// Takes a port's socket for one in zero-copy mode.
     #[cfg(test)]
     pub(super) fn pretend_zero_copy(&mut self, port: PortId) {
@@ -310,6 +316,10 @@ impl XdpDriver {
             return PortState::Down(Outage::Disabled);
         }
         if self.ports[port].station.is_none() {
+            // So many former sockets are still being closed that another could not be had.
+            if self.lanes.iter().all(|in_use| *in_use) {
+                return PortState::Down(Outage::Opening);
+            }
             match berth.ask(self.worker, self.ports[port].generation) {
                 Answer::Line(generation, line) => {
                     self.ports[port].generation = generation;
@@ -347,9 +357,9 @@ impl XdpDriver {
     fn install(&mut self, port: usize, index: u32, line: Line) -> Result<(), Errno> {
         let Line { socket, rings, attachment, queue, manner, may_poll } = line;
         let Some(number) = self.lanes.iter().position(|in_use| !in_use) else {
-            // So many former sockets are still being closed. Asked for again later.
+            // Who asked has seen one.
             dismiss((socket, rings, attachment));
-            return Ok(());
+            return Err(Errno(libc::EBUSY));
         };
         let mut lane = Lane::new(number as u16, rings);
         // Before the kernel is given frames: what it has is not taken back while the socket is open.

@@ -108,6 +108,32 @@ fn frames_of_a_socket_that_is_lent_are_not_used_again_before_it_is_closed() {
 }
 
 #[test]
+fn a_port_whose_socket_finds_no_lane_is_not_up_before_one_is_free() {
+    in_namespace(|| {
+        pair("near0", "far0");
+        let mut driver = open(&[XdpPort::new("near0")]);
+        await_state(&mut driver, A, &PortState::Up);
+        ip("link del near0");
+        await_state(&mut driver, A, &down(Outage::Absent));
+        let begun = Instant::now();
+        while !driver.is_settled() {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", driver.census());
+            receive_some(&mut driver, A, 0);
+        }
+        driver.occupy_lanes(true);
+        pair("near0", "far0");
+        await_state(&mut driver, A, &down(Outage::Opening));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(300) {
+            receive_some(&mut driver, A, 0);
+            assert_eq!(driver.state(A), down(Outage::Opening));
+        }
+        driver.occupy_lanes(false);
+        await_state(&mut driver, A, &PortState::Up);
+    });
+}
+
+#[test]
 fn what_a_device_that_is_gone_has_not_sent_in_zero_copy_mode_is_booked_as_lost() {
     in_namespace(|| {
         let (mut driver, _, right) = bridge(XdpMode::Native);
