@@ -233,20 +233,28 @@ impl StaticRoutes {
                 _ => true,
             });
         }
-        self.plan = plan;
+        let before = std::mem::replace(&mut self.plan, plan);
         let applied = self.routes.apply(&changes);
-        self.note_refused(&changes, &applied);
+        self.note_refused(&changes, &applied, &before);
         released
     }
 
-    /// What was refused is tried again with the next configuration; until then the kernel's may hold.
-    fn note_refused(&mut self, changes: &[Change], applied: &Applied) {
+    /// What was refused is tried again with the next configuration. Until then what the one before said of it stays; where that
+    /// said nothing, the kernel's may hold.
+    fn note_refused(&mut self, changes: &[Change], applied: &Applied, before: &Plan) {
         self.refused = applied.refused.iter().map(|refusal| refusal.error.to_string()).collect();
         for refusal in &applied.refused {
             match &changes[refusal.change] {
-                Change::SetRoute { prefix, .. } => drop(self.plan.routes.remove(prefix)),
+                Change::SetRoute { prefix, .. } => match before.routes.get(prefix) {
+                    Some(kind) => drop(self.plan.routes.insert(*prefix, kind.clone())),
+                    None => drop(self.plan.routes.remove(prefix)),
+                },
                 Change::SetNeighbour(Neighbour { link, address, .. }) => {
-                    self.plan.neighbours.remove(&(*link, *address));
+                    let key = (*link, *address);
+                    match before.neighbours.get(&key) {
+                        Some(mac) => drop(self.plan.neighbours.insert(key, *mac)),
+                        None => drop(self.plan.neighbours.remove(&key)),
+                    }
                 }
                 _ => {}
             }
@@ -380,7 +388,7 @@ mod tests {
         let changes =
             [Change::SetNeighbour(neighbour(9)), Change::SetRoute { prefix: prefix(), kind: kind.clone() }];
         let refused = vec![Refusal { change: 1, error: RouteError::TooManyGroups(prefix()) }];
-        routes.note_refused(&changes, &Applied { refused, ..Applied::default() });
+        routes.note_refused(&changes, &Applied { refused, ..Applied::default() }, &Plan::default());
         assert!(
             routes.refused()[0].starts_with("10.0.0.0/8: more next-hop groups"),
             "{:?}",
@@ -392,5 +400,29 @@ mod tests {
         routes.follow(&config(SAID), |_| Device::default());
         assert!(routes.refused().is_empty() && routes.fixes_route(&prefix()));
         assert!(matches!(routes.routes.route(&prefix()), Some(RouteKind::Unicast(_))));
+    }
+
+    #[test]
+    fn where_a_route_can_not_be_changed_the_one_before_stays_and_goes_when_no_configuration_says_it() {
+        const PORT: &str = "[dataplane]\nmode = \"route\"\n[[port]]\nname = \"a\"\nrole = \"subscriber\"\n\
+            driver = \"memory\"\nmac = \"02:00:00:00:00:01\"\naddresses = [\"10.0.0.1/8\"]\n";
+        let config = |more: &str| {
+            Config::from_toml(&format!("{PORT}{more}"), Path::new("/etc/s.toml"))
+                .unwrap_or_else(|e| panic!("{e}"))
+        };
+        let to = |via: &str| config(&format!("[[route]]\nto = \"192.0.2.0/24\"\nvia = [\"{via}\"]\n"));
+        let prefix: IpNetwork = "192.0.2.0/24".parse().unwrap();
+        let leads = |via: &str| {
+            Some(RouteKind::Unicast(vec![Hop::new(link_id(0, None), Some(via.parse().unwrap()))]))
+        };
+        let mut routes = StaticRoutes::new(&to("10.0.0.2"), 0, |_| Device::default(), false).unwrap();
+        // What no file can say is refused for sure.
+        let mut other = to("10.0.0.3");
+        other.routes[0].kind = StaticKind::Via(Vec::new());
+        routes.follow(&other, |_| Device::default());
+        assert_eq!((routes.refused().len(), routes.routes.route(&prefix)), (1, leads("10.0.0.2")));
+        assert!(routes.fixes_route(&prefix), "nobody else changes it meanwhile");
+        routes.follow(&config(""), |_| Device::default());
+        assert_eq!((routes.refused().len(), routes.routes.route(&prefix)), (0, None));
     }
 }
