@@ -118,6 +118,12 @@ impl Mapping {
         let Some((port, vlan)) = place else {
             if let Some(Mapped { id, told: Some(_) }) = self.links.remove(&index) {
                 changes.push(Change::LinkDown(id));
+                // Where another took its place before its end was heard, that works on.
+                let other = self.links.iter().find(|(_, mapped)| mapped.id == id && mapped.told.is_some());
+                if let Some((other, Mapped { told: Some(link), .. })) = other {
+                    new.insert(*other);
+                    changes.push(Change::LinkUp(link.clone()));
+                }
             }
             return;
         };
@@ -417,5 +423,35 @@ mod tests {
                 gone(elsewhere, known),
             ]
         );
+    }
+
+    #[test]
+    fn a_twin_that_was_made_again_works_on_though_the_end_of_the_former_is_heard_later() {
+        let mut host = Host::new();
+        let mac = Some([2, 0, 0, 0, 0, 9]);
+        let neighbour = netlink::Neighbour { mac, stale: false, failed: false };
+        let known: IpAddr = "192.0.2.2".parse().unwrap();
+        host.told([link(7, "sk-access", None, true)]);
+        host.told([
+            link(9, "sk-access", None, true),
+            route(MAIN, "192.0.2.0/24", Kind::Unicast, &[(9, None)]),
+            Event::Neighbour(9, known, neighbour),
+        ]);
+        let changes = host.told([Event::LinkGone(7)]);
+        let id = link_id(0, None);
+        assert_eq!(changes[0], Change::LinkDown(id));
+        assert!(
+            matches!(&changes[1], Change::LinkUp(link) if link.id == id && link.mac[5] == 9),
+            "{changes:?}"
+        );
+        let kind = RouteKind::Unicast(vec![hop(0, None, None)]);
+        assert_eq!(
+            changes[2..],
+            [
+                Change::SetRoute { prefix: prefix("192.0.2.0/24"), kind },
+                Change::SetNeighbour(Neighbour { link: id, address: known, mac: [2, 0, 0, 0, 0, 9] }),
+            ]
+        );
+        assert_eq!(host.mapping.interface(id), Some(9));
     }
 }
