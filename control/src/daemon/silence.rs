@@ -15,6 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,11 +49,11 @@ struct Filtered {
     ended: bool,
 }
 
-/// Ends a silence when this is dropped. Where a start comes to nothing, what was there before stays: another daemon's, which has the
-/// ports, or that of one that was killed.
+/// Ends a silence when this is dropped. Where a start comes to nothing, what was there before stays at the devices that had it:
+/// another daemon's, which has the ports, or that of one that was killed.
 pub(super) struct Kept {
     silence: Arc<Silence>,
-    found: bool,
+    found: BTreeSet<String>,
     runs: bool,
 }
 
@@ -76,21 +77,18 @@ impl Silence {
             Some(Device { port: port.name.clone(), name, filtered: mirrors && port.router.twin.is_some() })
         });
         let silence = Arc::new(Silence { devices: devices.collect(), filtered: Mutex::default() });
-        let mut kept = Kept { silence: Arc::clone(&silence), found: false, runs: false };
+        let mut kept = Kept { silence: Arc::clone(&silence), found: BTreeSet::new(), runs: false };
         if silence.devices.is_empty() {
             return Ok((silence, kept));
         }
-        match silence.hold() {
-            Ok(found) => kept.found = found,
-            Err(error) => {
-                // Whose the filters are that are there can't be told then.
-                kept.found = true;
-                warn(&format!(
-                    "the kernel has no rules that keep it from forwarding what ports receive ({error}): what comes by a device between \
-                     its appearance and the filter at it is forwarded where net.ipv4.ip_forward or \
-                     net.ipv6.conf.all.forwarding is 1"
-                ));
-            }
+        let held = silence.hold().unwrap_or_else(Held::not_at_all);
+        kept.found = silence.names().filter(|name| !held.new.contains(*name)).map(str::to_owned).collect();
+        if let Some(error) = held.error {
+            warn(&format!(
+                "the kernel has no rules that keep it from forwarding what ports receive ({error}): what comes by a device between \
+                 its appearance and the filter at it is forwarded where net.ipv4.ip_forward or \
+                 net.ipv6.conf.all.forwarding is 1"
+            ));
         }
         for Device { port, name, .. } in silence.devices.iter().filter(|device| device.filtered) {
             // A device that is not there is the driver's matter.
@@ -163,44 +161,83 @@ impl Silence {
         Ok(())
     }
 
-    /// Sets the rules; gives whether one was there already.
-    fn hold(&self) -> io::Result<bool> {
-        let mut interfaces = Interfaces::open()?;
-        let filtered = self.filtered();
-        if filtered.ended {
-            return Ok(false);
-        }
-        let each = self.devices.iter().flat_map(|device| [(device, false), (device, true)]);
-        let (mut found, mut result) = (false, Ok(()));
-        for (device, v6) in each {
-            match interfaces.hold(&device.name, v6) {
-                Ok(there) => found |= there,
-                Err(error) => result = Err(error),
-            }
-        }
-        result.map(|()| found)
+    /// The devices.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().map(|device| device.name.as_str())
     }
 
-    fn end(&self) {
+    /// Sets the rules.
+    fn hold(&self) -> io::Result<Held> {
+        let mut interfaces = Interfaces::open()?;
+        let filtered = self.filtered();
+        let mut held = Held::default();
+        if filtered.ended {
+            return Ok(held);
+        }
+        for name in self.names() {
+            let each = [false, true].map(|v6| interfaces.hold(name, v6));
+            held.note(name, each, has_ipv6());
+        }
+        Ok(held)
+    }
+
+    /// Ends it, but at these devices.
+    fn end(&self, but: &BTreeSet<String>) {
         let mut filtered = self.filtered();
         filtered.ended = true;
         let Ok(mut interfaces) = Interfaces::open() else { return };
+        let kept: Vec<u32> = but.iter().filter_map(|name| index_of(name).ok()).collect();
         for index in std::mem::take(&mut filtered.interfaces) {
-            // A device that is gone hears nothing anyway.
-            let _ = interfaces.hear(index);
+            if !kept.contains(&index) {
+                // A device that is gone hears nothing anyway.
+                let _ = interfaces.hear(index);
+            }
         }
-        for device in &self.devices {
+        for name in self.names().filter(|name| !but.contains(*name)) {
             for v6 in [false, true] {
-                let _ = interfaces.let_go(&device.name, v6);
+                let _ = interfaces.let_go(name, v6);
             }
         }
     }
 }
 
+/// What came of setting rules.
+#[derive(Debug, Default)]
+struct Held {
+    /// Devices that had none.
+    new: BTreeSet<String>,
+    error: Option<io::Error>,
+}
+
+impl Held {
+    /// Whose the filters are that are there can't be told then.
+    fn not_at_all(error: io::Error) -> Held {
+        Held { error: Some(error), ..Held::default() }
+    }
+
+    /// Of one device, for each version of IP: whether a rule was there already. One of the two tells whose the filter is.
+    fn note(&mut self, name: &str, [v4, v6]: [io::Result<bool>; 2], has_ipv6: bool) {
+        let was_there = |result: &io::Result<bool>| result.as_ref().ok().copied();
+        let told = [was_there(&v4), was_there(&v6)];
+        if told.contains(&Some(false)) && !told.contains(&Some(true)) {
+            self.new.insert(name.to_owned());
+        }
+        // Who has no IPv6 at all has no rules for it, and forwards none.
+        let error = v4.err().or(v6.err().filter(|_| has_ipv6));
+        self.error = self.error.take().or(error);
+    }
+}
+
+/// Whether the kernel does IPv6 (`ipv6.disable=1` on its command line, for instance).
+fn has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
-        if self.runs || !self.found {
-            self.silence.end();
+        match self.runs {
+            true => self.silence.end(&BTreeSet::new()),
+            false => self.silence.end(&self.found),
         }
     }
 }
@@ -208,4 +245,32 @@ impl Drop for Kept {
 /// The number of an interface.
 pub(super) fn index_of(name: &str) -> io::Result<u32> {
     nix::net::if_::if_nametoindex(name).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_taken_for_ones_own_where_a_rule_is_new_and_no_other_was_there() {
+        let absent = || Err(io::Error::from_raw_os_error(97));
+        for (each, is_new, told) in [
+            ([Ok(false), Ok(false)], true, [false, false]),
+            ([Ok(true), Ok(true)], false, [false, false]),
+            ([Ok(false), Ok(true)], false, [false, false]),
+            ([Ok(false), absent()], true, [false, true]),
+            ([Ok(true), absent()], false, [false, true]),
+            ([absent(), Ok(false)], true, [true, true]),
+            ([absent(), absent()], false, [true, true]),
+        ] {
+            for (has_ipv6, told) in [false, true].into_iter().zip(told) {
+                let again = |one: &io::Result<bool>| {
+                    one.as_ref().copied().map_err(|_| io::Error::from_raw_os_error(97))
+                };
+                let mut held = Held::default();
+                held.note("eth1", [again(&each[0]), again(&each[1])], has_ipv6);
+                assert_eq!((held.new.contains("eth1"), held.error.is_some()), (is_new, told), "{each:?}");
+            }
+        }
+    }
 }

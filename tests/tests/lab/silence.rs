@@ -130,8 +130,10 @@ fn a_filter_that_somebody_takes_off_comes_back_and_all_is_as_before_when_the_dae
     // Who starts another one by mistake takes nothing away.
     let text = std::fs::read_to_string(lab.file("sekisho.toml")).expect("it was written");
     let other = lab.file("other.toml");
-    std::fs::write(&other, text.replace("control.sock", "other.sock").replace("\"state\"", "\"other\""))
-        .expect("the lab's folder is writable");
+    lab.router.ip("link add spare0 type veth peer name spare1\nlink set spare0 up");
+    let text = text.replace("control.sock", "other.sock").replace("\"state\"", "\"other\"");
+    let spare = "[[port]]\nname = \"spare\"\nrole = \"internet\"\ndriver = \"packet\"\ndevice = \"spare0\"\n";
+    std::fs::write(&other, format!("{text}\n{spare}")).expect("the lab's folder is writable");
     let started = lab.router.output(
         sekisho_tests::binary::sekisho().to_str().expect("a plain path"),
         ["run", "-c", other.to_str().expect("a plain path")],
@@ -139,6 +141,10 @@ fn a_filter_that_somebody_takes_off_comes_back_and_all_is_as_before_when_the_dae
     let said = String::from_utf8_lossy(&started.stderr).into_owned();
     assert!(started.status.code() == Some(1) && said.contains("can't make sk-access"), "{said}");
     assert!(filter(&lab).contains("pref 2525") && rules(&lab) == [1, 1]);
+    // And at a device that nobody had, it leaves nothing.
+    let spare = lab.router.run("tc", ["filter", "show", "dev", "spare0", "ingress"]);
+    assert!(!spare.contains("pref 2525"), "{spare}");
+    assert!(["-4", "-6"].iter().all(|v| !lab.router.run("ip", [*v, "rule"]).contains("iif spare0")));
 
     lab.router.run("tc", ["qdisc", "del", "dev", "access", "clsact"]);
     for v in ["-4", "-6"] {
