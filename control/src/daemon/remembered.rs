@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Contents;
+use crate::config::{Contents, PrefixError, parse_prefix};
 use crate::durable;
 
 const FILE: &str = "kernel-tables.json";
@@ -133,14 +133,21 @@ fn read(path: &Path) -> io::Result<Contents> {
         return Err(bad(format!("version {}, not {VERSION}", file.version)));
     }
     let table = |Table { table, prefixes }: Table| {
-        let parsed: Result<Vec<IpNetwork>, _> =
-            prefixes.iter().map(|text| crate::config::parse_prefix(text)).collect();
+        let parsed: Result<Vec<IpNetwork>, PrefixError> = prefixes.iter().map(|text| prefix(text)).collect();
         let mut prefixes = parsed.map_err(|error| bad(error.to_string()))?;
         prefixes.sort_unstable();
         prefixes.dedup();
         Ok((table, prefixes.into()))
     };
     file.tables.into_iter().map(table).collect()
+}
+
+/// A kernel has routes of `::ffff:0:0/96` too, which nobody writes into a configuration.
+fn prefix(text: &str) -> Result<IpNetwork, PrefixError> {
+    parse_prefix(text).or_else(|error| match (error, text.parse::<IpNetwork>()) {
+        (PrefixError::Mapped(_), Ok(written)) if written.ip() == written.network() => Ok(written),
+        _ => Err(error),
+    })
 }
 
 #[cfg(test)]
@@ -153,7 +160,7 @@ mod tests {
         let (mut remembered, trouble) = Remembered::open(Some(folder.path()));
         assert!(trouble.is_none() && remembered.contents().is_empty());
         let prefixes: Arc<[IpNetwork]> =
-            ["192.0.2.0/24", "2001:db8::/32"].map(|text| text.parse().unwrap()).into();
+            ["192.0.2.0/24", "::ffff:0.0.0.0/96", "2001:db8::/32"].map(|text| text.parse().unwrap()).into();
         let contents = Contents::from([(2525, prefixes), (2526, Arc::default())]);
         assert_eq!(remembered.write(&contents, false), None);
         assert!(!remembered.is_behind(&contents));
@@ -162,6 +169,8 @@ mod tests {
             "",
             "{\"version\":2,\"tables\":[]}",
             "{\"version\":1,\"tables\":[{\"table\":1,\"prefixes\":[\"x\"]}]}",
+            "{\"version\":1,\"tables\":[{\"table\":1,\"prefixes\":[\"192.0.2.1/24\"]}]}",
+            "{\"version\":1,\"tables\":[{\"table\":1,\"prefixes\":[\"::ffff:192.0.2.1/120\"]}]}",
         ] {
             std::fs::write(folder.path().join(FILE), text).unwrap();
             let (remembered, trouble) = Remembered::open(Some(folder.path()));
