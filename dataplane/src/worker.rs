@@ -464,7 +464,8 @@ impl<D: Driver> Corridor<D> {
     ) -> Option<(PortId, PortError)> {
         let Corridor { driver, pipeline, replies, .. } = self;
         if let (true, Some(punts)) = (sends, pipeline.punts()) {
-            while let Some(frame) = punts.next_to_send() {
+            // The rest in the next turn: packets are not kept waiting by what the kernel sends.
+            for frame in std::iter::from_fn(|| punts.next_to_send()).take(MAX_BURST) {
                 let bytes = frame.bytes();
                 let cells = pipeline.counters().port(frame.port);
                 match driver.inject(frame.port, bytes) {

@@ -897,6 +897,8 @@ fn doctor_says_of_a_port_without_an_interface_what_to_do_and_fails() {
     assert!(absent["fix"].as_str().is_some_and(|fix| fix.starts_with("ip ")), "{absent}");
     assert!(absent["why"].is_string(), "{absent}");
 
+    // Nothing to be seen of what there is not would read as nothing wrong.
+    refused(&folder.run("doctor -c c.toml --only prot --json"), &["called \"prot\"", "\"port core\""]);
     let host = folder.run("doctor");
     assert!(host.stdout.contains("kernel: Linux") && !host.stdout.contains("port "), "{host:?}");
 }

@@ -30,9 +30,30 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    fn concerns(&self, subject: &str) -> bool {
-        let first = subject.split(' ').next().unwrap_or(subject);
-        self.only.is_empty() || self.only.iter().any(|only| only == subject || only == first)
+    /// Leaves the findings that were asked for. A subject that there is none of is refused: nothing found would look like
+    /// nothing wrong.
+    fn choose(&self, findings: &mut Vec<Finding>) -> Result<(), Failure> {
+        if self.only.is_empty() {
+            return Ok(());
+        }
+        let is = |only: &String, subject: &str| {
+            only == subject || subject.split(' ').next().is_some_and(|first| only == first)
+        };
+        if let Some(only) =
+            self.only.iter().find(|only| !findings.iter().any(|found| is(only, &found.subject)))
+        {
+            let mut subjects: Vec<String> =
+                findings.iter().map(|found| format!("\"{}\"", found.subject)).collect();
+            subjects.sort();
+            subjects.dedup();
+            let without = if self.config.is_none() { "; ports are looked at with `-c FILE`" } else { "" };
+            let subjects = subjects.join(", ");
+            return Err(Failure::refused(format!(
+                "there is nothing called \"{only}\" to look at, only {subjects}{without}"
+            )));
+        }
+        findings.retain(|found| self.only.iter().any(|only| is(only, &found.subject)));
+        Ok(())
     }
 }
 
@@ -65,16 +86,16 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Fai
     let host = Host::this();
     let look = || {
         let mut findings = doctor::examine(&host, config.as_ref());
-        findings.retain(|finding| arguments.concerns(&finding.subject));
-        findings
+        arguments.choose(&mut findings)?;
+        Ok::<_, Failure>(findings)
     };
     let folder = config.as_ref().and_then(Config::state).unwrap_or(Path::new(Control::STATE));
     let done = match (arguments.fix, arguments.undo) {
-        (true, _) => Some(fix(&mut journal(folder, &host)?, &look())),
+        (true, _) => Some(fix(&mut journal(folder, &host)?, &look()?)),
         (_, true) => Some(undo(&mut journal(folder, &host)?)?),
         _ => None,
     };
-    let findings = if arguments.undo { Vec::new() } else { look() };
+    let findings = if arguments.undo { Vec::new() } else { look()? };
     let failed = findings.iter().filter(|finding| finding.level == Level::Fail).count();
     let refused = done.iter().flatten().filter(|line| line.is_refused()).count();
     if arguments.json {

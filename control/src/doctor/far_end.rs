@@ -31,7 +31,7 @@ enum Far {
     Hypervisor,
 }
 
-fn far_end(host: &Host, device: &str) -> Far {
+fn far_end(host: &Host, device: &str, native: Option<bool>) -> Far {
     let sys = |device: &str, file: &str| format!("/sys/class/net/{device}/{file}");
     if let Some(driver) = host.link(&sys(device, "device/driver")) {
         return if driver == "virtio_net" { Far::Hypervisor } else { Far::Wire };
@@ -42,6 +42,10 @@ fn far_end(host: &Host, device: &str) -> Far {
     let (own, other) = (host.number(&sys(device, "ifindex")), host.number(&sys(device, "iflink")));
     // What lies on others has them as its `lower_…`.
     let lies_on = host.names(&sys(device, "")).iter().any(|name| name.starts_with("lower_"));
+    // Interfaces of two namespaces may have one number. Of those without a card, veth devices run programs.
+    if own == other && native == Some(true) && !lies_on {
+        return Far::Elsewhere;
+    }
     if other.is_none() || own == other || lies_on {
         return Far::Wire;
     }
@@ -61,7 +65,7 @@ pub(super) fn examine(
     findings: &mut Vec<Finding>,
 ) {
     let unseen = |found: &str, fix: &str| Finding::warn(subject, found, WHY, fix);
-    findings.push(match far_end(host, device) {
+    findings.push(match far_end(host, device, native) {
         Far::Wire => return,
         Far::Interface(far) => seen(subject, &far),
         Far::Elsewhere => unseen(
@@ -138,8 +142,11 @@ mod tests {
             ("guest", Far::Hypervisor),
             ("card", Far::Wire),
         ] {
-            assert_eq!(far_end(&host, name), expected, "{name}");
+            assert_eq!(far_end(&host, name, Some(false)), expected, "{name}");
         }
+        device("twin", 10, 10);
+        assert_eq!(far_end(&host, "twin", Some(true)), Far::Elsewhere);
+        assert_eq!(far_end(&host, "card", Some(true)), Far::Wire);
         let levels = |name: &str, mode, native| {
             let mut findings = Vec::new();
             examine(&host, "port a", name, mode, native, &mut findings);

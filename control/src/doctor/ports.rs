@@ -67,7 +67,7 @@ pub(super) fn examine(
     let speed = speed.map_or(String::new(), |speed| format!(", {speed} Mbit/s"));
     findings.push(Finding::ok(&*subject, format!("{device}: driver {driver}{speed}")));
     link(host, &subject, device, &sys, findings);
-    sizes(host, &subject, device, &sys, way, findings);
+    sizes(host, &subject, device, (&sys, way, dataplane.mode), findings);
     let native = xdp(&subject, device, way, findings);
     offloads(&subject, device, way, native, findings);
     if let Way::Xdp(mode) = way {
@@ -126,11 +126,19 @@ fn link(host: &Host, subject: &str, device: &str, sys: &str, findings: &mut Vec<
     }
 }
 
-/// MTUs: a frame of 1,500 bytes with two tags needs four more than the one that the kernel grants.
-fn sizes(host: &Host, subject: &str, device: &str, sys: &str, way: Way, findings: &mut Vec<Finding>) {
+/// MTUs: through a bridge, a frame of 1,500 bytes with two tags needs four more than the one that the kernel grants. A
+/// router's MTU is what its neighbours have, and it tells senders of it.
+fn sizes(
+    host: &Host,
+    subject: &str,
+    device: &str,
+    (sys, way, mode): (&str, Way, Mode),
+    findings: &mut Vec<Finding>,
+) {
     let Some(mtu) = host.number(&format!("{sys}/mtu")) else { return };
     let frames = format!("MTU {mtu}: frames of up to {} bytes with one tag", mtu + 18);
-    if mtu < 1500 {
+    let bridges = mode == Mode::Bridge;
+    if bridges && mtu < 1500 {
         findings.push(
             Finding::fail(
                 subject,
@@ -154,7 +162,7 @@ fn sizes(host: &Host, subject: &str, device: &str, sys: &str, way: Way, findings
             )
             .by([mtu_of(sys, MOST_MTU)]),
         );
-    } else if mtu < 1504 {
+    } else if bridges && mtu < 1504 {
         findings.push(Finding::warn(
             subject,
             frames,
@@ -509,7 +517,7 @@ mod tests {
         let host = Host::at(folder.path());
         let mut findings = Vec::new();
         link(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
-        sizes(&host, "port a", "nodev9", "/sys/class/net/nodev9", Way::Packet, &mut findings);
+        sizes(&host, "port a", "nodev9", ("/sys/class/net/nodev9", Way::Packet, Mode::Bridge), &mut findings);
         queues(&host, "port a", "nodev9", "/sys/class/net/nodev9", (Way::Packet, 4), &mut findings);
         node(&host, "port a", "/sys/class/net/nodev9", &[0, 5], &mut findings);
         bridge(&host, "port a", "nodev9", "/sys/class/net/nodev9", &mut findings);
@@ -537,20 +545,30 @@ mod tests {
 
     #[test]
     fn an_mtu_that_driver_xdp_refuses_is_told_with_what_the_refusal_says() {
-        let told = |way, mtu: u32| {
+        let told = |way, mode, mtu: u32| {
             let folder = tempfile::tempdir().unwrap();
             let sys = folder.path().join("sys/class/net/eth1");
             fs::create_dir_all(&sys).unwrap();
             fs::write(sys.join("mtu"), mtu.to_string()).unwrap();
             let mut findings = Vec::new();
-            sizes(&Host::at(folder.path()), "port a", "eth1", "/sys/class/net/eth1", way, &mut findings);
+            sizes(
+                &Host::at(folder.path()),
+                "port a",
+                "eth1",
+                ("/sys/class/net/eth1", way, mode),
+                &mut findings,
+            );
             findings.remove(0)
         };
-        let large = told(Way::Xdp(XdpMode::Auto), 9000);
+        let large = told(Way::Xdp(XdpMode::Auto), Mode::Bridge, 9000);
         assert_eq!((large.level, large.changes[0].to.as_str()), (Level::Fail, "3818"));
         assert!(large.fix.unwrap().starts_with("ip link set dev eth1 mtu 3818 "));
-        assert_eq!(told(Way::Xdp(XdpMode::Auto), 3818).level, Level::Ok);
-        assert_eq!(told(Way::Packet, 9000).level, Level::Ok);
+        assert_eq!(told(Way::Xdp(XdpMode::Auto), Mode::Bridge, 3818).level, Level::Ok);
+        assert_eq!(told(Way::Packet, Mode::Bridge, 9000).level, Level::Ok);
+        assert_eq!(told(Way::Packet, Mode::Bridge, 1500).level, Level::Warn);
+        // A neighbour of OSPF with another MTU is none.
+        assert_eq!(told(Way::Packet, Mode::Route, 1500).level, Level::Ok);
+        assert_eq!(told(Way::Xdp(XdpMode::Auto), Mode::Route, 9000).level, Level::Fail);
     }
 
     #[test]
