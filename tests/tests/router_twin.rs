@@ -682,3 +682,13 @@ fn frames_to_all_stations_by_a_link_that_is_not_there_are_of_no_link() {
         assert_eq!((taken, reason, out), (Taken::Drop, Reason::NoLink, None), "in a burst: {burst}");
     }
 }
+
+#[test]
+fn no_redirect_is_sent_to_a_network_nor_to_the_router_itself() {
+    let router = Router { redirects: true, ..two_links() };
+    let made = [0, 1, 3, 255].map(|host| {
+        let (_, frame) = to_first_link(v4(0, host), 0).frame(&router);
+        run(&mut Product::new(&router), 0, &[frame], true)[0].made.len()
+    });
+    assert_eq!(made, [0, 0, 1, 0]);
+}

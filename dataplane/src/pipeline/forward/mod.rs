@@ -566,10 +566,28 @@ impl One<'_> {
         else {
             return;
         };
+        if !self.may_be_told(headers) {
+            return;
+        }
         if !replies.has_room(1, faulty.longest()) {
             self.turn.counters.port(arrival.port).redirects_lost.add(1);
         } else if budget.take(headers.addresses.source(), arrival.now.monotonic_micros) {
             faulty.redirect(&to, arrival.port, answers, replies);
+        }
+    }
+
+    /// Whether a packet's source is one host that is not the router itself.
+    fn may_be_told(&self, headers: &Headers) -> bool {
+        let kind = match headers.addresses {
+            Addresses::V4 { source, .. } => self.snapshot.entry_v4(self.tries.0.lookup(source)).kind,
+            Addresses::V6 { source, .. } => self.snapshot.entry_v6(self.tries.1.lookup(source)).kind,
+        };
+        let source = headers.addresses.source();
+        let link_local = matches!(source, IpAddr::V6(source) if source.is_unicast_link_local());
+        match kind {
+            EntryKind::Broadcast | EntryKind::Local | EntryKind::LinkGroup | EntryKind::Group => false,
+            EntryKind::Martian => link_local,
+            _ => true,
         }
     }
 
@@ -590,14 +608,7 @@ impl One<'_> {
         let Some(budget) = self.common.icmp() else { return };
         // Nothing is sent to all stations of a network, nor to the router itself.
         let source = headers.addresses.source();
-        let kind = match headers.addresses {
-            Addresses::V4 { source, .. } => self.snapshot.entry_v4(self.tries.0.lookup(source)).kind,
-            Addresses::V6 { source, .. } => self.snapshot.entry_v6(self.tries.1.lookup(source)).kind,
-        };
-        let link_local = matches!(source, IpAddr::V6(source) if source.is_unicast_link_local());
-        if matches!(kind, EntryKind::Broadcast | EntryKind::Local | EntryKind::LinkGroup | EntryKind::Group)
-            || kind == EntryKind::Martian && !link_local
-        {
+        if !self.may_be_told(headers) {
             return;
         }
         let Some(from) = router_address(self.snapshot, arrival.port, frame, headers.addresses.is_v6()) else {
