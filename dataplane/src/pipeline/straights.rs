@@ -537,6 +537,7 @@ impl Counts {
         self.0 -= 1u64.wrapping_shl((outcome(kind, decision.pool) * Counts::BITS) as u32);
     }
 
+    /// Of one of [`OUTCOMES`].
     fn get(self, outcome: usize) -> u64 {
         self.0 >> (outcome * Counts::BITS) & ((1 << Counts::BITS) - 1)
     }
@@ -631,7 +632,7 @@ impl Outcomes {
 
     /// Whether something of what was counted is denied.
     fn denies(&self, counts: Counts) -> bool {
-        self.decisions
+        self.decisions[..OUTCOMES]
             .iter()
             .enumerate()
             .any(|(at, decision)| decision.taken != Taken::Forward && counts.get(at) > 0)
@@ -648,6 +649,26 @@ impl Outcomes {
                     cells.count_many(decision, count);
                 }
                 turn.counters.pool_verdicts(PoolId::NONE, decision, count);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_denied_something_only_if_a_frame_of_it_is() {
+        for validation in [SourceValidation::Enforce, SourceValidation::Monitor, SourceValidation::Off] {
+            let mut outcomes = Outcomes::UNKNOWN;
+            outcomes.follow((Role::Subscriber, PortId(1), validation));
+            for counted in 0..OUTCOMES {
+                let mut counts = Counts::default();
+                counts.add(counted);
+                let unknown = counted % 2 == 1;
+                let denied = unknown && validation == SourceValidation::Enforce;
+                assert_eq!(outcomes.denies(counts), denied, "{validation:?}, outcome {counted}");
             }
         }
     }
