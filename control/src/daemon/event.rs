@@ -167,6 +167,11 @@ pub enum Event {
         /// How long it took altogether.
         seconds: f64,
     },
+    /// A kernel's table that a pool or set follows has had no routes yet.
+    KernelTableEmpty {
+        /// The table.
+        table: u32,
+    },
     /// A kernel's table lost much. That stays in force for a time.
     KernelTableHeld {
         /// The table.
@@ -344,6 +349,11 @@ impl fmt::Display for Event {
                     if *had == 1 { "1 prefix stays".to_owned() } else { format!("{had} prefixes stay") }
                 )
             }
+            Event::KernelTableEmpty { table } => write!(
+                f,
+                "kernel table {table} has no routes yet: customers of a pool that follows it are in no pool until it has, and \
+                 `[checks]` takes their addresses for spoofed; `ip route show table {table}`"
+            ),
             Event::KernelTableShrunk { table, lost } => {
                 write!(f, "kernel table {table}: {lost} prefixes that it lost are no longer in force")
             }

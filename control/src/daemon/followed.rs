@@ -39,6 +39,8 @@ pub struct TableState {
 pub(super) enum Notice {
     /// It lost more than half, or all: so many of so many, and for how long that is held.
     Held { table: u32, lost: usize, had: usize, hold: Option<Duration> },
+    /// It has had nothing yet: its customers are strangers.
+    Empty { table: u32 },
     /// That is taken for meant now.
     Accepted { table: u32, lost: usize },
 }
@@ -49,6 +51,7 @@ impl Notice {
             Notice::Held { table, lost, had, hold } => {
                 Event::KernelTableHeld { table, lost, had, seconds: hold.map(|hold| hold.as_secs_f64()) }
             }
+            Notice::Empty { table } => Event::KernelTableEmpty { table },
             Notice::Accepted { table, lost } => Event::KernelTableShrunk { table, lost },
         }
     }
@@ -69,6 +72,8 @@ struct Table {
     held: Option<Held>,
     /// Something is to be decided.
     fresh: bool,
+    /// It was told that it has had nothing.
+    told_empty: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +128,8 @@ impl Table {
         if lost * 2 <= had {
             self.in_force = Arc::clone(&self.latest);
             self.held = None;
-            return None;
+            let was_told = std::mem::replace(&mut self.told_empty, empty);
+            return (empty && !was_told && !self.rule.allow_empty).then_some(Notice::Empty { table: number });
         }
         let news = self.held.is_none_or(|held| empty && !held.empty);
         let mut held = self.held.unwrap_or(Held { since: now, lost, least: lost, empty });
@@ -165,8 +171,14 @@ impl Followed {
         self.0.retain(|table, _| rules.contains_key(table));
         for (table, rule) in rules {
             let content = read.get(&table).cloned().unwrap_or_default();
-            let new =
-                Table { in_force: Arc::clone(&content), latest: content, rule, held: None, fresh: true };
+            let new = Table {
+                in_force: Arc::clone(&content),
+                latest: content,
+                rule,
+                held: None,
+                fresh: true,
+                told_empty: false,
+            };
             let known = self.0.entry(table).or_insert(new);
             (known.rule, known.fresh) = (rule, true);
         }
@@ -305,6 +317,19 @@ mod tests {
         assert_eq!((followed.settle(now), in_force(&followed)), (vec![], 2));
         followed.told(2525, prefixes(&["10.0.0.0/23"]));
         assert_eq!((followed.settle(now), in_force(&followed)), (vec![], 1), "joined, nothing is lost");
+    }
+
+    #[test]
+    fn a_table_that_has_had_nothing_yet_is_told_of_once() {
+        let mut empty = followed("kernel-table = 2525", &[]);
+        let now = Instant::now();
+        assert_eq!(empty.settle(now), [Notice::Empty { table: 2525 }]);
+        empty.told(2525, prefixes(&[]));
+        assert_eq!(empty.settle(now), []);
+        empty.told(2525, prefixes(&["10.0.0.0/24"]));
+        assert_eq!((empty.settle(now), in_force(&empty)), (vec![], 1));
+        let mut meant = followed("kernel-table = 2525, allow-empty = true", &[]);
+        assert_eq!(meant.settle(now), []);
     }
 
     #[test]
