@@ -166,7 +166,7 @@ impl WorkerCounters {
     #[inline]
     fn pool_place(&self, pool: PoolId) -> usize {
         let place = usize::from(pool.0);
-        if place < self.pool_packets.len() { place } else { 0 }
+        if place < self.pool_verdicts.len() { place } else { 0 }
     }
 
     /// The cells of pools' packets: taken in hand once for many packets.
@@ -178,7 +178,7 @@ impl WorkerCounters {
     /// Books a packet from or to a pool's customer.
     #[inline]
     pub(crate) fn pool_packet(&self, pool: PoolId) {
-        self.pool_packets[self.pool_place(pool)].add(1);
+        self.pool_packets().count(pool);
     }
 
     /// Books the same verdict `count` times.

@@ -204,11 +204,8 @@ impl Straights {
     /// Books in a port's cells what lanes counted, by outcome.
     #[inline]
     pub(super) fn book(&self, port: PortId, counts: Counts, cells: &PortCells) {
-        for (at, decision) in self.outcomes[usize::from(port.0)].decisions[..OUTCOMES].iter().enumerate() {
-            let count = counts.get(at);
-            if count > 0 {
-                cells.count_many(decision, count);
-            }
+        for (decision, count) in self.outcomes[usize::from(port.0)].counted(counts) {
+            cells.count_many(decision, count);
         }
     }
 
@@ -630,26 +627,27 @@ impl Outcomes {
         });
     }
 
+    /// The decisions that were counted, and how often.
+    #[inline(always)]
+    fn counted(&self, counts: Counts) -> impl Iterator<Item = (&Decision, u64)> {
+        let all = self.decisions[..OUTCOMES].iter().enumerate();
+        all.map(move |(at, decision)| (decision, counts.get(at))).filter(|(_, count)| *count > 0)
+    }
+
     /// Whether something of what was counted is denied.
     fn denies(&self, counts: Counts) -> bool {
-        self.decisions[..OUTCOMES]
-            .iter()
-            .enumerate()
-            .any(|(at, decision)| decision.taken != Taken::Forward && counts.get(at) > 0)
+        self.counted(counts).any(|(decision, _)| decision.taken != Taken::Forward)
     }
 
     /// Books what was counted by outcome.
     #[inline(always)]
     fn book<const BOOKS: bool>(&self, counts: Counts, turn: &Turn<'_>) {
         let cells = turn.counters.port(turn.arrival.port);
-        for (at, decision) in self.decisions[..OUTCOMES].iter().enumerate() {
-            let count = counts.get(at);
-            if count > 0 {
-                if BOOKS {
-                    cells.count_many(decision, count);
-                }
-                turn.counters.pool_verdicts(PoolId::NONE, decision, count);
+        for (decision, count) in self.counted(counts) {
+            if BOOKS {
+                cells.count_many(decision, count);
             }
+            turn.counters.pool_verdicts(PoolId::NONE, decision, count);
         }
     }
 }
