@@ -57,7 +57,7 @@ pub(super) struct Question<'a> {
 }
 
 /// The VLAN that a frame is in, 0 for none; nothing where it has more in front of its packet than one tag.
-fn vlan(frame: &[u8]) -> Option<u16> {
+pub(super) fn vlan(frame: &[u8]) -> Option<u16> {
     match frame.get(12..14)? {
         kind if kind == VLAN => {
             let tag = u16::from_be_bytes(frame.get(14..16)?.try_into().ok()?);

@@ -358,6 +358,16 @@ fn ids((v4, v6): (&Reader4, &Reader6), parsed: &Frame) -> (u32, u32) {
     }
 }
 
+/// Why a packet's sender is told nothing.
+enum Untold {
+    /// It must not be.
+    Never,
+    /// The answers of this burst have no room for it.
+    NoRoom,
+    /// Senders have been told enough.
+    OverBudget,
+}
+
 /// One burst under one snapshot.
 struct One<'a> {
     common: &'a Common,
@@ -561,18 +571,35 @@ impl One<'_> {
         let Some(to) = self.question(frame, parsed, (0, 0)).redirect(headers, adjacency, next) else {
             return;
         };
-        let arrival = self.turn.arrival;
-        let (Some(faulty), Some(budget)) = (Faulty::new(arrival.link, frame, headers), self.common.icmp())
-        else {
-            return;
-        };
-        if !self.may_be_told(headers) {
-            return;
+        let port = self.turn.arrival.port;
+        match self.may_tell(headers, frame, replies) {
+            Ok(faulty) => faulty.redirect(&to, port, answers, replies),
+            Err(Untold::NoRoom) => self.turn.counters.port(port).redirects_lost.add(1),
+            Err(Untold::Never | Untold::OverBudget) => {}
         }
+    }
+
+    /// The packet that its sender is told of, which takes a token, if that may be: an error is answered to no other, nothing
+    /// is sent to all stations of a network nor to the router itself (RFC 1812 §4.3.2.7), and not more than the budgets allow.
+    fn may_tell<'p>(
+        &self,
+        headers: &'p Headers,
+        frame: &'p [u8],
+        replies: &Replies,
+    ) -> Result<Faulty<'p>, Untold> {
+        let arrival = self.turn.arrival;
+        let faulty = Faulty::new(arrival.link, frame, headers).ok_or(Untold::Never)?;
+        let budget = self.common.icmp().ok_or(Untold::Never)?;
+        if !self.may_be_told(headers) {
+            return Err(Untold::Never);
+        }
+        // What finds no room costs nobody a token.
         if !replies.has_room(1, faulty.longest()) {
-            self.turn.counters.port(arrival.port).redirects_lost.add(1);
-        } else if budget.take(headers.addresses.source(), arrival.now.monotonic_micros) {
-            faulty.redirect(&to, arrival.port, answers, replies);
+            return Err(Untold::NoRoom);
+        }
+        match budget.take(headers.addresses.source(), arrival.now.monotonic_micros) {
+            true => Ok(faulty),
+            false => Err(Untold::OverBudget),
         }
     }
 
@@ -604,27 +631,17 @@ impl One<'_> {
         let arrival = self.turn.arrival;
         drop_for(decision, reason);
         let Frame::Ip(headers) = parsed else { return };
-        let Some(faulty) = Faulty::new(arrival.link, frame, headers) else { return };
-        let Some(budget) = self.common.icmp() else { return };
-        // Nothing is sent to all stations of a network, nor to the router itself.
-        let source = headers.addresses.source();
-        if !self.may_be_told(headers) {
-            return;
+        let from = router_address(self.snapshot, arrival.port, frame, headers.addresses.is_v6());
+        let Some(from) = from else { return };
+        match self.may_tell(headers, frame, replies) {
+            Ok(faulty) => faulty.answer(error, from, arrival.port, answers, replies),
+            Err(Untold::NoRoom) => self.turn.counters.port(arrival.port).replies_lost.add(1),
+            Err(Untold::OverBudget) => {
+                decision.suppressed = true;
+                return;
+            }
+            Err(Untold::Never) => return,
         }
-        let Some(from) = router_address(self.snapshot, arrival.port, frame, headers.addresses.is_v6()) else {
-            return;
-        };
-        // An error that finds no room costs nobody a token.
-        if !replies.has_room(1, faulty.longest()) {
-            self.turn.counters.port(arrival.port).replies_lost.add(1);
-            (decision.taken, decision.out) = (Taken::Reject, Some(arrival.port));
-            return;
-        }
-        if !budget.take(source, arrival.now.monotonic_micros) {
-            decision.suppressed = true;
-            return;
-        }
-        faulty.answer(error, from, arrival.port, answers, replies);
         (decision.taken, decision.out) = (Taken::Reject, Some(arrival.port));
     }
 }
@@ -675,12 +692,7 @@ fn bulk<const V6: bool, const ASKS_LINKS: bool>(
 
 /// The router's own address on the link that a frame came by.
 pub(super) fn router_address(snapshot: &Snapshot, port: PortId, frame: &[u8], v6: bool) -> Option<IpAddr> {
-    let tagged = frame.get(12..14) == Some(&VLAN_TYPE.to_ne_bytes());
-    let vlan = match tagged {
-        true => u16::from_be_bytes(frame.get(14..16)?.try_into().ok()?) & 0x0fff,
-        false => 0,
-    };
-    let link = snapshot.link_at(port, vlan).or_else(|| snapshot.link_at(port, 0))?;
+    let link = snapshot.link_at(port, consider::vlan(frame)?).or_else(|| snapshot.link_at(port, 0))?;
     let link = snapshot.links().get(usize::from(link))?;
     match v6 {
         true => link.v6.map(IpAddr::V6),
