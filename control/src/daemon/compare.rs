@@ -114,13 +114,14 @@ fn everything(
     let mut differing = BTreeSet::new();
     let mut last = None;
     loop {
-        let page: Vec<_> = locked(routes).routes.entries_behind(last).take(PAGE).collect();
-        let Some(end) = page.last() else { break };
+        let page: Vec<_> = {
+            let routes = locked(routes);
+            let entries = routes.routes.entries_behind(last).take(PAGE);
+            entries.map(|entry| (routes.fixes_route(&entry.prefix), entry)).collect()
+        };
+        let Some((_, end)) = page.last() else { break };
         last = Some(end.prefix);
-        for entry in page {
-            if locked(routes).fixes_route(&entry.prefix) {
-                continue;
-            }
+        for (_, entry) in page.into_iter().filter(|(fixed, _)| !fixed) {
             found.mirrored_routes += 1;
             if mapping.wanted(model, entry.prefix).as_ref() != Some(&entry.kind) {
                 differing.insert(Subject::Route(entry.prefix));
