@@ -58,7 +58,7 @@ pub(super) fn messages(datagram: &[u8]) -> (Vec<Message>, bool) {
 }
 
 fn message(header: &NetlinkHeader, payload: &[u8]) -> Message {
-    let errno = || payload.first_chunk().map_or(0, |bytes| -i32::from_ne_bytes(*bytes));
+    let errno = || payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes).wrapping_neg());
     match header.message_type {
         NLMSG_ERROR | NLMSG_DONE => return Message::End { errno: errno() },
         NLMSG_OVERRUN => return Message::Overrun,
