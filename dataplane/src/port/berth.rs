@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::error::InterfaceError;
 use super::interface::Interfaces;
 use super::interface::Name;
-use super::system::leave_core;
+use super::system::{Errno, leave_core};
 
 /// After a failure, how long until the next attempt.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -139,15 +139,31 @@ impl<O: Opens> Berth<O> {
 
     fn open_for_those(&self) {
         leave_core();
+        let panicked = "open it, for which the thread panicked";
+        let panicked =
+            InterfaceError::system(self.opener.name().as_str(), panicked, Errno(libc::ENOTRECOVERABLE));
+        let mut attempt = Attempt { berth: self, failure: Some(panicked) };
         let mut missing = self.moored().missing.clone();
         missing.sort_unstable();
         let interfaces = Interfaces::new().map_err(|errno| {
             InterfaceError::system(self.opener.name().as_str(), "open a packet socket", errno)
         });
         let opened = interfaces.and_then(|interfaces| self.open_missing(&interfaces, &missing));
-        let mut moored = self.moored();
+        attempt.failure = opened.err();
+    }
+}
+
+/// Somebody opens sockets. However it ends, others may try when this is dropped.
+struct Attempt<'b, O: Opens> {
+    berth: &'b Berth<O>,
+    failure: Option<InterfaceError>,
+}
+
+impl<O: Opens> Drop for Attempt<'_, O> {
+    fn drop(&mut self) {
+        let mut moored = self.berth.moored();
         moored.opening = false;
-        moored.failure = opened.err().map(|error| (Instant::now(), error));
+        moored.failure = self.failure.take().map(|error| (Instant::now(), error));
     }
 }
 
@@ -159,4 +175,47 @@ pub(super) fn dismiss(old: impl Send + 'static) {
         leave_core();
         drop(old);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    struct Stumbling(Name, AtomicBool);
+
+    impl Opens for Stumbling {
+        type Line = ();
+
+        fn name(&self) -> &Name {
+            &self.0
+        }
+
+        fn workers(&self) -> usize {
+            1
+        }
+
+        fn open(&self, _: &Interfaces, missing: &[usize]) -> Result<Vec<(usize, ())>, InterfaceError> {
+            assert!(self.1.swap(true, Ordering::Relaxed), "the first time");
+            Ok(missing.iter().map(|worker| (*worker, ())).collect())
+        }
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_told_as_a_failure_and_another_tries_again() {
+        let name = Name::new("nodev9").expect("a name");
+        let berth = Arc::new(Berth::new(Stumbling(name, AtomicBool::new(false))));
+        let await_answer = |is_awaited: fn(&Answer<()>) -> bool| {
+            let begun = Instant::now();
+            while !is_awaited(&berth.ask(0, 0)) {
+                assert!(begun.elapsed() < 20 * PAUSE);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        await_answer(
+            |answer| matches!(answer, Answer::Refused(error) if error.to_string().contains("panicked")),
+        );
+        await_answer(|answer| matches!(answer, Answer::Line(1, ())));
+    }
 }
