@@ -1,30 +1,32 @@
 //! Memory: what the rings take, and what can be locked.
 
 use rustix::process::{Resource, getrlimit};
+use sekisho_dataplane::port::xdp::memory_for;
 
 use super::change::Change;
 use super::{Finding, Host};
 use crate::config::{Config, Driver};
 
 const SUBJECT: &str = "memory";
-/// What the rings of one worker at one `packet` port take: 16 MiB in, 4 MiB out. And the most that the frames of one at an
-/// `xdp` port do.
+/// What the rings of one worker at one `packet` port take: 16 MiB in, 4 MiB out.
 const RINGS: u64 = 20 << 20;
-const FRAMES: u64 = 24 << 20;
 
-/// What the frames of driver `xdp` take.
-fn frames(config: Option<&Config>, workers: usize) -> u64 {
-    let xdp = |config: &Config| {
-        config.ports.iter().filter(|port| matches!(port.driver, Driver::Xdp { .. })).count()
-    };
-    config.map_or(0, |config| FRAMES * (xdp(config) * workers) as u64)
+/// What the frames of driver `xdp` take for each worker: they are longer where an interface's MTU wants it.
+fn frames(host: &Host, config: Option<&Config>) -> u64 {
+    let devices = config.iter().flat_map(|config| &config.ports).filter_map(|port| match &port.driver {
+        Driver::Xdp { device, .. } => Some(device),
+        _ => None,
+    });
+    let mtu = |device: &String| host.number(&format!("/sys/class/net/{device}/mtu")).unwrap_or(0) as usize;
+    memory_for(devices.clone().count(), devices.map(mtu).max().unwrap_or(0))
 }
 
 pub(super) fn examine(host: &Host, config: Option<&Config>, workers: usize, findings: &mut Vec<Finding>) {
     let packet = |config: &Config| {
         config.ports.iter().filter(|port| matches!(port.driver, Driver::Packet { .. })).count()
     };
-    let frames = frames(config, workers);
+    let of_one = frames(host, config);
+    let frames = of_one * workers as u64;
     let wanted = config.map_or(0, |config| RINGS * (packet(config) * workers) as u64) + frames;
     let available = host.field("/proc/meminfo", "MemAvailable").and_then(|text| {
         let kilobytes: u64 = text.split_whitespace().next()?.parse().ok()?;
@@ -56,7 +58,7 @@ pub(super) fn examine(host: &Host, config: Option<&Config>, workers: usize, find
             .by([Change::file("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")]),
         });
     }
-    huge_pages(host, config, workers, findings);
+    huge_pages(host, of_one, workers, findings);
 }
 
 /// Memory that may be locked, against what driver `xdp` locks. That of whoever asks, as the daemon's would be.
@@ -78,12 +80,11 @@ fn locked(limit: Option<u64>, frames: u64) -> Finding {
     }
 }
 
-/// Frames of the driver `xdp` lie in huge pages, if there are some: 24 MiB for each worker and port at most.
-fn huge_pages(host: &Host, config: Option<&Config>, workers: usize, findings: &mut Vec<Finding>) {
+/// Frames of the driver `xdp` lie in huge pages, if there are some: each worker's in pages of their own.
+fn huge_pages(host: &Host, of_one: u64, workers: usize, findings: &mut Vec<Finding>) {
     const PATH: &str = "/proc/sys/vm/nr_hugepages";
     let Some(pages) = host.number(PATH) else { return };
-    let bytes = frames(config, workers);
-    if bytes == 0 {
+    if of_one == 0 {
         let found = format!("{pages} huge pages reserved; the driver \"packet\" uses none");
         findings.push(Finding::ok(SUBJECT, found));
         return;
@@ -92,7 +93,7 @@ fn huge_pages(host: &Host, config: Option<&Config>, workers: usize, findings: &m
     let kilobytes = size.and_then(|text| text.split_whitespace().next()?.parse().ok()).unwrap_or(2048);
     let free =
         host.field("/proc/meminfo", "HugePages_Free").and_then(|text| text.parse().ok()).unwrap_or(pages);
-    let wanted = bytes.div_ceil(kilobytes << 10);
+    let wanted = of_one.div_ceil(kilobytes << 10) * workers as u64;
     let found = format!("{free} of {pages} huge pages free, frames of \"xdp\" take {wanted}");
     if free >= wanted {
         findings.push(Finding::ok(SUBJECT, found));
@@ -140,7 +141,10 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let told = |driver: &str| {
+        let told = |driver: &str, mtu: &str| {
+            let sys = folder.path().join("sys/class/net/eth1");
+            fs::create_dir_all(&sys).unwrap();
+            fs::write(sys.join("mtu"), mtu).unwrap();
             let text = format!(
                 "[[port]]\nname = \"a\"\nrole = \"subscriber\"\npeer = \"b\"\ndriver = \"{driver}\"\n\
                  device = \"eth1\"\n[[port]]\nname = \"b\"\nrole = \"internet\"\npeer = \"a\"\n\
@@ -148,14 +152,16 @@ mod tests {
             );
             let config = Config::from_toml(&text, Path::new("s.toml")).unwrap();
             let mut findings = Vec::new();
-            huge_pages(&Host::at(folder.path()), Some(&config), 1, &mut findings);
+            let host = Host::at(folder.path());
+            huge_pages(&host, frames(&host, Some(&config)), 2, &mut findings);
             findings.remove(0)
         };
-        assert_eq!(told("packet").level, Level::Ok);
-        let xdp = told("xdp");
-        assert_eq!(
-            (xdp.level, xdp.changes),
-            (Level::Warn, vec![Change::file("/proc/sys/vm/nr_hugepages", "18")])
-        );
+        assert_eq!(told("packet", "1500").level, Level::Ok);
+        // Each of the two workers has 10,240 frames for the port, and some in its hands.
+        for (mtu, pages) in [("1500", "28"), ("3000", "48")] {
+            let xdp = told("xdp", mtu);
+            let change = Change::file("/proc/sys/vm/nr_hugepages", pages);
+            assert_eq!((xdp.level, xdp.changes), (Level::Warn, vec![change]), "MTU {mtu}");
+        }
     }
 }

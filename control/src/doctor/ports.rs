@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
-use sekisho_dataplane::port::xdp::{MOST_MTU, XdpMode};
+use sekisho_dataplane::port::xdp::{AttachedProgram, MOST_MTU, XdpMode};
 use sekisho_dataplane::port::{Offload, Offloads, Rings};
 use sekisho_dataplane::worker::Poll;
 
@@ -69,6 +69,15 @@ pub(super) fn examine(
     link(host, &subject, device, &sys, findings);
     sizes(host, &subject, device, (&sys, way, dataplane.mode), findings);
     let native = xdp(&subject, device, way, findings);
+    match AttachedProgram::of(device) {
+        Ok(attached) => findings.extend(attached.map(|attached| program(&subject, device, way, &attached))),
+        Err(error) => findings.push(Finding::warn(
+            &*subject,
+            error.to_string(),
+            "whether somebody's XDP program sees its frames first can't be told",
+            format!("ip -details link show dev {device}"),
+        )),
+    }
     offloads(&subject, device, way, native, findings);
     if let Way::Xdp(mode) = way {
         far_end::examine(host, &subject, device, mode, native, findings);
@@ -209,6 +218,38 @@ fn xdp(subject: &str, device: &str, way: Way, findings: &mut Vec<Finding>) -> Op
         _ => Finding::ok(subject, format!("XDP features: {xdp}")),
     });
     Some(native)
+}
+
+/// What the program that an interface has means for a port there.
+fn program(subject: &str, device: &str, way: Way, program: &AttachedProgram) -> Finding {
+    let AttachedProgram { id, name } = program;
+    if way.is_xdp() && program.is_own() {
+        return Finding::ok(
+            subject,
+            format!("the XDP program of a sekisho that runs is there (number {id})"),
+        );
+    }
+    let found = match name {
+        Some(name) => format!("{device} has an XDP program already ({name}, number {id})"),
+        None => {
+            format!("{device} has an XDP program already (number {id}; who is not root is not told its name)")
+        }
+    };
+    // Who keeps one by a BPF link alone can take it off.
+    let fix =
+        format!("ip link set dev {device} xdp off    # if that changes nothing, end whatever put it there");
+    match (way, name) {
+        (Way::Packet, _) => {
+            Finding::warn(subject, found, "what it drops or redirects never comes to the worker", fix)
+        }
+        (Way::Xdp(_), Some(_)) => {
+            Finding::fail(subject, found, "a device has one at a time; `sekisho run` refuses it", fix)
+        }
+        (Way::Xdp(_), None) => {
+            let effect = "unless it is that of a sekisho that runs, `sekisho run` refuses the device";
+            Finding::warn(subject, found, effect, fix)
+        }
+    }
 }
 
 /// Features that take a frame's tag out: `ethtool`'s word, the kernel's, and whether the frame comes in.
@@ -569,6 +610,24 @@ mod tests {
         // A neighbour of OSPF with another MTU is none.
         assert_eq!(told(Way::Packet, Mode::Route, 1500).level, Level::Ok);
         assert_eq!(told(Way::Xdp(XdpMode::Auto), Mode::Route, 9000).level, Level::Fail);
+    }
+
+    #[test]
+    fn a_program_that_is_there_is_told_by_what_it_does_to_the_driver() {
+        let told = |way, name: Option<&str>| {
+            let attached = AttachedProgram { id: 7, name: name.map(str::to_owned) };
+            program("port a", "eth1", way, &attached)
+        };
+        let xdp = Way::Xdp(XdpMode::Auto);
+        assert_eq!(told(xdp, Some("sekisho")).level, Level::Ok);
+        let other = told(xdp, Some("xdp_dispatcher"));
+        assert!(
+            other.level == Level::Fail && other.found.contains("(xdp_dispatcher, number 7)"),
+            "{other:?}"
+        );
+        assert!(other.fix.is_some_and(|fix| fix.starts_with("ip link set dev eth1 xdp off")));
+        assert_eq!(told(xdp, None).level, Level::Warn, "it may be that of the daemon");
+        assert_eq!(told(Way::Packet, Some("sekisho")).level, Level::Warn);
     }
 
     #[test]

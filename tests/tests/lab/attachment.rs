@@ -43,9 +43,13 @@ fn an_interface_that_has_a_program_already_is_refused_with_its_name_and_left_alo
         .replace("control.sock", socket.to_str().expect("a plain path"))
         .replace("state = ", "# state = ");
     std::fs::write(lab.file("other.toml"), other).expect("the lab's folder is writable");
-    let refused = lab.sekisho(["run", "-c", lab.file("other.toml").to_str().expect("a plain path")]);
+    let config = lab.file("other.toml");
+    let config = config.to_str().expect("a plain path");
+    let refused = lab.sekisho(["run", "-c", config]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("access has an XDP program already (sekisho, number "), "{refused:?}");
+    let doctor = lab.sekisho(["doctor", "-c", config, "--only", "port access"]);
+    assert!(doctor.stdout.contains("the XDP program of a sekisho that runs is there"), "{doctor:?}");
     mail_is_refused_and_submission_passes(&lab);
     sekisho.end();
     let shown = lab.checkpoint.run("ip", ["link", "show", "dev", "access"]);

@@ -6,6 +6,9 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
+use super::bpf;
+use crate::port::error::InterfaceError;
+use crate::port::interface::{Interfaces, Name};
 use crate::port::system::{self, Errno};
 
 /// Of linux/rtnetlink.h, linux/netlink.h and linux/if_link.h.
@@ -31,6 +34,35 @@ pub(super) struct Link {
     /// The number of the program that is there.
     pub(super) program: Option<u32>,
     pub(super) receive_queues: u32,
+}
+
+/// An XDP program that an interface has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedProgram {
+    /// Its number.
+    pub id: u32,
+    /// Its name, which the kernel tells to those who may load programs.
+    pub name: Option<String>,
+}
+
+impl AttachedProgram {
+    /// The program of an interface; none if it has none, or if there is no such interface.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn of(interface: &str) -> Result<Option<AttachedProgram>, InterfaceError> {
+        let failed = |errno| InterfaceError::of_xdp(interface, "ask what program it has", errno);
+        let Some(name) = Name::new(interface) else { return Ok(None) };
+        let index = Interfaces::to_ask().and_then(|interfaces| interfaces.index(&name)).map_err(failed)?;
+        let Some(index) = index else { return Ok(None) };
+        let program = link(index).map_err(failed)?.program;
+        Ok(program.map(|id| AttachedProgram { id, name: bpf::name_of(id) }))
+    }
+
+    /// Whether it is this program's own, of whichever process.
+    pub fn is_own(&self) -> bool {
+        self.name.as_deref() == Some(bpf::NAME)
+    }
 }
 
 /// Asks for the interface of this number, in the network namespace of this thread.

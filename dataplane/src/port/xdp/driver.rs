@@ -112,7 +112,7 @@ impl XdpDriver {
             );
         }
         let shift = shift(&interfaces, &names)?;
-        let frames = IN_HAND + ports.len() * FRAMES as usize;
+        let frames = frames(ports.len());
         if frames > 1 << (PLACE_BITS - shift) {
             let most = ((1 << (PLACE_BITS - shift)) - IN_HAND) / FRAMES as usize;
             return Err(InterfaceError::ManyPorts { ports: ports.len(), most });
@@ -546,15 +546,29 @@ impl XdpDriver {
     }
 }
 
+/// Frames that a worker has for so many ports.
+fn frames(ports: usize) -> usize {
+    IN_HAND + ports * FRAMES as usize
+}
+
 /// The size of frames that the interfaces' MTUs call for, as a power of two.
 fn shift(interfaces: &Interfaces, names: &[Name]) -> Result<u32, InterfaceError> {
     let mut longest = 0;
     for name in names {
         longest = longest.max(found(interfaces, name)?.1);
     }
-    let fits = SHIFTS.into_iter().find(|shift| longest <= most_mtu(*shift));
+    Ok(shift_for(longest))
+}
+
+fn shift_for(longest_mtu: usize) -> u32 {
+    let fits = SHIFTS.into_iter().find(|shift| longest_mtu <= most_mtu(*shift));
     // Of one that fits nowhere its check tells.
-    Ok(fits.unwrap_or(SHIFTS[SHIFTS.len() - 1]))
+    fits.unwrap_or(SHIFTS[SHIFTS.len() - 1])
+}
+
+/// Bytes that the frames of one worker take and that the kernel locks, with so many ports of this largest MTU.
+pub fn memory_for(ports: usize, longest_mtu: usize) -> u64 {
+    if ports == 0 { 0 } else { (frames(ports) as u64) << shift_for(longest_mtu) }
 }
 
 impl Driver for XdpDriver {

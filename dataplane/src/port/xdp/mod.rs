@@ -67,7 +67,8 @@ mod socket;
 mod tests;
 mod umem;
 
-pub use driver::XdpDriver;
+pub use attached::AttachedProgram;
+pub use driver::{XdpDriver, memory_for};
 pub use line::MOST_MTU;
 pub use settings::{XdpManner, XdpMode, XdpPort, ZeroCopy};
 pub use umem::Census;

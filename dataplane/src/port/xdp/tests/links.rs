@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::port::interface::{Channels, Interfaces, Name};
+use crate::port::xdp::AttachedProgram;
 use crate::port::{InterfaceError, Offloads};
 
 #[test]
@@ -228,6 +229,10 @@ fn an_interface_that_has_another_program_is_refused_with_its_name_and_number() {
         let error = XdpDriver::open(&[XdpPort::new("near0")], 1).err().expect("there is one already");
         let InterfaceError::Occupied { program, id, .. } = &error else { panic!("{error}") };
         assert!(program == "sekisho" && *id > 0, "{error}");
+        let told = AttachedProgram::of("near0").unwrap().expect("it has one");
+        assert!(told.id == *id && told.is_own(), "{told:?}");
+        assert_eq!(AttachedProgram::of("far0").unwrap(), None);
+        assert_eq!(AttachedProgram::of("nodev9").unwrap(), None);
         drop(first);
         // It goes with whoever put it there, as soon as the kernel gets to it.
         let began = Instant::now();
