@@ -141,10 +141,6 @@ impl Word for KindName {
 #[derive(Default)]
 pub(super) struct Addresses {
     own: HashMap<IpAddr, Place>,
-    /// Networks that links have, with the link's number.
-    networks: HashMap<IpNetwork, (usize, Place)>,
-    /// Links that have been read.
-    links: usize,
     /// Interfaces that are made, by their names.
     interfaces: HashMap<String, Place>,
 }
@@ -272,12 +268,11 @@ pub(super) fn refuse_no_mac(
 }
 
 impl Addresses {
-    /// The addresses of one link, with the lengths of their networks' prefixes.
+    /// Addresses with the lengths of their networks' prefixes.
     fn read(&mut self, report: &mut Report, entry: &Entry<'_>) -> Vec<IpNetwork> {
         const HELP: &str =
             "write an address of a host and its network's length, such as `192.0.2.1/24` or `2001:db8::1/64`";
         let mut found = Vec::new();
-        self.links += 1;
         for value in entry.list(report, "\"192.0.2.1/24\"").unwrap_or(&[]) {
             let place = Place::main(value.span());
             let Some(text) = value.get_ref().as_str() else {
@@ -309,30 +304,12 @@ impl Addresses {
                     "it stands here",
                 ),
                 None => {
-                    if !link_local {
-                        self.refuse_second_link(report, network, &place);
-                    }
                     self.own.insert(network.ip(), place);
                     found.push(network);
                 }
             }
         }
         found
-    }
-
-    /// A network's hosts are looked for at one link: those at another could not be reached.
-    fn refuse_second_link(&mut self, report: &mut Report, network: IpNetwork, place: &Place) {
-        let of_all = IpNetwork::new(network.network(), network.prefix()).unwrap_or(network);
-        match self.networks.get(&of_all) {
-            Some((link, other)) if *link != self.links => report.refuse_beside(
-                place.clone(),
-                format!("the network `{of_all}` is at another link already"),
-                "give each port and VLAN a network of its own, or the hosts of one a longer prefix",
-                other.clone(),
-                "it stands here",
-            ),
-            _ => drop(self.networks.insert(of_all, (self.links, place.clone()))),
-        }
     }
 }
 
@@ -796,15 +773,6 @@ urpf = "strict"
     }
 
     #[test]
-    fn a_link_may_have_several_addresses_of_one_network_and_others_a_part_of_it() {
-        let port =
-            "[[port]]\nname = \"x\"\nrole = \"servers\"\ndriver = \"memory\"\nmac = \"02:00:00:00:00:03\"\n";
-        let config =
-            load(&format!("{port}addresses = [\"10.0.0.1/24\", \"10.0.0.2/24\", \"192.0.2.130/25\"]\n"));
-        assert_eq!(config.unwrap().ports[2].router.addresses.len(), 3);
-    }
-
-    #[test]
     fn what_is_wrong_with_a_routers_port_is_told_with_its_place_and_remedy() {
         let port =
             |keys: &str| format!("[[port]]\nname = \"x\"\nrole = \"servers\"\ndriver = \"memory\"\n{keys}\n");
@@ -821,14 +789,6 @@ urpf = "strict"
             (
                 "addresses = [\"192.0.2.1/24\"]",
                 "6:14: the router has the address `192.0.2.1` already; give each of its networks an address of its own",
-            ),
-            (
-                "addresses = [\"10.0.0.1/24\", \"192.0.2.2/24\"]",
-                "6:29: the network `192.0.2.0/24` is at another link already; give each port and VLAN a network of its own, or the hosts of one a longer prefix",
-            ),
-            (
-                "vlans = [{ id = 5, addresses = [\"2001:db8::5/64\"] }]",
-                "6:33: the network `2001:db8::/64` is at another link already; give each port and VLAN a network of its own, or the hosts of one a longer prefix",
             ),
             (
                 "addresses = [\"10.0.0.1\"]",
