@@ -97,7 +97,7 @@ fn outcome(payload: &[u8], flags: u16) -> io::Result<()> {
     if code == 0 {
         return Ok(());
     }
-    let error = io::Error::from_raw_os_error(-code);
+    let error = io::Error::from_raw_os_error(code.wrapping_neg());
     let refused = payload.get(4..8).and_then(|bytes| Some(u32::from_ne_bytes(bytes.try_into().ok()?)));
     let behind = 4 + if flags & CAPPED != 0 { HEADER } else { refused.unwrap_or(0) as usize };
     let told = payload.get(behind.next_multiple_of(4)..).filter(|_| flags & HAS_ATTRIBUTES != 0);

@@ -222,22 +222,19 @@ fn xdp(subject: &str, device: &str, way: Way, findings: &mut Vec<Finding>) -> Op
 
 /// What the program that an interface has means for a port there.
 fn program(subject: &str, device: &str, way: Way, program: &AttachedProgram) -> Finding {
-    let AttachedProgram { id, name } = program;
+    let AttachedProgram { id, name, generic } = program;
     if way.is_xdp() && program.is_own() {
-        return Finding::ok(
-            subject,
-            format!("the XDP program of a sekisho that runs is there (number {id})"),
-        );
+        let found = "the XDP program of a sekisho that runs is there";
+        return Finding::ok(subject, format!("{found} (number {id}); another would be refused"));
     }
     let found = match name {
         Some(name) => format!("{device} has an XDP program already ({name}, number {id})"),
-        None => {
-            format!("{device} has an XDP program already (number {id}; who is not root is not told its name)")
-        }
+        None => format!("{device} has an XDP program already (number {id}; root is told its name)"),
     };
     // Who keeps one by a BPF link alone can take it off.
+    let mode = if *generic { "xdpgeneric" } else { "xdpdrv" };
     let fix =
-        format!("ip link set dev {device} xdp off    # if that changes nothing, end whatever put it there");
+        format!("ip link set dev {device} {mode} off    # where that is refused, end whatever put it there");
     match (way, name) {
         (Way::Packet, _) => {
             Finding::warn(subject, found, "what it drops or redirects never comes to the worker", fix)
@@ -615,7 +612,7 @@ mod tests {
     #[test]
     fn a_program_that_is_there_is_told_by_what_it_does_to_the_driver() {
         let told = |way, name: Option<&str>| {
-            let attached = AttachedProgram { id: 7, name: name.map(str::to_owned) };
+            let attached = AttachedProgram { id: 7, name: name.map(str::to_owned), generic: name.is_none() };
             program("port a", "eth1", way, &attached)
         };
         let xdp = Way::Xdp(XdpMode::Auto);
@@ -625,8 +622,10 @@ mod tests {
             other.level == Level::Fail && other.found.contains("(xdp_dispatcher, number 7)"),
             "{other:?}"
         );
-        assert!(other.fix.is_some_and(|fix| fix.starts_with("ip link set dev eth1 xdp off")));
-        assert_eq!(told(xdp, None).level, Level::Warn, "it may be that of the daemon");
+        assert!(other.fix.is_some_and(|fix| fix.starts_with("ip link set dev eth1 xdpdrv off ")));
+        let unknown = told(xdp, None);
+        assert_eq!(unknown.level, Level::Warn, "it may be that of the daemon");
+        assert!(unknown.fix.is_some_and(|fix| fix.starts_with("ip link set dev eth1 xdpgeneric off ")));
         assert_eq!(told(Way::Packet, Some("sekisho")).level, Level::Warn);
     }
 

@@ -209,7 +209,10 @@ mod tests {
         let await_answer = |is_awaited: fn(&Answer<()>) -> bool| {
             let begun = Instant::now();
             while !is_awaited(&berth.ask(0, 0)) {
-                assert!(begun.elapsed() < 20 * PAUSE);
+                assert!(
+                    begun.elapsed() < 20 * PAUSE,
+                    "not even with CAP_NET_RAW, which a look at interfaces takes"
+                );
                 std::thread::sleep(Duration::from_millis(5));
             }
         };

@@ -33,6 +33,8 @@ const ATTRIBUTE: usize = 4;
 pub(super) struct Link {
     /// The number of the program that is there.
     pub(super) program: Option<u32>,
+    /// It is there in generic mode.
+    pub(super) generic: bool,
     pub(super) receive_queues: u32,
 }
 
@@ -41,8 +43,10 @@ pub(super) struct Link {
 pub struct AttachedProgram {
     /// Its number.
     pub id: u32,
-    /// Its name, which the kernel tells to those who may load programs.
+    /// Its name, which the kernel tells to those who have CAP_SYS_ADMIN.
     pub name: Option<String>,
+    /// It runs in generic mode.
+    pub generic: bool,
 }
 
 impl AttachedProgram {
@@ -55,8 +59,10 @@ impl AttachedProgram {
         let Some(name) = Name::new(interface) else { return Ok(None) };
         let index = Interfaces::to_ask().and_then(|interfaces| interfaces.index(&name)).map_err(failed)?;
         let Some(index) = index else { return Ok(None) };
-        let program = link(index).map_err(failed)?.program;
-        Ok(program.map(|id| AttachedProgram { id, name: bpf::name_of(id) }))
+        let Link { program, generic, .. } = link(index).map_err(failed)?;
+        let unnamed = || "without a name".to_owned();
+        let name = |id| bpf::name_of(id).ok().map(|name| name.unwrap_or_else(unnamed));
+        Ok(program.map(|id| AttachedProgram { id, name: name(id), generic }))
     }
 
     /// Whether it is this program's own, of whichever process.
@@ -94,19 +100,22 @@ fn read(message: &[u8]) -> Result<Link, Errno> {
     match half(message, 4) {
         Some(RTM_NEWLINK) => {}
         Some(NLMSG_ERROR) => {
-            return Err(Errno(word(message, HEADER).map_or(libc::EIO, |code| -(code as i32))));
+            return Err(Errno(word(message, HEADER).map_or(libc::EIO, |code| (code as i32).wrapping_neg())));
         }
         _ => return Err(Errno(libc::EIO)),
     }
-    let mut link = Link { program: None, receive_queues: 1 };
+    let mut link = Link { program: None, generic: false, receive_queues: 1 };
     for (kind, value) in attributes(message.get(HEADER + LINK..).unwrap_or_default()) {
         match kind {
             IFLA_NUM_RX_QUEUES => link.receive_queues = word(value, 0).unwrap_or(1),
             IFLA_XDP => {
-                let programs = attributes(value).filter(|(kind, _)| {
-                    matches!(*kind, IFLA_XDP_PROG_ID | IFLA_XDP_DRV_PROG_ID | IFLA_XDP_SKB_PROG_ID)
-                });
-                link.program = programs.filter_map(|(_, value)| word(value, 0)).find(|number| *number != 0);
+                for (kind, value) in attributes(value) {
+                    let id = word(value, 0).filter(|id| *id != 0);
+                    if matches!(kind, IFLA_XDP_PROG_ID | IFLA_XDP_DRV_PROG_ID | IFLA_XDP_SKB_PROG_ID) {
+                        link.program = link.program.or(id);
+                        link.generic |= kind == IFLA_XDP_SKB_PROG_ID && id.is_some();
+                    }
+                }
             }
             _ => {}
         }
@@ -155,7 +164,10 @@ mod tests {
             attribute(IFLA_NUM_RX_QUEUES, &4u32.to_ne_bytes()),
         ];
         let read = read(&message(RTM_NEWLINK, &rest.concat())).unwrap();
-        assert_eq!(read, Link { program: Some(77), receive_queues: 4 });
+        assert_eq!(read, Link { program: Some(77), generic: false, receive_queues: 4 });
+        let generic = [vec![0; LINK], attribute(IFLA_XDP, &attribute(IFLA_XDP_SKB_PROG_ID, &[7, 0, 0, 0]))];
+        let read = super::read(&message(RTM_NEWLINK, &generic.concat())).unwrap();
+        assert_eq!(read, Link { program: Some(7), generic: true, receive_queues: 1 });
     }
 
     #[test]
@@ -163,7 +175,9 @@ mod tests {
         let refused = message(NLMSG_ERROR, &(-libc::ENODEV).to_ne_bytes());
         assert_eq!(read(&refused), Err(Errno(libc::ENODEV)));
         assert_eq!(read(&refused[..3]), Err(Errno(libc::EIO)));
+        let least = message(NLMSG_ERROR, &i32::MIN.to_ne_bytes());
+        assert_eq!(read(&least), Err(Errno(i32::MIN)), "no overflow");
         let cut = message(RTM_NEWLINK, &[vec![0; LINK], vec![40, 0, 43, 0, 1]].concat());
-        assert_eq!(read(&cut), Ok(Link { program: None, receive_queues: 1 }));
+        assert_eq!(read(&cut), Ok(Link { program: None, generic: false, receive_queues: 1 }));
     }
 }

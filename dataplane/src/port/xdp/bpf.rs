@@ -228,15 +228,15 @@ pub(super) fn interface_of(link: BorrowedFd<'_>) -> Option<u32> {
     (interface != 0).then_some(interface)
 }
 
-/// The name of a program that is loaded.
-pub(super) fn name_of(program: u32) -> Option<String> {
+/// The name of a program that is loaded; none if it was given none. Asking takes CAP_SYS_ADMIN.
+pub(super) fn name_of(program: u32) -> Result<Option<String>, Errno> {
     let mut by_id = ById { id: program, next: 0, flags: 0 };
     // SAFETY: the attributes of this command, which point to nothing.
-    let program = unsafe { bpf(command::PROG_GET_FD_BY_ID, &mut by_id) }.map(owned).ok()?;
+    let program = unsafe { bpf(command::PROG_GET_FD_BY_ID, &mut by_id) }.map(owned)?;
     // struct bpf_prog_info: the name is the 16 bytes from byte 64 on.
     let mut program_information = [0u8; 80];
-    information(program.as_fd(), &mut program_information).ok()?;
+    information(program.as_fd(), &mut program_information)?;
     let name = &program_information[64..80];
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    Some(String::from_utf8_lossy(&name[..end]).into_owned()).filter(|name| !name.is_empty())
+    Ok(Some(String::from_utf8_lossy(&name[..end]).into_owned()).filter(|name| !name.is_empty()))
 }

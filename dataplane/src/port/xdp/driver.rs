@@ -566,9 +566,13 @@ fn shift_for(longest_mtu: usize) -> u32 {
     fits.unwrap_or(SHIFTS[SHIFTS.len() - 1])
 }
 
-/// Bytes that the frames of one worker take and that the kernel locks, with so many ports of this largest MTU.
+/// Bytes that the frames of one worker take in huge pages of 2 MiB, with so many ports of this largest MTU; in small ones
+/// it is less than one of those less. The kernel locks them once for ports in zero-copy mode, and once for others.
 pub fn memory_for(ports: usize, longest_mtu: usize) -> u64 {
-    if ports == 0 { 0 } else { (frames(ports) as u64) << shift_for(longest_mtu) }
+    match ports {
+        0 => 0,
+        _ => ((frames(ports) as u64) << shift_for(longest_mtu)).next_multiple_of(2 << 20),
+    }
 }
 
 impl Driver for XdpDriver {
