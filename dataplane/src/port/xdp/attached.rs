@@ -60,9 +60,7 @@ impl AttachedProgram {
         let index = Interfaces::to_ask().and_then(|interfaces| interfaces.index(&name)).map_err(failed)?;
         let Some(index) = index else { return Ok(None) };
         let Link { program, generic, .. } = link(index).map_err(failed)?;
-        let unnamed = || "without a name".to_owned();
-        let name = |id| bpf::name_of(id).ok().map(|name| name.unwrap_or_else(unnamed));
-        Ok(program.map(|id| AttachedProgram { id, name: name(id), generic }))
+        Ok(program.map(|id| AttachedProgram { id, name: bpf::name_of(id).ok(), generic }))
     }
 
     /// Whether it is this program's own, of whichever process.

@@ -27,6 +27,8 @@ const NATIVE: u32 = 1 << 2;
 /// What the objects are called where they are listed (`bpftool prog`).
 pub(super) const NAME: &str = "sekisho";
 const NAME_BYTES: [u8; 16] = *b"sekisho\0\0\0\0\0\0\0\0\0";
+/// What stands for the name of a program that has none.
+pub(super) const UNNAMED: &str = "without a name";
 
 /// Room for what the verifier has to say.
 const LOG: usize = 64 << 10;
@@ -228,8 +230,8 @@ pub(super) fn interface_of(link: BorrowedFd<'_>) -> Option<u32> {
     (interface != 0).then_some(interface)
 }
 
-/// The name of a program that is loaded; none if it was given none. Asking takes CAP_SYS_ADMIN.
-pub(super) fn name_of(program: u32) -> Result<Option<String>, Errno> {
+/// The name of a program that is loaded, or [`UNNAMED`]. Asking takes CAP_SYS_ADMIN.
+pub(super) fn name_of(program: u32) -> Result<String, Errno> {
     let mut by_id = ById { id: program, next: 0, flags: 0 };
     // SAFETY: the attributes of this command, which point to nothing.
     let program = unsafe { bpf(command::PROG_GET_FD_BY_ID, &mut by_id) }.map(owned)?;
@@ -238,5 +240,5 @@ pub(super) fn name_of(program: u32) -> Result<Option<String>, Errno> {
     information(program.as_fd(), &mut program_information)?;
     let name = &program_information[64..80];
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    Ok(Some(String::from_utf8_lossy(&name[..end]).into_owned()).filter(|name| !name.is_empty()))
+    Ok(if end == 0 { UNNAMED.to_owned() } else { String::from_utf8_lossy(&name[..end]).into_owned() })
 }

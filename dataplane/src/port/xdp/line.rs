@@ -138,7 +138,7 @@ impl Opener {
         let interface = || self.name.as_str().to_owned();
         let link = attached::link(index).map_err(self.error("ask what program it has"))?;
         if let Some(id) = link.program {
-            let program = bpf::name_of(id).ok().flatten().unwrap_or_else(|| "without a name".to_owned());
+            let program = bpf::name_of(id).unwrap_or_else(|_| bpf::UNNAMED.to_owned());
             return Err(InterfaceError::Occupied { interface: interface(), program, id });
         }
         self.keep_tags(interfaces)?;
